@@ -1,0 +1,313 @@
+"""Every exception of the library, and the one table from error codes to classes.
+
+Owns what can go wrong and what is said about it. Must not know how an error came about.
+
+    ZookeeperError                      .code .path .maybe_applied
+    ├── ProtocolError                   bytes that break the rules of the wire
+    │   ├── MarshallingError (-5)       bytes that do not decode, here or at the server
+    │   └── FrameTooLargeError          a frame longer than the agreed limit, in either direction
+    ├── ConnectionLoss (-4)             .sent: whether the request had left this process
+    ├── SessionExpiredError (-112)      the session is gone, and its ephemeral nodes and watches with it
+    ├── ConnectionClosedError (-116)    the client was closed, or never started
+    │   └── ForkedError                 the client belongs to the parent process
+    ├── AuthFailedError (-115), SessionClosedRequireSaslError (-124)
+    ├── OperationTimeoutError (-7), RequestTimeoutError (-122)      also TimeoutError
+    ├── TooManyPendingError             max_pending requests are under way already
+    └── NoNodeError, NodeExistsError, ...   one class for each answer of the server
+
+An unknown code is a plain `ZookeeperError` with that code.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Optional, Type
+
+#: Code to class; filled by the classes themselves as they are defined.
+BY_CODE: Dict[int, Type["ZookeeperError"]] = {}
+
+
+class ZookeeperError(Exception):
+    """Base of all errors. `code` is the protocol's number (int), `path` the node concerned or None.
+
+    `maybe_applied` is False when the operation is known not to have changed anything, True when nobody knows.
+    """
+
+    code: int = -100
+    maybe_applied: bool = False
+    explanation = "the server refused the operation"
+
+    def __init__(self, message: Optional[str] = None, path: Optional[str] = None, code: Optional[int] = None) -> None:
+        if code is not None:
+            self.code = code
+        self.path = path
+        if message is None:
+            message = self.explanation if code is None or type(self) is not ZookeeperError else f"error code {code}"
+            if path is not None:
+                message = f"{message}: {path!r}"
+        super().__init__(message)
+
+    def __init_subclass__(cls, code: Optional[int] = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+            BY_CODE[code] = cls
+
+
+def error_for(code: int, path: Optional[str] = None) -> ZookeeperError:
+    """The exception for an error code of the server; a plain `ZookeeperError` when the code is unknown."""
+    cls = BY_CODE.get(code)
+    return ZookeeperError(None, path, code) if cls is None else cls(None, path)
+
+
+# ------------------------------------------------------------------ the wire
+
+
+class ProtocolError(ZookeeperError):
+    """The server broke a rule of the wire protocol; the connection it came on is dropped."""
+
+    explanation = "the peer does not speak the ZooKeeper protocol"
+
+
+class MarshallingError(ProtocolError, code=-5):
+    """Bytes that do not decode as the record they should be; from the server: it could not decode ours."""
+
+    maybe_applied = True
+    explanation = "bytes that do not decode"
+
+
+class FrameTooLargeError(ProtocolError):
+    """A request above the server's limit (refused here, nothing was sent), or an answer above `max_frame`."""
+
+    explanation = "the frame is too large"
+
+
+# ------------------------------------------------------- connection and session
+
+
+class ConnectionLoss(ZookeeperError, code=-4):
+    """The connection was lost before the answer came.
+
+    `sent` says whether the request had left this process: False means certainly not applied, True that nobody
+    knows (it may have been applied, or may yet be). The library never sends a write again by itself.
+    """
+
+    explanation = "connection lost before the answer came"
+
+    def __init__(
+        self, message: Optional[str] = None, path: Optional[str] = None, code: Optional[int] = None, sent: bool = True
+    ) -> None:
+        super().__init__(message, path, code)
+        self.sent = self.maybe_applied = sent
+
+
+class SessionExpiredError(ZookeeperError, code=-112):
+    """The session is gone, and its ephemeral nodes and watches with it. The client opens a new one by itself."""
+
+    maybe_applied = True
+    explanation = "the session has expired"
+
+
+class ConnectionClosedError(ZookeeperError, code=-116):
+    """The client is closed (or was never started): no operation is possible."""
+
+    explanation = "the client is closed"
+
+
+class ForkedError(ConnectionClosedError):
+    """The client was made before a fork: sessions cannot be shared, so the child must make a client of its own."""
+
+    explanation = "this client belongs to the parent process; make a new one after fork()"
+
+
+class SessionMovedError(ZookeeperError, code=-118):
+    """The session is served by another server now."""
+
+    explanation = "the session has moved to another server"
+
+
+class AuthFailedError(ZookeeperError, code=-115):
+    """The server refused the credentials. Terminal: the client does not try again by itself."""
+
+    explanation = "authentication failed"
+
+
+class SessionClosedRequireSaslError(AuthFailedError, code=-124):
+    """The server closed the session since it takes only sessions authenticated by SASL."""
+
+    explanation = "the server requires SASL authentication"
+
+
+class TooManyPendingError(ZookeeperError):
+    """`max_pending` requests are queued or under way; nothing was sent. Wait for some of them first."""
+
+    explanation = "too many requests are pending"
+
+
+class OperationTimeoutError(ZookeeperError, TimeoutError, code=-7):
+    """The time given to a call ran out. `maybe_applied` is False if the request never left this process."""
+
+    maybe_applied = True
+    explanation = "no answer within the time-out"
+
+
+class RequestTimeoutError(ZookeeperError, TimeoutError, code=-122):
+    """The request timed out at the server."""
+
+    maybe_applied = True
+    explanation = "the request timed out"
+
+
+# ----------------------------------------------------------- answers of the server
+
+
+class SystemZookeeperError(ZookeeperError, code=-1):
+    """An error inside the server."""
+
+    maybe_applied = True
+    explanation = "system error at the server"
+
+
+class RuntimeInconsistency(ZookeeperError, code=-2):
+    """Not executed, since an earlier operation of the same transaction failed."""
+
+    explanation = "an earlier operation of the transaction failed"
+
+
+class DataInconsistency(ZookeeperError, code=-3):
+    """The server found its data inconsistent."""
+
+    maybe_applied = True
+    explanation = "data inconsistency at the server"
+
+
+class UnimplementedError(ZookeeperError, code=-6):
+    """The server does not know this operation: it is too old, or the feature is switched off."""
+
+    explanation = "the server does not know this operation (too old, or switched off)"
+
+
+class BadArgumentsError(ZookeeperError, code=-8):
+    """The server takes an argument for invalid."""
+
+    explanation = "invalid arguments"
+
+
+class InvalidStateError(ZookeeperError, code=-9):
+    """The handle is in a state that does not allow the operation."""
+
+    explanation = "invalid state"
+
+
+class UnknownSessionError(ZookeeperError, code=-12):
+    """The server does not know the session."""
+
+    explanation = "unknown session"
+
+
+class NewConfigNoQuorumError(ZookeeperError, code=-13):
+    """No quorum of the new configuration is connected and up to date."""
+
+    explanation = "no quorum of the new configuration is connected"
+
+
+class ReconfigInProcessError(ZookeeperError, code=-14):
+    """Another reconfiguration is in progress."""
+
+    explanation = "another reconfiguration is in progress"
+
+
+class APIError(ZookeeperError, code=-100):
+    """The server reports an API error."""
+
+    explanation = "API error"
+
+
+class NoNodeError(ZookeeperError, code=-101):
+    """The node does not exist."""
+
+    explanation = "no such node"
+
+
+class NoAuthError(ZookeeperError, code=-102):
+    """The session's identities lack the permission."""
+
+    explanation = "not permitted by the node's ACL"
+
+
+class BadVersionError(ZookeeperError, code=-103):
+    """The node has another version than the one expected."""
+
+    explanation = "the node has another version"
+
+
+class NoChildrenForEphemeralsError(ZookeeperError, code=-108):
+    """Ephemeral nodes cannot have children."""
+
+    explanation = "ephemeral nodes cannot have children"
+
+
+class NodeExistsError(ZookeeperError, code=-110):
+    """The node exists already."""
+
+    explanation = "the node exists already"
+
+
+class NotEmptyError(ZookeeperError, code=-111):
+    """The node has children."""
+
+    explanation = "the node has children"
+
+
+class InvalidCallbackError(ZookeeperError, code=-113):
+    """Invalid callback."""
+
+    explanation = "invalid callback"
+
+
+class InvalidACLError(ZookeeperError, code=-114):
+    """The ACL is empty or malformed, or needs an identity this session lacks."""
+
+    explanation = "invalid ACL"
+
+
+class NotReadOnlyCallError(ZookeeperError, code=-119):
+    """A write was sent to a read-only server."""
+
+    explanation = "the server is read-only"
+
+
+class EphemeralOnLocalSessionError(ZookeeperError, code=-120):
+    """A local session cannot own ephemeral nodes."""
+
+    explanation = "a local session cannot own ephemeral nodes"
+
+
+class NoWatcherError(ZookeeperError, code=-121):
+    """There is no such watch."""
+
+    explanation = "no such watch"
+
+
+class ReconfigDisabledError(ZookeeperError, code=-123):
+    """Reconfiguration is switched off at the server."""
+
+    explanation = "reconfiguration is disabled"
+
+
+class QuotaExceededError(ZookeeperError, code=-125):
+    """The write would exceed a quota."""
+
+    explanation = "quota exceeded"
+
+
+class ThrottledOpError(ZookeeperError, code=-127):
+    """The server was overloaded and did not execute the operation; it is safe to try again later."""
+
+    explanation = "the server throttled the operation; try again later"
+
+
+class RolledBackError(ZookeeperError):
+    """This operation of a transaction was undone, since a later one failed."""
+
+    code = 0
+    explanation = "rolled back: a later operation of the transaction failed"
