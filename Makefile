@@ -1,0 +1,34 @@
+# Each target sets up what it needs, in .venv and in the cache of test servers. See `make help`.
+PYTHON ?= python3
+ARGS ?= $(PYTEST_ARGS)
+export ARGS
+
+.PHONY: help test lint demo bench fixtures clean
+
+help:
+	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
+	@echo "make lint      ruff and mypy --strict"
+	@echo "make demo      the demonstration, against a real server"
+	@echo "make bench     measurements beside kazoo 2.11.0"
+	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
+	@echo "make clean     remove what these make here"
+
+test:
+	@$(PYTHON) tests/tools/run_tests.py
+
+lint:
+	@$(PYTHON) tests/tools/venvs.py lint ruff check .
+	@$(PYTHON) tests/tools/venvs.py lint mypy --strict zkwire zkdisco $(wildcard tests/typing/*.py)
+
+demo:
+	@$(PYTHON) tests/demo.py
+
+bench:
+	@$(PYTHON) tests/tools/venvs.py bench python -m tests.bench
+
+fixtures:
+	@$(PYTHON) tests/tools/venvs.py fixtures python tests/tools/record_fixtures.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,222 @@
+"""Fixtures and rules of all tests: real servers, a watchdog for each test, what the run header says.
+
+Servers are started when a test first asks for one. `server`, `server38`, `server393` and `server34` are
+shared by all tests of a run and must be left running; `own_server` and `ensemble` are for one test,
+which may do to them what it likes. Where a server cannot be had, tests skip and the run says loudly how
+to get one; with CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any, Callable, Union
+
+import pytest
+
+from tests.harness import packages, watchdog
+from tests.harness.servers import Ensemble, External, Server
+
+AnyServer = Union[Server, External]
+
+_missing: set[str] = set()
+_numbers = itertools.count(1)
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def unavailable(why: str) -> None:
+    """Skip the test for want of a server; in CI, where all is to be tested, fail it."""
+    _missing.add(why)
+    if in_ci():
+        pytest.fail(f"{why}; {packages.HOW_TO}", pytrace=False)
+    pytest.skip(why)
+
+
+# -- the run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    watchdog.configure()
+    config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
+
+
+def pytest_report_header() -> list[str]:
+    return [f"zkwire: Python {platform.python_version()}, {_servers_line()}"]
+
+
+def _servers_line() -> str:
+    if packages.external_hosts():
+        return f"plain server {packages.external_hosts()} (ZKWIRE_TEST_HOSTS)"
+    java = packages.local_java()
+    java_line = f"Java {packages.java_version(java)} ({java})" if java else "Java to be fetched"
+    try:
+        versions = [v if packages.cached(v) else f"{v} (to be fetched)" for v in packages.versions()]
+    except packages.Unavailable as error:
+        return f"{java_line}, NO SERVERS: {error}"
+    return f"{java_line}, ZooKeeper {', '.join(versions)}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for why in sorted(_missing):
+        terminalreporter.write_line(f"NO REAL SERVER: {why}", red=True, bold=True)
+    if _missing:
+        terminalreporter.write_line(packages.HOW_TO, red=True, bold=True)
+
+
+# -- the watchdog
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    with watchdog.guard(watchdog.SETUP, f"the set-up of {item.nodeid}"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    marker = item.get_closest_marker("watchdog")
+    seconds = marker.args[0] if marker else watchdog.DEFAULT
+    with watchdog.guard(seconds, item.nodeid):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Any:
+    with watchdog.guard(2 * watchdog.DEFAULT, f"the teardown of {item.nodeid}"):
+        return (yield)
+
+
+# -- servers
+
+
+class Shared:
+    """The standalone servers that all tests of a run use, each started by the first who asks."""
+
+    def __init__(self, capture: Any) -> None:
+        self._capture = capture
+        self._servers: dict[str, AnyServer] = {}
+
+    def get(self, version: str) -> AnyServer:
+        if version not in self._servers:
+            self._servers[version] = self._start(version)
+        return self._servers[version]
+
+    def _start(self, version: str) -> AnyServer:
+        if version == "external":
+            return External(packages.external_hosts())
+        self.fetch(version)
+        server = Server(version, extended=True, superpw="super")
+        try:
+            return server.start()
+        except BaseException:
+            server.close()
+            raise
+
+    def fetch(self, version: str) -> None:
+        """Have the packages of a version, or skip."""
+        if packages.external_hosts():
+            unavailable_here("ZKWIRE_TEST_HOSTS gives a plain server only")
+        # Fetching takes its seconds: the lines that say so are shown when they are printed.
+        shown = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
+        try:
+            with shown:
+                packages.java()
+                packages.classpath(version)
+        except packages.Unavailable as error:
+            unavailable(str(error))
+
+    def close(self) -> None:
+        for server in self._servers.values():
+            server.close()
+
+
+def unavailable_here(why: str) -> None:
+    """Skip what the user's own choice of server excludes: no failure in CI either."""
+    pytest.skip(why)
+
+
+def named(short: str) -> str:
+    """The full version of one that starts with `short`: a ZOOKEEPER_HOME may have 3.8.4 for 3.8.0."""
+    if packages.external_hosts():
+        unavailable_here("ZKWIRE_TEST_HOSTS gives a plain server only")
+    for version in [*packages.versions(), *packages.RELEASES]:
+        if version.startswith(short):
+            return version
+    raise ValueError(f"no ZooKeeper {short} is known")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server" not in metafunc.fixturenames:
+        return
+    try:
+        versions = ["external"] if packages.external_hosts() else packages.versions()
+    except packages.Unavailable:
+        versions = list(packages.RELEASES)  # the fixture will say what is wrong
+    metafunc.parametrize("server", versions, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    servers = Shared(request.config.pluginmanager.getplugin("capturemanager"))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, shared: Shared) -> AnyServer:
+    """A shared standalone server; the test runs once for each version that can be had."""
+    return shared.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def server38(shared: Shared) -> AnyServer:
+    return shared.get(named("3.8"))
+
+
+@pytest.fixture(scope="session")
+def server393(shared: Shared) -> AnyServer:
+    return shared.get(named("3.9"))
+
+
+@pytest.fixture(scope="session")
+def server34(shared: Shared) -> AnyServer:
+    return shared.get(named("3.4"))
+
+
+@pytest.fixture
+def own_server(shared: Shared) -> Iterator[Callable[..., Server]]:
+    """``own_server(version="3.8", **options)``: a started server for this test alone."""
+    with contextlib.ExitStack() as stack:
+
+        def make(version: str = "3.8", **options: Any) -> Server:
+            full = named(version)
+            shared.fetch(full)
+            return stack.enter_context(Server(full, **options))
+
+        yield make
+
+
+@pytest.fixture
+def ensemble(shared: Shared) -> Iterator[Callable[..., Ensemble]]:
+    """``ensemble(size=3, version="3.8", observers=0, **options)``: a started ensemble for this test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(size: int = 3, version: str = "3.8", **options: Any) -> Ensemble:
+            full = named(version)
+            shared.fetch(full)
+            return stack.enter_context(Ensemble(size, full, **options))
+
+        yield make
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A name no other test, process or run uses: letters, digits and dashes."""
+    test = "".join(c if c.isalnum() and c.isascii() else "-" for c in request.node.name)
+    return f"{test[:40].strip('-')}-{os.getpid()}-{os.urandom(4).hex()}-{next(_numbers)}"

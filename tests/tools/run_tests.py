@@ -1,0 +1,72 @@
+"""What `make test` does: environments, servers, then the whole suite on each Python.
+
+The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest
+found: the oldest supported and the newest are where differences show. ARGS go to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import venvs  # noqa: E402
+
+PREFERRED = ("3.9", "3.13")
+
+
+def pythons() -> dict[str, str]:
+    """Version to path of each Python the suite is to run on."""
+    wanted = os.environ.get("PYTHONS", "").split()
+    if not wanted:
+        found = {version: venvs.find(version) for version in PREFERRED}
+        present = {version: path for version, path in found.items() if path}
+        if present:
+            return present
+        newest = venvs.newest()
+        return {venvs.version_of(newest): newest}
+    chosen = {}
+    for name in wanted:
+        path = venvs.find(name) if re.fullmatch(r"3\.\d+", name) else name
+        version = venvs.version_of(path) if path else ""
+        if not path or not version:
+            raise SystemExit(f"PYTHONS: {name} is not a Python that runs here and can make environments")
+        chosen[version] = path
+    return chosen
+
+
+def run(python: str, *arguments: str) -> int:
+    """Run a Python in the project's folder, saying so."""
+    print("+", python, *arguments, flush=True)
+    return subprocess.run([python, *arguments], cwd=venvs.PROJECT, check=False).returncode
+
+
+def main() -> int:
+    chosen = pythons()
+    print("Pythons: " + ", ".join(f"{version} ({path})" for version, path in chosen.items()), flush=True)
+    try:
+        for version, path in chosen.items():
+            venvs.ensure(version, path, venvs.REQUIREMENTS["test"])
+    except subprocess.CalledProcessError as error:
+        print(f"cannot make a virtual environment: {shlex.join(error.cmd)} failed", file=sys.stderr)
+        return 1
+    # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
+    run(sys.executable, "-m", "tests.harness.packages")
+    results = {}
+    for version in chosen:
+        started = time.monotonic()
+        arguments = shlex.split(os.environ.get("ARGS", ""))
+        code = run(str(venvs.FOLDER / version / "bin/python"), "-m", "pytest", *arguments)
+        results[version] = (code, time.monotonic() - started)
+    for version, (code, seconds) in results.items():
+        print(f"Python {version}: {'passed' if code == 0 else f'FAILED (exit {code})'} in {seconds:.0f} s")
+    return 1 if any(code for code, _ in results.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Finds the Pythons of this machine and keeps the virtual environments of the project in .venv.
+
+    python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
+
+runs a command in the environment NAME (lint, bench, fixtures), made with the newest Python found. Only
+the standard library is used: this is what runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOLDER = PROJECT / ".venv"
+
+# pytest 8 is the last that runs on 3.9; 8.4 the first that knows 3.13 well. The tools of lint are
+# pinned: a new release finds new faults, and that should not be today's patch.
+REQUIREMENTS = {
+    "test": ["pytest>=8.3,<9"],
+    "lint": ["ruff==0.12.12", "mypy==1.17.1"],
+    "bench": ["kazoo==2.11.0"],
+    "fixtures": ["kazoo==2.11.0"],
+}
+
+# ensurepip is asked for as well: Debian's python3 without python3-venv cannot make environments.
+_ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+
+
+def version_of(python: str) -> str:
+    """'3.13' for a Python that runs here and can make environments, '' for anything else.
+
+    A pyenv shim exists for each version any pyenv version has, and fails when that is not selected.
+    """
+    try:
+        done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def find(version: str) -> str | None:
+    """The path of Python `version` ('3.13'): on PATH, else among pyenv's versions."""
+    for path in [shutil.which(f"python{version}"), *_pyenv(version)]:
+        if path and version_of(path) == version:
+            return path
+    return sys.executable if version_of(sys.executable) == version else None
+
+
+def newest() -> str:
+    """The path of the newest Python 3.9 or later."""
+    versions = {"{}.{}".format(*sys.version_info[:2])}
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        versions.update(re.findall(r"python(3\.\d+)\b", " ".join(glob.glob(f"{folder}/python3.*"))))
+    versions.update(re.findall(r"/(3\.\d+)[^/]*/bin", " ".join(_pyenv("3."))))
+    for version in sorted(versions, key=lambda v: int(v[2:]), reverse=True):
+        path = find(version) if int(version[2:]) >= 9 else None
+        if path:
+            return path
+    raise SystemExit("no Python 3.9 or later that can make virtual environments (Debian: python3-venv)")
+
+
+def _pyenv(version: str) -> list[str]:
+    """Pythons in pyenv's folder whose version starts so, the newest patch release first."""
+    roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
+    running = Path(sys.base_prefix).resolve().parent
+    if running.name == "versions":
+        roots.append(str(running.parent))
+    dotted = version if version.endswith(".") else f"{version}."
+    found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}*/bin/python")]
+    return sorted(dict.fromkeys(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+
+
+def ensure(name: str, python: str, requirements: list[str]) -> Path:
+    """The bin folder of environment `name`, made or brought up to date when it is not as wanted."""
+    home = FOLDER / name
+    FOLDER.mkdir(exist_ok=True)
+    wanted = "\n".join([python, *requirements])
+    stamp = home / "made-of"
+    with open(FOLDER / f"{name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once must not make the same environment
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            print(f"making .venv/{name} with {python}: {' '.join(requirements)}", flush=True)
+            subprocess.run([python, "-m", "venv", "--clear", str(home)], check=True)
+            pip = [str(home / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            subprocess.run([*pip, *requirements], check=True)
+            stamp.write_text(wanted, encoding="utf-8")
+    return home / "bin"
+
+
+def main(name: str, *command: str) -> int:
+    """Run a command in an environment; a program of the environment comes before the machine's."""
+    try:
+        folder = ensure(name, newest(), REQUIREMENTS[name])
+    except subprocess.CalledProcessError as error:
+        print(f"cannot make .venv/{name}: {' '.join(error.cmd)} failed", file=sys.stderr)
+        return 1
+    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    print("+", *command, flush=True)
+    return subprocess.run([str(folder / command[0]), *command[1:]], cwd=PROJECT, env=env, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
