@@ -113,7 +113,13 @@ def _private_apt(state: Path, suite: str) -> None:
 
 def _run(command: list[str], cwd: Path) -> None:
     done = subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         told = " ".join(line for line in done.stderr.splitlines() if line.startswith("E:"))

@@ -29,7 +29,13 @@ from . import debian
 
 # Without metrics-core a server dies; without snappy-java it starts, answers `ruok` and never serves.
 # Netty is for TLS. 3.4 has none of these.
-_PLAIN = ["libzookeeper-java", "libslf4j-java", "libdropwizard-metrics-java", "libsnappy-java", "libnetty-java"]
+_PLAIN = [
+    "libzookeeper-java",
+    "libslf4j-java",
+    "libdropwizard-metrics-java",
+    "libsnappy-java",
+    "libnetty-java",
+]
 RELEASES: dict[str, tuple[str, list[str]]] = {
     "3.8.0": ("bookworm", _PLAIN),
     "3.9.3": ("trixie", _PLAIN),
@@ -39,15 +45,27 @@ JAVA_PACKAGE = ("bookworm", ["openjdk-17-jre-headless"])
 
 # Order matters: the manifest of Debian's zookeeper.jar names jars of /usr/share/java, which are looked
 # up in its place on the class path. Last, it cannot put an installed version's jars before ours.
-JARS = (
-    "zookeeper-jute slf4j-api slf4j-simple log4j-1.2 metrics-core snappy-java "
-    "netty-handler netty-transport netty-common netty-buffer netty-codec netty-resolver "
-    "netty-transport-native-epoll netty-transport-native-unix-common zookeeper"
-).split()
+JARS = [
+    "zookeeper-jute",
+    "slf4j-api",
+    "slf4j-simple",
+    "log4j-1.2",
+    "metrics-core",
+    "snappy-java",
+    "netty-handler",
+    "netty-transport",
+    "netty-common",
+    "netty-buffer",
+    "netty-codec",
+    "netty-resolver",
+    "netty-transport-native-epoll",
+    "netty-transport-native-unix-common",
+    "zookeeper",
+]
 
 HOW_TO = (
-    "to get real ZooKeeper servers: on Debian or Ubuntu they are fetched by themselves (needs apt-get, dpkg and "
-    "network, no root); elsewhere unpack an Apache ZooKeeper release and set ZOOKEEPER_HOME=/path/to/it "
+    "to get real ZooKeeper servers: on Debian or Ubuntu they are fetched by themselves (needs apt-get, dpkg "
+    "and network, no root); elsewhere unpack an Apache ZooKeeper release and set ZOOKEEPER_HOME=/path/to/it "
     "(needs java), or set ZKWIRE_TEST_HOSTS=host:port of a running server"
 )
 
@@ -100,12 +118,13 @@ def classpath(version: str) -> str:
     if version == home_version():
         home = os.environ["ZOOKEEPER_HOME"]
         # The conf folder holds the logging set-up; without it logback would log every packet.
-        return ":".join([*sorted(glob.glob(f"{home}/lib/*.jar") + glob.glob(f"{home}/zookeeper-*.jar")), f"{home}/conf"])
+        jars = sorted(glob.glob(f"{home}/lib/*.jar") + glob.glob(f"{home}/zookeeper-*.jar"))
+        return ":".join([*jars, f"{home}/conf"])
     if not _folder(version).is_dir() and version not in versions():
         raise Unavailable(f"ZooKeeper {version} is neither in ZOOKEEPER_HOME nor in {cache_dir()}")
     folder = _fetched(f"ZooKeeper {version}", _folder(version), *RELEASES[version])
-    jars = (os.path.join(folder, "usr/share/java", f"{name}.jar") for name in JARS)
-    return ":".join(jar for jar in jars if os.path.exists(jar))
+    ours = (os.path.join(folder, "usr/share/java", f"{name}.jar") for name in JARS)
+    return ":".join(jar for jar in ours if os.path.exists(jar))
 
 
 def java() -> str:
@@ -128,7 +147,7 @@ def local_java() -> str | None:
     return next((path for path in candidates if path and java_version(path)), None)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def java_version(path: str) -> str:
     """What ``java -version`` calls itself, '' when it does not run."""
     with contextlib.suppress(OSError):

@@ -45,7 +45,8 @@ def _signed(folder: str, name: str, extensions: str) -> None:
     path = os.path.join(folder, name)
     with open(f"{path}.ext", "w", encoding="ascii") as file:
         file.write(extensions)
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + ("localhost" if name == "server" else name))
+    subject = "/CN=localhost" if name == "server" else f"/CN={name}"
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj", subject)
     _openssl(folder, *new, "-keyout", f"{name}.key", "-out", f"{name}.csr")
     sign = ("x509", "-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30")
     _openssl(folder, *sign, "-in", f"{name}.csr", "-out", f"{name}.crt", "-extfile", f"{name}.ext")

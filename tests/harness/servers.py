@@ -44,7 +44,7 @@ def four(host: str, port: int, word: str, timeout: float = 2.0) -> str:
 
 
 def mode(host: str, port: int) -> str:
-    """'standalone', 'leader', 'follower', 'observer' or 'read-only' (as `srvr` says it); '' when not serving."""
+    """'standalone', 'leader', 'follower', 'observer', 'read-only'; '' when it does not serve."""
     # A server that is about to serve may take a connection and never answer on it: ask again soon.
     for line in four(host, port, "srvr", 0.5).splitlines():
         if line.startswith("Mode: "):
@@ -133,7 +133,7 @@ class Server:
             if not self.running:
                 raise RuntimeError(f"ZooKeeper {self.version} died:\n{self.log()[-3000:]}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"ZooKeeper {self.version} has mode {now!r}, not {modes}:\n{self.log()[-3000:]}")
+                raise TimeoutError(f"ZooKeeper {self.version}: {now!r}, not {modes}:\n{self.log()[-3000:]}")
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -225,7 +225,12 @@ class Server:
             self._write("data/myid", f"{self.number}\n")
         # A test server is short-lived and shares few cores: little heap, one collector thread, no
         # second compiler.
-        small = [f"-Xmx{self.options.heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+        small = [
+            f"-Xmx{self.options.heap}",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:-UsePerfData",
+        ]
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
         config = os.path.join(self.folder, "zoo.cfg")
         return [java, *small, *properties(self.options, place), "-cp", jars, main, config]

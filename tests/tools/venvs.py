@@ -74,7 +74,7 @@ def _pyenv(version: str) -> list[str]:
         roots.append(str(running.parent))
     dotted = version if version.endswith(".") else f"{version}."
     found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}*/bin/python")]
-    return sorted(dict.fromkeys(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+    return sorted(set(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 
 
 def ensure(name: str, python: str, requirements: list[str]) -> Path:
@@ -103,7 +103,8 @@ def main(name: str, *command: str) -> int:
         return 1
     env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
     print("+", *command, flush=True)
-    return subprocess.run([str(folder / command[0]), *command[1:]], cwd=PROJECT, env=env, check=False).returncode
+    program = [str(folder / command[0]), *command[1:]]
+    return subprocess.run(program, cwd=PROJECT, env=env, check=False).returncode
 
 
 if __name__ == "__main__":
