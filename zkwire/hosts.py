@@ -32,12 +32,16 @@ class Host(NamedTuple):
 def parse_hosts(hosts: Union[str, Sequence[str]]) -> Tuple[List[Host], str]:
     """The hosts and the chroot ("" for none) of a connect string `h1:2181,h2,[::1]:2181/chroot/a`.
 
-    A sequence of such strings is joined first. Blanks around entries and empty entries are dropped, the default port
-    is 2181, and a chroot of "/" means none. Raises `ValueError` (or `TypeError` for another type).
+    A sequence of such strings is joined first, and only its last may have a chroot. Blanks around entries and
+    empty entries are dropped, the default port is 2181, and a chroot of "/" means none. Raises `ValueError`
+    (or `TypeError` for another type).
     """
     if not isinstance(hosts, str):
         if isinstance(hosts, (bytes, bytearray)):
             raise TypeError(f"hosts must be a string or a sequence of strings, not {hosts!r}")
+        early = [one for one in hosts[:-1] if "/" in one]
+        if early:
+            raise ValueError(f"{early[0]!r}: only the last connect string of a sequence may have a chroot")
         hosts = ",".join(hosts)
     servers, slash, rest = hosts.partition("/")
     chroot = ""
@@ -54,13 +58,13 @@ def _parse_host(entry: str) -> Host:
         name, bracket, port = entry[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
             raise ValueError(f"malformed IPv6 address {entry!r}; expected '[address]:port'")
-        port = port[1:]
+        colon, port = port[:1], port[1:]
     elif entry.count(":") > 1:
         raise ValueError(f"{entry!r}: an IPv6 address needs brackets, as in '[::1]:2181'")
     else:
         name, colon, port = entry.partition(":")
-        if colon and not port:
-            raise ValueError(f"{entry!r}: the port is missing")
+    if colon and not port:
+        raise ValueError(f"{entry!r}: the port is missing")
     if not name or any(c.isspace() for c in name) or _FORBIDDEN.search(name):
         raise ValueError(f"{entry!r}: not a host name")
     if port and not (port.isascii() and port.isdigit()):
