@@ -33,6 +33,8 @@ def _check_version(version: int) -> None:
 
 
 def _check_acl(acl: Optional[Sequence[ACL]]) -> None:
+    if acl is not None and not isinstance(acl, Sequence):
+        raise TypeError(f"an ACL is a sequence of ACL values, not a {type(acl).__name__}")
     for entry in acl or ():
         if not isinstance(entry, ACL):
             raise TypeError(f"an ACL is a sequence of ACL values, not of {type(entry).__name__}")
@@ -58,14 +60,14 @@ class _Create(Op[Any]):
         _check_data(self.value)
         _check_acl(self.acl)
 
-    def body(self, out: bytearray, scope: Any) -> None:
+    def write(self, out: bytearray, scope: Any) -> None:
         """The fields; a sequential create of "/" below a chroot must stay below it."""
         if self.path == "/" and self.flags in (2, 3, 6) and scope is not None and scope.prefix:
             USTRING.write(out, scope.prefix + "/", scope)
             for name, codec in self.request[1:]:
                 codec.write(out, getattr(self, name), scope)
         else:
-            super().body(out, scope)
+            super().write(out, scope)
 
 
 @dataclass(frozen=True, repr=False, init=False)

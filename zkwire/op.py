@@ -81,10 +81,14 @@ class Op(Generic[T]):
     def body(self, out: bytearray, scope: Any) -> None:
         """Append the fields of the request to `out`; `ValueError` if one does not fit its type on the wire."""
         try:
-            for name, codec in self.request:
-                codec.write(out, getattr(self, name), scope)
+            self.write(out, scope)
         except (struct.error, UnicodeEncodeError) as error:
             raise ValueError(f"{self!r}: {error}") from error
+
+    def write(self, out: bytearray, scope: Any) -> None:
+        """As `body`, with the errors of `struct` and of UTF-8 as they are."""
+        for name, codec in self.request:
+            codec.write(out, getattr(self, name), scope)
 
     def frame(self, xid: int, scope: Any) -> bytes:
         """The whole request, with length and header."""

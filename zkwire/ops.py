@@ -70,9 +70,10 @@ class _MultiResults(Codec[List[Tuple[int, Any]]]):
 _MULTI_HEADER: Codec[Tuple[int, bool, int]] = Record(pair, INT, BOOL, INT)
 #: What follows the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
 _RESULTS: Dict[int, Codec[Any]] = {
-    -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 2: NOTHING, 13: NOTHING, 5: STAT,
-    4: DATA_AND_STAT, 8: NAMES,
+    -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 19: PATH_AND_STAT, 21: PATH_AND_STAT,
+    2: NOTHING, 13: NOTHING, 5: STAT, 4: DATA_AND_STAT, 8: NAMES,
 }  # fmt: skip
+_CREATES = (1, 15, 19, 21)
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,11 +140,13 @@ class MultiRead(Multi):
 
 
 def _shape(op: Op[Any], kind: int, result: Any) -> Any:
-    """The result of `op` in the shape it has alone, whatever type the server gave it."""
+    """The result of `op` in the shape it has alone: servers mix up the types of creates, and no others."""
+    if kind != op.opcode and not (kind in _CREATES and op.opcode in _CREATES):
+        raise MarshallingError(f"a result of type {kind} for {op!r}")
     wants_stat = op.reply is PATH_AND_STAT
     if kind == 1 and wants_stat:
         return result, None
-    if kind == 15 and not wants_stat:
+    if kind != 1 and op.opcode == 1:
         return result[0]
     return result
 
@@ -164,3 +167,10 @@ BY_OPCODE: Dict[int, Type[Op[Any]]] = {
 IN_TRANSACTION: Tuple[Type[Op[Any]], ...] = (Create, Create2, CreateContainer, CreateTTL, Delete, SetData, Check)
 IN_MULTI_READ: Tuple[Type[Op[Any]], ...] = (GetData, GetChildren)
 IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + IN_MULTI_READ}
+
+__all__ = [
+    "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateContainer",
+    "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetData",
+    "GetEphemerals", "Multi", "MultiRead", "Op", "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData",
+    "SetWatches", "SetWatches2", "Sync", "WhoAmI",
+]  # fmt: skip

@@ -45,12 +45,11 @@ class AddWatch(Checked, Op[None]):
     @classmethod
     def read(cls, data: bytes, at: int, scope: Any) -> Tuple["AddWatch", int]:
         """The operation at `at`; any mode but 0 and 1 is malformed (AddWatchMode.fromInt)."""
-        path, at = PATH.read(data, at, scope)
-        mode, at = INT.read(data, at, scope)
+        op, at = super().read(data, at, scope)
+        mode = op.__dict__.pop("mode")
         if mode not in (0, 1):
-            raise MarshallingError(f"watch mode {mode}", path)
-        op = object.__new__(cls)
-        op.__dict__.update(path=path, watch=armed, recursive=bool(mode))
+            raise MarshallingError(f"watch mode {mode}", op.path)
+        op.__dict__.update(watch=armed, recursive=bool(mode))
         return op, at
 
     def conclude(self, value: Any) -> Union[None, ZookeeperError]:
