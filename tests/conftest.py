@@ -13,7 +13,7 @@ import itertools
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any, Callable, Union
+from typing import Any, Callable, NoReturn, Union
 
 import pytest
 
@@ -30,11 +30,11 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
-def unavailable(why: str) -> None:
+def unavailable(why: str) -> NoReturn:
     """Skip the test for want of a server; in CI, where all is to be tested, fail it."""
     _missing.add(why)
     if in_ci():
-        pytest.fail(f"{why}; {packages.HOW_TO}", pytrace=False)
+        pytest.fail(why, pytrace=False)
     pytest.skip(why)
 
 
@@ -124,19 +124,22 @@ class Shared:
             unavailable_here("ZKWIRE_TEST_HOSTS gives a plain server only")
         # Fetching takes its seconds: the lines that say so are shown when they are printed.
         shown = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
+        why = ""
         try:
             with shown:
                 packages.java()
                 packages.classpath(version)
         except packages.Unavailable as error:
-            unavailable(str(error))
+            why = str(error)
+        if why:
+            unavailable(why)
 
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
 
 
-def unavailable_here(why: str) -> None:
+def unavailable_here(why: str) -> NoReturn:
     """Skip what the user's own choice of server excludes: no failure in CI either."""
     pytest.skip(why)
 
@@ -145,10 +148,16 @@ def named(short: str) -> str:
     """The full version of one that starts with `short`: a ZOOKEEPER_HOME may have 3.8.4 for 3.8.0."""
     if packages.external_hosts():
         unavailable_here("ZKWIRE_TEST_HOSTS gives a plain server only")
-    for version in [*packages.versions(), *packages.RELEASES]:
+    try:
+        known = packages.versions()
+    except packages.Unavailable:
+        known = list(packages.RELEASES)  # `Shared.fetch` will say what is wrong
+    for version in known:
         if version.startswith(short):
             return version
-    raise ValueError(f"no ZooKeeper {short} is known")
+    if packages.home_version() is None:
+        raise ValueError(f"no ZooKeeper {short} is known")
+    unavailable_here(f"ZOOKEEPER_HOME has {packages.home_version()}, the test is for {short}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -191,10 +200,13 @@ def server34(shared: Shared) -> AnyServer:
 
 @pytest.fixture
 def own_server(shared: Shared) -> Iterator[Callable[..., Server]]:
-    """``own_server(version="3.8", **options)``: a started server for this test alone."""
+    """``own_server(version="", **options)``: a started server for this test alone.
+
+    ``version`` may be a beginning ("3.9"); '' is any, the first there is.
+    """
     with contextlib.ExitStack() as stack:
 
-        def make(version: str = "3.8", **options: Any) -> Server:
+        def make(version: str = "", **options: Any) -> Server:
             full = named(version)
             shared.fetch(full)
             return stack.enter_context(Server(full, **options))
@@ -204,10 +216,10 @@ def own_server(shared: Shared) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def ensemble(shared: Shared) -> Iterator[Callable[..., Ensemble]]:
-    """``ensemble(size=3, version="3.8", observers=0, **options)``: a started ensemble for this test."""
+    """``ensemble(size=3, version="", observers=0, **options)``: a started ensemble for this test."""
     with contextlib.ExitStack() as stack:
 
-        def make(size: int = 3, version: str = "3.8", **options: Any) -> Ensemble:
+        def make(size: int = 3, version: str = "", **options: Any) -> Ensemble:
             full = named(version)
             shared.fetch(full)
             return stack.enter_context(Ensemble(size, full, **options))

@@ -22,6 +22,7 @@ from typing import Callable
 
 import pytest
 
+from tests.conftest import named
 from tests.harness import debian, packages, ports
 from tests.harness.servers import Ensemble, Server, four
 
@@ -161,7 +162,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends children with parents")
 def test_no_server_outlives_killed_tests(shared):
-    version = packages.versions()[0]
+    version = named("")
     shared.fetch(version)
     done = subprocess.run(
         [sys.executable, "-c", DIES, version], cwd=PROJECT, capture_output=True, text=True, check=False
@@ -235,6 +236,7 @@ def test_mirror_is_the_one_of_the_machine(apt: Path, name: str, text: str, expec
 
 def test_two_fetchers_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ZKWIRE_CACHE", str(tmp_path))
+    monkeypatch.delenv("ZOOKEEPER_HOME", raising=False)
     unpacked = []
 
     def unpack(suite: str, names: list[str], target: Path) -> None:
@@ -252,6 +254,7 @@ def test_two_fetchers_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_failed_fetch_says_why_and_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ZKWIRE_CACHE", str(tmp_path))
+    monkeypatch.delenv("ZOOKEEPER_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     for _ in range(2):
         with pytest.raises(packages.Unavailable, match="no apt-get on this machine"):

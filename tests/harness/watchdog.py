@@ -11,7 +11,6 @@ import contextlib
 import faulthandler
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -23,13 +22,13 @@ GRACE = 10.0
 SETUP = 300.0
 
 # pytest redirects descriptor 2 during tests; the stacks of a run that is about to end must be seen.
-_stderr = sys.stderr
+_stderr = 2
 
 
 def configure() -> None:
     """Remember where stderr really goes; called when pytest captures nothing."""
     global _stderr
-    _stderr = os.fdopen(os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2), "w")
+    _stderr = os.dup(2)
 
 
 @contextlib.contextmanager
@@ -37,7 +36,7 @@ def guard(seconds: float, what: str) -> Iterator[None]:
     """Fail what runs inside after `seconds`. Only in the main thread."""
 
     def bark(number: int, frame: FrameType | None) -> None:
-        print(f"\nwatchdog: {what} still runs after {seconds:g} s", file=_stderr, flush=True)
+        os.write(_stderr, f"\nwatchdog: {what} still runs after {seconds:g} s\n".encode())
         faulthandler.dump_traceback(_stderr, all_threads=True)
         pytest.fail(f"watchdog: still running after {seconds:g} s")
 

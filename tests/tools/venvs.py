@@ -69,6 +69,9 @@ def newest() -> str:
 def _pyenv(version: str) -> list[str]:
     """Pythons in pyenv's folder whose version starts so, the newest patch release first."""
     roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
+    # A folder of shims on PATH is in the root, even when the pyenv that made it is not set up here.
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    roots += [str(folder.parent) for folder in folders if folder.name == "shims"]
     running = Path(sys.base_prefix).resolve().parent
     if running.name == "versions":
         roots.append(str(running.parent))
