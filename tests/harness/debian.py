@@ -29,6 +29,7 @@ Dir::State::Lists "{state}/lists";
 Dir::State::status "{state}/status";
 Dir::Cache "{state}/cache";
 APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
 Acquire::Languages "none";
 Acquire::Check-Valid-Until "false";
 Acquire::Retries "2";
