@@ -63,7 +63,7 @@ class Op(Generic[T]):
     watches: ClassVar[Optional[Tuple[str, Optional[str]]]] = None
     #: A number below zero for operations whose replies do not follow the order of requests.
     fixed_xid: ClassVar[Optional[int]] = None
-    #: Whether the operation may stand alone, outside a transaction.
+    #: Whether a user may submit it: not what stands in transactions only, or is the session's own affair.
     alone: ClassVar[bool] = True
     #: Whether it changes anything at the server (so that an unknown outcome matters).
     writes: ClassVar[bool] = False

@@ -69,12 +69,23 @@ class CheckWatches(Checked, Op[None]):
 
 @dataclass(frozen=True, repr=False)
 class RemoveWatches(Checked, Op[None]):
-    """Removes all watches of this connection on a path: `kind` 1 children, 2 data, 3 any. ZooKeeper 3.5 and later."""
+    """Removes watches on a path: `kind` 1 children, 2 data, 3 any. ZooKeeper 3.5 and later.
+
+    With `watcher`, only its own. The server knows paths only, not watchers: it is asked once the last one goes, and
+    not at all with `local`. Each watcher removed hears of it. Raises NoWatcherError.
+    """
 
     path: str
     kind: int = 3
+    watcher: Optional[Watcher] = None
+    local: bool = False
     opcode = 18
     request = (("path", PATH), ("kind", INT))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in (1, 2, 3):  # 4 and 5 draw a MarshallingError from 3.8
+            raise ValueError(f"invalid kind of watch {self.kind!r}: 1 children, 2 data, 3 any")
 
 
 _PATHS: Codec[Any] = Vector(USTRING)  # of the server: watches are kept by server path
@@ -89,6 +100,7 @@ class SetWatches(Pathless[None]):
     exist: Sequence[str] = ()
     child: Sequence[str] = ()
     opcode = 101
+    alone = False
     request = (("relative_zxid", LONG), ("data", _PATHS), ("exist", _PATHS), ("child", _PATHS))
 
 
@@ -103,6 +115,7 @@ class SetWatches2(Pathless[None]):
     persistent: Sequence[str] = ()
     recursive: Sequence[str] = ()
     opcode = 105
+    alone = False
     request = (*SetWatches.request, ("persistent", _PATHS), ("recursive", _PATHS))
 
 
@@ -114,6 +127,7 @@ class Ping(Pathless[None]):
     """Tells the server that we live; the answer, that it does."""
 
     opcode = 11
+    alone = False
     fixed_xid = -2
 
 
@@ -128,6 +142,7 @@ class Auth(Pathless[None]):
     credential: bytes
     kind: int = 0
     opcode = 100
+    alone = False
     fixed_xid = -4  # answered at once by the server's I/O thread, overtaking queued writes
     request = (("kind", INT), ("scheme", USTRING), ("credential", BUFFER))
 
@@ -142,6 +157,7 @@ class Sasl(Pathless[bytes]):
 
     token: Optional[bytes]
     opcode = 102
+    alone = False
     request = (("token", BUFFER),)
     reply = BUFFER
 
@@ -151,6 +167,7 @@ class CloseSession(Pathless[None]):
     """Ends the session: its ephemeral nodes vanish with it."""
 
     opcode = -11
+    alone = False
     writes = True
 
 

@@ -1,0 +1,399 @@
+"""The blocking front's engine: one session core, one socket, and the threads that share them.
+
+Owns locks, the socket and time. Must not know verbs. How it works:
+
+- The core and the socket are touched only under `_lock`, and the socket never blocks: no two threads are ever inside
+  it, which TLS sockets do not survive (python/cpython#137583). Waiting happens outside the lock, with poll.
+- A thread that waits for a result reads the socket itself: it leads, and settles the results of the others, who
+  follow. A sequential call then takes two system calls more than a bare socket, and no change of threads.
+- The keeper, a thread of ours, dials, keeps the deadlines, and reads while nobody leads. While calls are made one
+  after the other it stays off the socket, and looks every `PARKED` seconds whether it is needed again.
+- Sending is put off while something is under way and nobody waits: it goes along with the next receipt (as Nagle's
+  algorithm would have it), with a waiting call, or when there is enough for a system call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import weakref
+from _thread import LockType, allocate_lock
+from collections import deque
+from time import monotonic
+from typing import Any, Callable, Deque, List, Optional, Tuple
+
+from .dispatch import Dispatcher
+from .errors import ForkedError, ZookeeperError
+from .future import Future, release
+from .op import Op
+from .session import ENDED, Dial, Fired, HangUp, Session, Settled, StateChanged
+from .transport import READ, WRITE, Attempt, Waker, wait_for
+
+#: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
+#: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
+PARKED = 0.005
+#: This many bytes are worth a system call of their own.
+ENOUGH = 32 * 1024
+RECEIVE = 128 * 1024
+
+
+class Driver:
+    """Runs a `Session` on a socket. `on_state` is called on the dispatch thread with each `StateChanged`."""
+
+    def __init__(
+        self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str
+    ) -> None:
+        self.session, self._logger, self._on_state = session, logger, on_state
+        self.dispatcher = Dispatcher(logger, f"{name} dispatch")
+        self.changed = threading.Condition()
+        self._lock = allocate_lock()
+        self._reading = allocate_lock()  # held by the one who may read: a leader, or the keeper
+        self._leads = 0
+        self._followers: Deque[Tuple[Future[Any], LockType]] = deque()
+        self._socket: Optional[socket.socket] = None
+        self._retired: List[socket.socket] = []
+        self._blocked = False
+        self._dial: Optional[Dial] = None
+        self._attempt: Optional[Attempt] = None
+        self._waker = Waker()
+        self.forked = False
+        self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
+        _all.add(self)
+
+    # ------------------------------------------------------------------- for the front
+
+    def start(self) -> None:
+        """Begin to connect."""
+        with self._lock:
+            self.session.start(monotonic())
+            self._act()
+        self._keeper.start()
+
+    def submit(self, op: Op[Any], future: Future[Any], at_once: bool) -> None:
+        """Hand an operation to the core. `at_once`: somebody is going to wait for it."""
+        if self.forked:
+            raise ForkedError()
+        session = self.session
+        with self._lock:
+            session.submit(op, future, monotonic())
+            if session.news:
+                self._act()
+            if at_once or session.in_flight <= 1 or session.unsent >= ENOUGH:
+                self._flush()
+
+    def close(self, timeout: float) -> None:
+        """End the session and the threads; returns within about `timeout` seconds, whatever the server does."""
+        if self.forked:
+            return
+        deadline = monotonic() + timeout
+        with self._lock:
+            self.session.close(monotonic())
+            self._act()
+            self._flush()
+        self._waker.wake()
+        with self.changed:
+            self.changed.wait_for(lambda: self.session.phase == ENDED, timeout)
+        if self._keeper.ident is not None and threading.current_thread() is not self._keeper:
+            self._keeper.join(max(0.0, deadline - monotonic()))
+        self.dispatcher.end(max(0.0, deadline - monotonic()))
+
+    # -------------------------------------------------------------- a future's host
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Have user code called on the dispatch thread."""
+        self.dispatcher.call(function, *arguments)
+
+    def abandon(self, future: Future[Any]) -> bool:
+        """Nobody waits for `future` any more; True if its operation will never be sent."""
+        if self.forked:
+            raise ForkedError()
+        with self._lock:
+            return self.session.abandon(future)
+
+    def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
+        """Block until `future` is done, reading the socket if nobody else does; watchers called before come first."""
+        if not future.done():
+            if self.forked:
+                raise ForkedError()
+            deadline = None if timeout is None else monotonic() + timeout
+            if self.session.unsent:
+                with self._lock:
+                    self._flush()
+            while not future.done():
+                if self._socket is not None and self._reading.acquire(False):
+                    try:
+                        self._lead(future, deadline)
+                    finally:
+                        self._reading.release()
+                        self._promote()
+                else:
+                    self._follow(future, deadline)
+                if deadline is not None and monotonic() >= deadline:
+                    break
+        if future.behind > self.dispatcher.returned:
+            self.dispatcher.let_run(future.behind)
+        return future.done()
+
+    def _lead(self, future: Future[Any], deadline: Optional[float]) -> None:
+        self._leads += 1
+        while not future.done():
+            sock = self._socket
+            if sock is None:
+                return
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                return
+            if wait_for(left, (sock.fileno(), READ)):
+                with self._lock:
+                    if sock is self._socket:
+                        self._receive()
+
+    def _follow(self, future: Future[Any], deadline: Optional[float]) -> None:
+        """Wait until the future is done, or the one who leads stops."""
+        lock = future.lock()
+        self._followers.append((future, lock))
+        if future.done() or (self._socket is not None and not self._reading.locked()):
+            return  # done, or the leader has stopped between two looks: try to lead
+        lock.acquire(True, -1 if deadline is None else max(0.0, deadline - monotonic()))
+
+    def _promote(self) -> None:
+        """Somebody who waits should lead now; if there is nobody, the keeper reads when it sees nobody leading."""
+        followers = self._followers
+        while followers:
+            try:
+                future, lock = followers.popleft()
+            except IndexError:
+                break
+            if not future.done():
+                release(lock)
+                return
+        if self.session.in_flight:
+            self._waker.wake()
+
+    # ------------------------------------------------------- with _lock held: core and socket
+
+    def _act(self) -> None:
+        """Do what the core asks for."""
+        events = self.session.events()
+        dispatcher = self.dispatcher
+        for event in events:
+            kind = type(event)
+            if kind is Settled:
+                event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
+            elif isinstance(event, Fired):
+                for watcher in event.watchers:
+                    dispatcher.call(watcher, event.event)
+            elif isinstance(event, HangUp):
+                self._logger.info("= hanging up: %s", event.reason)
+                self._disconnect()
+            elif isinstance(event, Dial):
+                self._disconnect()
+                self._dial = event
+                self._waker.wake()
+            elif isinstance(event, StateChanged):
+                self._logger.info("= %s (%s)%s", event.state, event.client_state, _reason(event.error))
+                dispatcher.call(self._on_state, event)
+                with self.changed:
+                    self.changed.notify_all()
+                if self.session.phase == ENDED:
+                    self._waker.wake()
+
+    def _disconnect(self) -> None:
+        """Put the socket away. It is closed by whoever reads next: a descriptor must not vanish under a poll."""
+        self._dial, self._blocked = None, False
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # gone already
+            self._retired.append(sock)
+            self._waker.wake()
+            while self._followers:  # they wait for a leader who has nothing to read any more
+                release(self._followers.popleft()[1])
+
+    def _flush(self) -> None:
+        sock, session = self._socket, self.session
+        while sock is not None:
+            data = session.data_to_send()
+            if not data:
+                self._blocked = False
+                return
+            try:
+                count = sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                if not self._blocked:
+                    self._blocked = True
+                    self._waker.wake()  # the keeper waits until the socket takes more
+                return
+            except OSError as error:
+                self._lose(f"sending failed: {error}")
+                return
+            session.sent(count)
+
+    def _receive(self) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        try:
+            data = sock.recv(RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(f"receiving failed: {error}")
+            return
+        if not data:
+            self._lose("the server closed the connection")
+            return
+        self.session.received(data, monotonic())
+        self._act()
+        if self.session.unsent and not self._blocked:
+            self._flush()
+
+    def _lose(self, reason: str) -> None:
+        self._disconnect()
+        self.session.lost(reason, monotonic())
+        self._act()
+
+    # ------------------------------------------------------------------------ the keeper
+
+    def _keep(self) -> None:
+        seen = -1
+        try:
+            while self.session.phase != ENDED:
+                parked = self._leads != seen or self._reading.locked()
+                seen = self._leads
+                self._sleep(parked)
+                self._waker.drain()
+                if self._dial is not None or self._attempt is not None:
+                    self._connect()
+                if not self._reading.locked():
+                    self._read_for_others()
+                with self._lock:
+                    deadline = self.session.deadline()
+                    if deadline is not None and monotonic() >= deadline:
+                        self._receive()  # what has arrived counts before what is due
+                        self.session.timed_out(monotonic())
+                        self._act()
+                    self._flush()
+        except Exception:
+            self._logger.exception("the keeper of a ZooKeeper client has died; please report this")
+            raise
+        finally:
+            self._clean_up()
+
+    def _sleep(self, parked: bool) -> None:
+        """Wait for something to do."""
+        with self._lock:
+            deadline, sock, attempt = self.session.deadline(), self._socket, self._attempt
+        if attempt is not None:
+            deadline = min(attempt.next_step, deadline or attempt.next_step)
+        timeout = None if deadline is None else max(0.0, deadline - monotonic())
+        wanted = [(self._waker.fileno(), READ)]
+        if attempt is not None and attempt.waiting_for is not None:
+            wanted.append((attempt.waiting_for.fileno(), WRITE))
+        if sock is not None:
+            mask = (0 if parked else READ) | (WRITE if self._blocked else 0)
+            if mask:
+                wanted.append((sock.fileno(), mask))
+            if parked:
+                timeout = PARKED if timeout is None else min(PARKED, timeout)
+        wait_for(timeout, *wanted)
+
+    def _read_for_others(self) -> None:
+        """Nobody leads: read what there is."""
+        if self._reading.acquire(False):
+            try:
+                with self._lock:
+                    for sock in self._retired:
+                        sock.close()
+                    self._retired.clear()
+                    self._receive()
+            finally:
+                self._reading.release()
+                self._promote_quietly()
+
+    def _promote_quietly(self) -> None:
+        """As `_promote`, for the keeper, who need not wake itself."""
+        while self._followers:
+            try:
+                future, lock = self._followers.popleft()
+            except IndexError:
+                return
+            if not future.done():
+                release(lock)
+                return
+
+    def _connect(self) -> None:
+        """Go on with the attempt to connect, or begin with the newest one asked for."""
+        with self._lock:
+            dial, self._dial = self._dial, None
+        if dial is not None:
+            if self._attempt is not None:
+                self._attempt.give_up()
+            self._logger.debug("= connecting to %s", dial.host)
+            self._attempt = Attempt(dial.host, dial.deadline, self._waker.wake)
+        attempt = self._attempt
+        if attempt is None:
+            return
+        try:
+            sock = attempt.step(monotonic())
+        except OSError as error:
+            self._attempt = None
+            with self._lock:
+                if self._dial is None:
+                    self.session.lost(str(error), monotonic())
+                    self._act()
+            return
+        if sock is not None:
+            self._attempt = None
+            with self._lock:
+                self._socket = sock
+                self.session.connected(monotonic())
+                self._act()
+                self._flush()
+            for _, lock in list(self._followers):
+                release(lock)
+
+    def _clean_up(self) -> None:
+        with self._lock:
+            self._disconnect()
+            retired, self._retired = self._retired, []
+        if self._attempt is not None:
+            self._attempt.give_up()
+        with self._reading:  # a leader may still be in poll, woken by the shutdown
+            for sock in retired:
+                sock.close()
+        self._waker.close()
+
+    # ------------------------------------------------------------------------- after fork
+
+    def disown(self) -> None:
+        """In the child of a fork: drop the descriptors, without a word to the server, and refuse all use."""
+        self.forked = True
+        self._lock, self._reading = allocate_lock(), allocate_lock()
+        for sock in [self._socket, *self._retired]:
+            if sock is not None:
+                sock.close()
+        self._socket = None
+        if self._attempt is not None:
+            self._attempt.give_up()
+        self._waker.close()
+
+
+def _reason(error: Optional[ZookeeperError]) -> str:
+    return "" if error is None else f": {error}"
+
+
+_all: "weakref.WeakSet[Driver]" = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for driver in list(_all):
+        driver.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,122 @@
+"""Which watcher waits for which path and kind, what a notification fires, and how the rest is armed again.
+
+Owns the five lists of watches, keyed by the server's paths. Must not know connections, chroots or who calls watchers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+from .op import Op
+from .ops import SetWatches, SetWatches2
+from .records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, EventType, Watcher
+
+KINDS = (DATA, EXIST, CHILD, PERSISTENT, RECURSIVE)
+#: As the Java client (ClientCnxn.SET_WATCHES_MAX_LENGTH): all of them in one frame could exceed jute.maxbuffer.
+BATCH = 128 * 1024
+#: Which one-shot watches an event fires (ZKWatchManager.materialize).
+FIRES: Dict[str, Tuple[str, ...]] = {
+    EventType.CREATED: (DATA, EXIST),
+    EventType.CHANGED: (DATA, EXIST),
+    EventType.DELETED: (DATA, EXIST, CHILD),
+    EventType.CHILD: (CHILD,),
+}
+#: What a watcher hears when its watch is removed.
+REMOVED: Dict[str, str] = {
+    DATA: EventType.DATA_WATCH_REMOVED,
+    EXIST: EventType.DATA_WATCH_REMOVED,
+    CHILD: EventType.CHILD_WATCH_REMOVED,
+    PERSISTENT: EventType.PERSISTENT_WATCH_REMOVED,
+    RECURSIVE: EventType.PERSISTENT_WATCH_REMOVED,
+}
+#: What RemoveWatches removes, by its kind on the wire; kinds 4 and 5 are refused by 3.8.
+REMOVABLE: Dict[int, Tuple[str, ...]] = {1: (CHILD,), 2: (DATA, EXIST), 3: KINDS}
+_Watchers = Tuple[Watcher, ...]
+
+
+class Watches:
+    """The watches of one session."""
+
+    def __init__(self) -> None:
+        self._lists: Dict[str, Dict[str, _Watchers]] = {kind: {} for kind in KINDS}
+
+    def __len__(self) -> int:
+        return sum(len(paths) for paths in self._lists.values())
+
+    def add(self, kind: str, path: str, watcher: Watcher) -> None:
+        """Let `watcher` wait; the same one waits once only."""
+        paths = self._lists[kind]
+        present = paths.get(path)
+        if present is None:
+            paths[path] = (watcher,)
+        elif watcher not in present:
+            paths[path] = (*present, watcher)
+
+    def paths(self, kind: str) -> Sequence[str]:
+        """The paths that have a watch of this kind."""
+        return tuple(self._lists[kind])
+
+    def watchers(self, path: str, kinds: Sequence[str] = KINDS) -> List[Tuple[str, Watcher]]:
+        """The watchers of a path, with their kinds."""
+        return [(kind, watcher) for kind in kinds for watcher in self._lists[kind].get(path, ())]
+
+    def fire(self, event_type: str, path: str) -> List[Watcher]:
+        """Whom an event is for, each once; one-shot watches are gone after that."""
+        found: List[Watcher] = []
+        for kind in FIRES.get(event_type, ()):
+            found.extend(self._lists[kind].pop(path, ()))
+        found.extend(self._lists[PERSISTENT].get(path, ()))
+        recursive = self._lists[RECURSIVE]
+        if recursive and event_type != EventType.CHILD:  # each node below tells of itself
+            for above in _upwards(path):
+                found.extend(recursive.get(above, ()))
+        return found if len(found) < 2 else list(dict.fromkeys(found))
+
+    def remove(
+        self, path: str, watcher: Optional[Watcher] = None, kinds: Sequence[str] = KINDS
+    ) -> List[Tuple[str, Watcher]]:
+        """Forget the watches of a path, or those of one watcher; they are returned with their kinds."""
+        gone = [(kind, w) for kind, w in self.watchers(path, kinds) if watcher is None or w == watcher]
+        for kind, one in gone:
+            rest = tuple(w for w in self._lists[kind][path] if w != one)
+            if rest:
+                self._lists[kind][path] = rest
+            else:
+                del self._lists[kind][path]
+        return gone
+
+    def drop(self, kinds: Sequence[str] = KINDS) -> List[Tuple[str, str, Watcher]]:
+        """Forget all watches of these kinds; (kind, path, watcher) of each is returned."""
+        gone = [(kind, path, w) for kind in kinds for path, ws in self._lists[kind].items() for w in ws]
+        for kind in kinds:
+            self._lists[kind] = {}
+        return gone
+
+    def replay(self, relative_zxid: int) -> Iterator[Op[Any]]:
+        """The requests that arm all watches on a new connection, in batches of at most `BATCH` bytes of paths.
+
+        SetWatches2 is used only if a persistent watch exists: servers before 3.6 hang up on it. The server makes
+        events for what changed since `relative_zxid`, which must be taken before any reply of the new connection.
+        """
+        kinds = KINDS if self._lists[PERSISTENT] or self._lists[RECURSIVE] else KINDS[:3]
+        make: Union[type[SetWatches], type[SetWatches2]] = SetWatches2 if len(kinds) == 5 else SetWatches
+        batch: Dict[str, List[str]] = {}
+        size = 0
+        for kind in kinds:
+            for path in self._lists[kind]:
+                cost = len(path.encode()) + 4
+                if batch and size + cost > BATCH:
+                    yield make(relative_zxid, **batch)
+                    batch, size = {}, 0
+                batch.setdefault(kind, []).append(path)
+                size += cost
+        if batch:
+            yield make(relative_zxid, **batch)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The path, its ancestors and the root."""
+    yield path
+    while len(path) > 1:
+        path = path[: path.rindex("/")] or "/"
+        yield path
