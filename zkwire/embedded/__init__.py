@@ -1,0 +1,19 @@
+"""An in-memory ZooKeeper in this process, for tests, demonstrations and development: no Java, nothing to install.
+
+    from zkwire.embedded import EmbeddedServer
+
+    with EmbeddedServer() as server:
+        print(server.hosts)        # 127.0.0.1:45231
+
+It is held to the real server by a differential test, keeps everything in memory, and fails on demand, so that you can
+test how your own service behaves when ZooKeeper does. `core.ServerCore` is the same server without sockets, threads
+and clock.
+"""
+
+from __future__ import annotations
+
+from .core import ServerCore
+from .server import EmbeddedServer
+from .settings import Settings
+
+__all__ = ["EmbeddedServer", "ServerCore", "Settings"]

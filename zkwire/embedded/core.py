@@ -1,0 +1,460 @@
+"""The server without I/O: bytes of each connection in, bytes out, the clock as an argument.
+
+Owns the order of things: handshakes, what overtakes what, zxids, who is told before whom. Must not know sockets,
+threads or the time.
+
+    link = core.accept(("127.0.0.1", 4711), now)      # a client has connected
+    core.receive(link, data, now)                     # bytes from it
+    data = core.data_to_send(link, now)               # bytes for it; look at all links after each call
+    link.over                                         # hang up on it
+    core.lost(link, now)                              # it has hung up
+    core.tick(now); core.deadline()                   # time: expiry, reaping, delayed answers
+
+Requests are carried out when they arrive, so replies come in order; but the answer to auth is given at once, before
+the answers to requests that came in the same bytes, as the I/O threads of the real server do.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import MarshallingError, ZookeeperError
+from ..jute import BUFFER, decode, encode
+from ..ops import BY_OPCODE, Multi
+from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id, Permissions
+from . import reads, requests, writes
+from .faults import Faults
+from .fourletter import WORDS, answer_word
+from .identity import Identities
+from .link import Link
+from .sasl import DigestServer, SaslRefused
+from .sessions import Session, Sessions
+from .settings import Settings
+from .tree import Change, Tree
+from .watches import Watches
+
+if TYPE_CHECKING:
+    from random import Random
+
+_HEADER = struct.Struct(">ii")
+_REPLY = struct.Struct(">iqi")
+_EVENT = struct.Struct(">iqiiii")
+PING, AUTH, SASL, MULTI, MULTI_READ, CLOSE_SESSION = 11, 100, 102, 14, 22, -11
+NOT_READ_ONLY, AUTH_FAILED, UNIMPLEMENTED, REQUIRES_SASL = -119, -115, -6, -124
+_CONNECTED = 3  # the state in a notification
+#: What a read-only server refuses (ReadOnlyRequestProcessor).
+_REFUSED_READ_ONLY = writes.WRITES | {9, MULTI}
+_MULTI_REPLY = Multi.reply
+#: Seconds a connection may take for its handshake (zookeeper.nio.sessionlessCnxnTimeout).
+HANDSHAKE_TIME = 10.0
+
+
+class _Queued(NamedTuple):
+    """A request on its way: the identities are those the connection had when it came."""
+
+    link: Link
+    xid: int
+    opcode: int
+    body: bytes
+    ids: Sequence[Id]
+
+
+class ServerCore:
+    """One server with its data. `now` is seconds of any steady clock; `epoch` is added to it for times in Stats.
+
+    `random` gives session ids, passwords and nonces: seed it, and a run repeats.
+    """
+
+    def __init__(
+        self, settings: Optional[Settings] = None, *, random: "Random", now: float = 0.0, epoch: float = 0.0
+    ) -> None:
+        self.settings = settings or Settings()
+        self.profile = self.settings.profile
+        self.epoch, self.started = epoch, now
+        self.identities = Identities(self.settings.super_password, bool(self.settings.sasl))
+        self.faults = Faults(self)
+        self.links: List[Link] = []
+        self.read_only = False
+        self._random = random
+        self._reaped = now
+        self._reset()
+
+    def _reset(self) -> None:
+        settings = self.settings
+        self.tree = Tree(self.profile.config_node)
+        self.watches = Watches(self.profile)
+        self.sessions: Sessions[Link] = Sessions(
+            self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
+        )
+        #: The last zxid given out, and the last one applied, which is what clients see.
+        self.issued = self.applied = 0
+
+    # ------------------------------------------------------------------------- connections
+
+    def accept(self, address: Tuple[str, int], now: float) -> Link:
+        """A client has connected."""
+        link = Link(address, self.faults.weather_for_new(), now)
+        self.links.append(link)
+        return link
+
+    def receive(self, link: Link, data: bytes, now: float) -> None:
+        """Bytes have come from a client."""
+        if link.feed(data):
+            self._work(link, now)
+
+    def data_to_send(self, link: Link, now: float) -> bytes:
+        """The bytes to send to a client now. Then look at `link.over`."""
+        data = link.take(now)
+        if link.dead:
+            self.lost(link, now)
+        return data
+
+    def lost(self, link: Link, now: float) -> None:
+        """A connection is gone. Its session lives on."""
+        link.kill()
+        if link in self.links:
+            self.links.remove(link)
+        self.watches.forget(link)
+        session = self.sessions.get(link.session_id)
+        if session is not None and session.link is link:
+            session.link = None
+
+    def tick(self, now: float) -> None:
+        """Time has passed: expire sessions, drop silent connections, reap containers and TTL nodes."""
+        for link in list(self.links):
+            patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
+            if link.heard + patience + self.settings.tick <= now:
+                self.lost(link, now)
+        if not self.read_only:
+            for session in self.sessions.expired(now):
+                self.end_session(session, now)
+            if now >= self._reaped + self.settings.reap_interval:
+                self._reaped = now
+                self._reap(now)
+
+    def deadline(self) -> Optional[float]:
+        """When to call `tick` or `data_to_send` again at the latest; None for no need."""
+        moments = [link.ready_at() for link in self.links]
+        if not self.read_only:
+            moments.append(self.sessions.deadline())
+            if self.tree.mortal:
+                moments.append(self._reaped + self.settings.reap_interval)
+        for link in self.links:
+            patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
+            moments.append(link.heard + patience + self.settings.tick)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def wall_ms(self, now: float) -> int:
+        """The time in Stats: ms since the epoch."""
+        return int((now + self.epoch) * 1000)
+
+    # ------------------------------------------------------------------------------- input
+
+    def _work(self, link: Link, now: float) -> None:
+        """Read what has come, then carry out the requests; auth and SASL are answered while reading."""
+        link.heard = now
+        if link.knows_read_only is None and self._is_word(link, now):
+            return
+        queue: List[_Queued] = []
+        for frame in link.frames(self.settings.max_buffer):
+            if link.knows_read_only is None:
+                self._handshake(link, frame, now)
+            else:
+                self._read_request(link, frame, queue, now)
+        for request in queue:
+            self._carry_out(request, now)
+        if link.dead:
+            self.lost(link, now)
+
+    def _is_word(self, link: Link, now: float) -> bool:
+        word = link.word()
+        if word is None or word not in WORDS:
+            return False
+        link.send_raw(answer_word(self, word.decode(), link, now).encode(), now)
+        link.close()
+        return True
+
+    def _read_request(self, link: Link, frame: bytes, queue: List[_Queued], now: float) -> None:
+        if len(frame) < 8:
+            link.kill()
+            return
+        xid, opcode = _HEADER.unpack_from(frame)
+        body = frame[8:]
+        if opcode in (AUTH, SASL):
+            try:
+                request = requests.read(opcode, body)
+            except MarshallingError:
+                link.kill()
+                return
+            (self._auth if opcode == AUTH else self._sasl)(link, xid, request, now)
+        elif self.settings.sasl_required and not any(one.scheme == "sasl" for one in link.ids):
+            self._reply(link, xid, 0, REQUIRES_SASL, b"", now)
+            link.close()
+        else:
+            queue.append(_Queued(link, xid, opcode, body, tuple(link.ids)))
+
+    def _auth(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
+        ids = self.identities.authenticate(request.scheme, request.credential, link.address[0])
+        link.ids += [one for one in ids if one not in link.ids]
+        self._reply(link, xid, 0, 0 if ids else AUTH_FAILED, b"", now)
+        if not ids:
+            link.close()
+
+    def _sasl(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
+        """One step of the exchange. A server without SASL answers with a null token."""
+        token: Optional[bytes] = None
+        if self.settings.sasl:
+            link.sasl = link.sasl or DigestServer(self.settings.sasl, "%040x" % self._random.getrandbits(160))
+            try:
+                token = link.sasl.step(request.token)
+            except SaslRefused:
+                code = REQUIRES_SASL if self.settings.sasl_required else AUTH_FAILED
+                self._reply(link, xid, 0, code, encode(BUFFER, None), now)
+                link.close()
+                return
+            if link.sasl.user is not None and Id("sasl", link.sasl.user) not in link.ids:
+                link.ids.append(Id("sasl", link.sasl.user))
+        self._reply(link, xid, 0, 0, encode(BUFFER, token), now)
+
+    # --------------------------------------------------------------------------- handshake
+
+    def _handshake(self, link: Link, frame: bytes, now: float) -> None:
+        try:
+            request = decode(CONNECT_REQUEST, frame)
+        except MarshallingError:
+            link.kill()
+            return
+        session = self.sessions.get(request.session_id)
+        behind = request.last_zxid_seen > self.faults.visible_zxid(self.applied)
+        global_here = self.read_only and session is not None and not session.local
+        if behind or (self.read_only and not request.read_only) or global_here or self.faults.refuses_sessions:
+            link.kill()
+            return
+        link.knows_read_only = request.read_only is not None
+        link.timeout_ms = self.sessions.negotiate(request.timeout_ms)
+        if request.session_id == 0:
+            self._new_session(link, now)
+        else:
+            self._resume(link, request, session, now)
+
+    def _new_session(self, link: Link, now: float) -> None:
+        if self.read_only and not self.settings.local_sessions:
+            self._reply(link, 0, self.applied, NOT_READ_ONLY, b"", now)
+            return
+        session = self.sessions.create(link.timeout_ms, now, self.read_only)
+        if not self.read_only:
+            self.issued += 1
+            self.applied = self.issued
+        self._welcome(link, session, now)
+
+    def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
+        """Move a session here. Whoever names it has its old connection closed, even with a wrong password."""
+        if session is not None and session.link is not None:
+            self.lost(session.link, now)
+        if session is None or request.passwd != self.sessions.password(session.id):
+            self._answer_handshake(link, ConnectResponse(0, 0, 0, bytes(16), self.read_only), now)
+            link.close()
+            return
+        session.timeout_ms = link.timeout_ms
+        self.sessions.touch(session, now)
+        self._welcome(link, session, now)
+
+    def _welcome(self, link: Link, session: Session[Link], now: float) -> None:
+        session.link, link.session_id = link, session.id
+        link.last_operation, link.last_zxid = "SESS", self.applied
+        password = self.sessions.password(session.id)
+        self._answer_handshake(link, ConnectResponse(0, link.timeout_ms, session.id, password, self.read_only), now)
+
+    def _answer_handshake(self, link: Link, response: ConnectResponse, now: float) -> None:
+        if not link.knows_read_only:
+            response = response._replace(read_only=None)
+        link.send(encode(CONNECT_RESPONSE, response), now)
+
+    # ---------------------------------------------------------------------------- requests
+
+    def _carry_out(self, request: _Queued, now: float) -> None:
+        link, opcode = request.link, request.opcode
+        session = self.sessions.get(link.session_id)
+        if session is None or session.link is not link:
+            return  # the session ended, or moved, while the request was under way
+        self.sessions.touch(session, now)
+        rule = self.faults.rule_for(opcode, request.body)
+        if rule is not None and not rule.applied:
+            self._reply(link, request.xid, self.applied, rule.code, b"", now)
+            return
+        unknown = opcode not in _KNOWN or opcode in self.profile.lacks
+        if unknown or (opcode == 13 and self.profile.refuses_lone_check):
+            self._reply(link, request.xid, -1, UNIMPLEMENTED, b"", now)
+            link.close()
+        elif self.read_only and opcode in _REFUSED_READ_ONLY:
+            self._reply(link, request.xid, self.applied, NOT_READ_ONLY, b"", now)
+        elif opcode == PING:
+            self._reply(link, -2, self.applied, 0, b"", now)
+        elif opcode == CLOSE_SESSION:
+            self.end_session(session, now, request)
+        else:
+            self._answer(request, None if rule is None else rule.code, now)
+        link.last_operation, link.last_xid, link.last_zxid = _KNOWN.get(opcode, "NA"), request.xid, self.applied
+
+    def _answer(self, request: _Queued, forced: Optional[int], now: float) -> None:
+        """Carry out an ordinary request and reply, with the error `forced` instead of what came of it."""
+        code, body = 0, b""
+        try:
+            if request.opcode == MULTI:
+                body = encode(_MULTI_REPLY, self._multi(request, now))
+            elif request.opcode == MULTI_READ:
+                code, body = self._multi_read(request, now)
+            elif request.opcode in writes.WRITES:
+                value = self._write(request, now)
+                if request.opcode == 13:
+                    return  # the real server fails to write the reply, and sends none
+                body = encode(BY_OPCODE[request.opcode].reply, value)
+            else:
+                fields = requests.read(request.opcode, request.body)
+                value = reads.READS[request.opcode](self._reader(request, now), fields)
+                body = encode(BY_OPCODE[request.opcode].reply, value)
+        except ZookeeperError as error:
+            code = error.code
+        if forced is not None:
+            code, body = forced, b""
+        self._reply(request.link, request.xid, self.applied, code, body, now)
+
+    def _context(self, request: _Queued, now: float) -> writes.Context:
+        return writes.Context(request.link.session_id, request.ids, self.issued, self.wall_ms(now))
+
+    def _draft(self, request: _Queued, now: float) -> writes.Draft:
+        return writes.Draft(self.tree, self.identities, self._context(request, now), self.settings.extended)
+
+    def _write(self, request: _Queued, now: float) -> Any:
+        """The value of the reply to a single write. A refused write has a zxid of its own, too."""
+        if self.profile.decodes_first or request.opcode == 16:
+            fields = requests.read(request.opcode, request.body)
+        self.issued += 1
+        self.applied = self.issued
+        if not self.profile.decodes_first:
+            fields = requests.read(request.opcode, request.body)
+        draft = self._draft(request, now)
+        draft.add(requests.Part(request.opcode, fields))
+        (_, value, changes), = draft.apply()
+        self._tell(changes, now)
+        return value
+
+    def _multi(self, request: _Queued, now: float) -> List[Tuple[int, Any]]:
+        """The results of a transaction: of all operations, or an error for each."""
+        try:
+            parts = requests.read_multi(request.body, 0, self.profile.strict_multi)
+        except MarshallingError:
+            self.issued += 1
+            self.applied = self.issued
+            raise
+        self.issued += 1
+        if any(part.request.path is None for part in parts):
+            if self.profile.decodes_first:
+                self.applied = self.issued
+            raise MarshallingError("a null path in a transaction")
+        self.applied = self.issued
+        draft = self._draft(request, now)
+        for index, part in enumerate(parts):
+            try:
+                draft.add(part)
+            except MarshallingError:
+                raise
+            except ZookeeperError as error:
+                return [(-1, 0)] * index + [(-1, error.code)] + [(-1, -2)] * (len(parts) - index - 1)
+        results = []
+        for kind, value, changes in draft.apply():
+            self._tell(changes, now)
+            results.append((kind, value))
+        return results
+
+    def _multi_read(self, request: _Queued, now: float) -> Tuple[int, bytes]:
+        parts = requests.read_multi(request.body, 0, self.profile.strict_multi)
+        results, complete = reads.multi_read(self._reader(request, now), parts)
+        return 0 if complete else MarshallingError.code, encode(_MULTI_REPLY, results)
+
+    def _reader(self, request: _Queued, now: float) -> reads.Reader:
+        link = request.link
+
+        def catch_up(type_: int, path: str) -> None:
+            self._notify(link, type_, path, -1, now)
+
+        return reads.Reader(
+            self.tree, self.watches, self.identities, self.profile, link.session_id, request.ids, link, catch_up
+        )
+
+    # ------------------------------------------------------------------------------ output
+
+    def _reply(self, link: Link, xid: int, zxid: int, code: int, body: bytes, now: float) -> None:
+        link.send(_REPLY.pack(xid, zxid, code) + body, now)
+
+    def _tell(self, changes: Sequence[Change], now: float) -> None:
+        """Notify whoever watches what has changed."""
+        zxid = self.issued if self.profile.events_carry_zxid else -1
+        for change in changes:
+            for link in self.watches.trigger(change):
+                if not isinstance(link, Link):
+                    continue
+                if self.profile.events_need_read and not self.identities.grants(change.acl, Permissions.READ, link.ids):
+                    continue
+                self._notify(link, change.type, change.path, zxid, now)
+
+    def _notify(self, link: Link, type_: int, path: str, zxid: int, now: float) -> None:
+        raw = path.encode()
+        link.send(_EVENT.pack(-1, zxid, 0, type_, _CONNECTED, len(raw)) + raw, now)
+
+    # ------------------------------------------------------------------------- ends of things
+
+    def end_session(self, session: Session[Link], now: float, request: Optional[_Queued] = None) -> None:
+        """End a session, with a reply if its client asked for it: its ephemeral nodes and its connection go."""
+        link = session.link
+        if not session.local:
+            self.issued += 1
+            self.applied = self.issued
+        for path in list(self.tree.ephemerals.get(session.id, ())):
+            self._tell(self.tree.delete(path, self.issued), now)
+        self.sessions.remove(session)
+        if request is not None:
+            self._reply(request.link, request.xid, self.applied, 0, b"", now)
+            request.link.close()
+        elif link is not None:
+            self.lost(link, now)
+
+    def _reap(self, now: float) -> None:
+        for path in self.tree.overdue(self.wall_ms(now)):
+            self.issued += 1
+            self.applied = self.issued
+            self._tell(self.tree.delete(path, self.issued), now)
+
+    def hang_up(self, now: float) -> None:
+        """Close all connections at once."""
+        for link in list(self.links):
+            self.lost(link, now)
+
+    def restart(self, now: float) -> None:
+        """As a restart of the process: connections and watches are gone, data and sessions stay, time-outs start anew."""
+        self.hang_up(now)
+        self.started = now
+        for session in self.sessions.all():
+            if session.local:
+                self.sessions.remove(session)
+            else:
+                self.sessions.touch(session, now)
+
+    def wipe(self, now: float) -> None:
+        """As a restart on an empty disk: no data, no sessions, zxids from the start."""
+        self.hang_up(now)
+        self._reset()
+
+    def go_read_only(self, now: float, read_only: bool = True) -> None:
+        """Lose the quorum, or find it again: all connections close, sessions made meanwhile are forgotten."""
+        self.restart(now)
+        self.read_only = read_only
+
+
+_KNOWN: Dict[int, str] = {
+    1: "CREA", 15: "CREA", 19: "CREA", 21: "CREA", 2: "DELE", 20: "DELE", 3: "EXIS", 4: "GETD", 5: "SETD", 6: "GETA",
+    7: "SETA", 8: "GETC", 9: "SYNC", 11: "PING", 12: "GETC", 13: "CHEC", 14: "MULT", 16: "RECO", 17: "CHKW",
+    18: "REMW", 22: "MLTR", 101: "SETW", 103: "GETE", 104: "GETACN", 105: "STW2", 106: "ADDW", 107: "HOMI",
+    -11: "CLOS",
+}  # fmt: skip

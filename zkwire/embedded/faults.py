@@ -1,0 +1,157 @@
+"""Faults on demand: what a test can do to the server and to the connections of its clients.
+
+Owns the switches and the rules that are waiting for their request. Must not know sockets: all of this works on a
+virtual clock, too. Every method can be called at any time, and names its victims by session id; without one it means
+all connections, those to come included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, List, Optional, Type, Union
+
+from ..errors import MarshallingError
+from ..op import Op
+from . import requests
+from .link import Link, Weather
+
+if TYPE_CHECKING:
+    from .core import ServerCore
+
+_PING = 11
+
+
+@dataclass
+class Rule:
+    """Answer the next `times` requests that match with an error."""
+
+    code: int
+    opcode: Optional[int]
+    path: Optional[str]
+    times: int
+    applied: bool
+
+
+class Faults:
+    """The faults of one server."""
+
+    def __init__(self, core: "ServerCore") -> None:
+        self._core = core
+        self._everywhere = Weather()
+        self._rules: List[Rule] = []
+        self._lag: Optional[int] = None
+        self.refuses_sessions = False
+
+    # ------------------------------------------------------------------------ connections
+
+    def cut(self, now: float, session_id: Optional[int] = None) -> int:
+        """Break connections at once, without a word; their sessions live on. The number of connections broken."""
+        victims = self._links(session_id)
+        for link in victims:
+            self._core.lost(link, now)
+        return len(victims)
+
+    def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
+        """Let nothing through from the clients ("in"), to them ("out"), or "both"; connections stay open.
+
+        Clients see a server that is silent; "in" also lets their sessions expire. `heal` ends it, and what was held
+        back arrives.
+        """
+        if direction not in ("in", "out", "both"):
+            raise ValueError(f"direction {direction!r}: expected 'in', 'out' or 'both'")
+        for weather in self._weathers(session_id):
+            weather.hold_in |= direction != "out"
+            weather.hold_out |= direction != "in"
+
+    def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
+        """Answers, events and pings take so many seconds from now on; 0 for none."""
+        for weather in self._weathers(session_id):
+            weather.delay = seconds
+
+    def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
+        """Break each connection once `size` more bytes went to its client: mid-frame, if you like."""
+        for weather in self._weathers(session_id):
+            weather.cut_after = size
+
+    def heal(self, now: float) -> None:
+        """End black holes, delays, pending cuts, rules of `answer`, lag and refusals; held bytes arrive now."""
+        for weather in self._weathers(None):
+            weather.hold_in = weather.hold_out = False
+            weather.delay, weather.cut_after = 0.0, None
+        self._rules.clear()
+        self._lag = None
+        self.refuses_sessions = False
+        for link in list(self._core.links):
+            self._core.receive(link, b"", now)
+
+    # --------------------------------------------------------------------------- requests
+
+    def answer(
+        self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
+        times: int = 1, applied: bool = False,
+    ) -> None:  # fmt: skip
+        """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp.
+
+        `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings. The request is
+        not carried out; with `applied` it is, and only its answer is replaced.
+        """
+        opcode = op if op is None or isinstance(op, int) else op.opcode
+        self._rules.append(Rule(code, opcode, path, times, applied))
+
+    def lag_behind(self, zxid: Optional[int]) -> None:
+        """Refuse clients that have seen a later zxid, as a server that is behind does; None for no longer."""
+        self._lag = zxid
+
+    def refuse_sessions(self, refuse: bool = True) -> None:
+        """Hang up on every handshake, as a server without a quorum does."""
+        self.refuses_sessions = refuse
+
+    def expire(self, session_id: int, now: float) -> bool:
+        """End a session as if its time were over; whether there was one."""
+        session = self._core.sessions.get(session_id)
+        if session is None:
+            return False
+        self._core.end_session(session, now)
+        return True
+
+    # -------------------------------------------------------------------- what the core asks
+
+    def weather_for_new(self) -> Weather:
+        """The conditions of a new connection."""
+        return dataclasses.replace(self._everywhere)
+
+    def visible_zxid(self, applied: int) -> int:
+        """The last zxid this server admits to know."""
+        return applied if self._lag is None else min(self._lag, applied)
+
+    def rule_for(self, opcode: int, body: bytes) -> Optional[Rule]:
+        """The rule for a request, used up by asking."""
+        for rule in self._rules:
+            if rule.opcode != opcode and (rule.opcode is not None or opcode == _PING):
+                continue
+            if rule.path is not None and rule.path != _path(opcode, body):
+                continue
+            rule.times -= 1
+            if rule.times <= 0:
+                self._rules.remove(rule)
+            return rule
+        return None
+
+    def _links(self, session_id: Optional[int]) -> List[Link]:
+        return [link for link in self._core.links if session_id in (None, link.session_id)]
+
+    def _weathers(self, session_id: Optional[int]) -> List[Weather]:
+        mine = [link.weather for link in self._links(session_id)]
+        return mine + [self._everywhere] if session_id is None else mine
+
+
+def _path(opcode: int, body: bytes) -> Optional[str]:
+    """The path of a request, where it has one."""
+    if opcode not in requests.FIELDS:
+        return None
+    try:
+        path: Optional[str] = getattr(requests.read(opcode, body), "path", None)
+    except MarshallingError:
+        return None
+    return path

@@ -1,0 +1,149 @@
+"""Four-letter words: what an operator's probe is told.
+
+Owns the texts. Must not change anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Dict, Iterator
+
+if TYPE_CHECKING:
+    from .core import ServerCore
+    from .link import Link
+
+
+def _ruok(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    yield "imok"
+
+
+def _isro(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    yield "ro" if core.read_only else "rw"
+
+
+def _mode(core: "ServerCore") -> str:
+    return "read-only" if core.read_only else "standalone"
+
+
+def _version(core: "ServerCore") -> str:
+    return f"{core.profile.full}-embedded, built on 1970-01-01 00:00 UTC"
+
+
+def _srvr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    yield f"Zookeeper version: {_version(core)}\n"
+    if core.read_only:
+        yield "READ-ONLY mode; serving only read-only clients\n"
+    yield from _figures(core)
+
+
+def _figures(core: "ServerCore") -> Iterator[str]:
+    yield "Latency min/avg/max: 0/0.0/0\n"
+    yield f"Received: {sum(link.received for link in core.links)}\n"
+    yield f"Sent: {sum(link.sent for link in core.links)}\n"
+    yield f"Connections: {len(core.links)}\n"
+    yield f"Outstanding: 0\nZxid: 0x{core.applied:x}\nMode: {_mode(core)}\n"
+    yield f"Node count: {len(core.tree)}\n"
+
+
+def _stat(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    yield f"Zookeeper version: {_version(core)}\n"
+    if core.read_only:
+        yield "READ-ONLY mode; serving only read-only clients\n"
+    yield "Clients:\n"
+    for link in core.links:
+        yield _connection(link, asking) + ")\n"
+    yield "\n"
+    yield from _figures(core)
+
+
+def _connection(link: "Link", asking: "Link") -> str:
+    host, port = link.address
+    interest = 0 if link is asking else 1
+    return f" /{host}:{port}[{interest}](queued=0,recved={link.received},sent={link.sent}"
+
+
+def _cons(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    for link in core.links:
+        text = _connection(link, asking)
+        if link.session_id:
+            established = core.wall_ms(link.accepted)
+            text += f",sid=0x{link.session_id:x},lop={link.last_operation},est={established},to={link.timeout_ms}"
+            text += f",lcxid=0x{link.last_xid & 0xFFFFFFFFFFFFFFFF:x},lzxid=0x{link.last_zxid:x}"
+            text += f",lresp={int(link.heard * 1000)},llat=0,minlat=0,avglat=0,maxlat=0"
+        yield text + ")\n"
+    yield "\n"
+
+
+def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    ephemerals = sum(map(len, core.tree.ephemerals.values()))
+    size = sum(len(path) + len(node.data or b"") for path, node in core.tree.nodes.items())
+    figures = {
+        "version": _version(core), "server_state": _mode(core), "avg_latency": "0.0", "max_latency": 0,
+        "min_latency": 0, "packets_received": sum(link.received for link in core.links),
+        "packets_sent": sum(link.sent for link in core.links), "num_alive_connections": len(core.links),
+        "outstanding_requests": 0, "znode_count": len(core.tree), "watch_count": sum(_watches(core)),
+        "ephemerals_count": ephemerals, "approximate_data_size": size, "global_sessions": len(core.sessions),
+        "local_sessions": sum(session.local for session in core.sessions.all()),
+        "uptime": int((now - core.started) * 1000),
+    }  # fmt: skip
+    for name, value in figures.items():
+        yield f"zk_{name}\t{value}\n"
+
+
+def _watches(core: "ServerCore") -> Iterator[int]:
+    for watches in (core.watches.data, core.watches.child):
+        yield sum(map(len, watches.paths.values()))
+
+
+def _wchs(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    watchers, paths, total = core.watches.summary()
+    yield f"{watchers} connections watching {paths} paths\nTotal watches:{total}\n"
+
+
+def _dump(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    sessions = sorted(core.sessions.all(), key=lambda session: session.expires)
+    moments = sorted({session.expires for session in sessions})
+    yield f"SessionTracker dump:\nSession Sets ({len(moments)})/({len(sessions)}):\n"
+    for moment in moments:
+        mine = [session for session in sessions if session.expires == moment]
+        yield f"{len(mine)} expire at {core.wall_ms(moment)}:\n"
+        yield from (f"\t0x{session.id:x}\n" for session in mine)
+    yield f"ephemeral nodes dump:\nSessions with Ephemerals ({len(core.tree.ephemerals)}):\n"
+    for owner, paths in core.tree.ephemerals.items():
+        yield f"0x{owner:x}:\n"
+        yield from (f"\t{path}\n" for path in paths)
+    yield f"Connections dump:\nConnections Sets (1)/({len(core.links)}):\n"
+    yield f"{len(core.links)} expire at {core.wall_ms(now)}:\n"
+    yield from (f"\tip: /{link.address[0]}:{link.address[1]} sessionId: 0x{link.session_id:x}\n" for link in core.links)
+
+
+def _conf(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    settings = core.settings
+    figures = {
+        "clientPort": settings.port, "secureClientPort": -1, "dataDir": "(memory)", "dataDirSize": 0,
+        "dataLogDir": "(memory)", "dataLogSize": 0, "tickTime": round(settings.tick * 1000), "maxClientCnxns": 0,
+        "minSessionTimeout": round(settings.min_session_timeout * 1000),
+        "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
+    }  # fmt: skip
+    yield from (f"{name}={value}\n" for name, value in figures.items())
+
+
+def _envi(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    yield f"Environment:\nzookeeper.version={_version(core)}\nhost.name=localhost\n"
+
+
+_ANSWERS: Dict[str, Callable[["ServerCore", "Link", float], Iterator[str]]] = {
+    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs,
+    "dump": _dump, "conf": _conf, "envi": _envi,
+}  # fmt: skip
+#: The words a real server knows; those without an answer here are answered as if they were not allowed.
+WORDS = frozenset(
+    word.encode() for word in (*_ANSWERS, "crst", "dirs", "gtmk", "stmk", "srst", "wchc", "wchp", "hash")
+)
+
+
+def answer_word(core: "ServerCore", word: str, asking: "Link", now: float) -> str:
+    """The text a connection gets that starts with `word`."""
+    allowed = core.settings.four_letter_words
+    if word not in _ANSWERS or (allowed is not None and word not in allowed):
+        return f"{word} is not executed because it is not in the whitelist.\n"
+    return "".join(_ANSWERS[word](core, asking, now))

@@ -1,0 +1,124 @@
+"""One connection of a client, without its socket: frames in, bytes out, who it is, and what the network does to it.
+
+Owns framing, the output queue and the faults of one connection. Must not know requests or sessions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Deque, Iterator, List, Optional, Tuple
+
+from ..records import Id
+
+_LENGTH = struct.Struct(">i")
+
+
+@dataclass
+class Weather:
+    """What the network does to a connection; change the fields at any time.
+
+    `hold_in`, `hold_out`: a black hole in that direction; what is sent meanwhile arrives when it ends, as TCP would
+    have it. `delay`: seconds each answer takes. `cut_after`: the connection is reset once so many more bytes have
+    been sent to the client.
+    """
+
+    hold_in: bool = False
+    hold_out: bool = False
+    delay: float = 0.0
+    cut_after: Optional[int] = None
+
+
+class Link:
+    """One connection. `address` is the client's host and port."""
+
+    def __init__(self, address: Tuple[str, int], weather: Weather, now: float) -> None:
+        self.address, self.weather = address, weather
+        self.ids: List[Id] = [Id("ip", address[0])]
+        self.session_id = 0
+        self.timeout_ms = 0
+        #: None until the handshake; then whether the client knows the readOnly byte.
+        self.knows_read_only: Optional[bool] = None
+        self.sasl: Any = None
+        self.accepted, self.heard = now, now
+        self.received = self.sent = 0
+        self.last_operation, self.last_xid, self.last_zxid = "NA", 0, 0
+        self.closing = False
+        #: Closed for good: nothing more comes out, not even what is queued.
+        self.dead = False
+        self._in = bytearray()
+        self._held = bytearray()
+        self._out: Deque[Tuple[float, bytes]] = deque()
+
+    # ------------------------------------------------------------------------------- input
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes from the client; whether they arrive now."""
+        if self.weather.hold_in:
+            self._held += data
+            return False
+        self._in += self._held + data
+        self._held.clear()
+        return True
+
+    def word(self) -> Optional[bytes]:
+        """The four bytes a fresh connection starts with, which may be a four-letter word; None until they are there."""
+        return bytes(self._in[:4]) if len(self._in) >= 4 else None
+
+    def frames(self, limit: int) -> Iterator[bytes]:
+        """The complete frames received so far; a length out of bounds closes the connection."""
+        while not self.closing and len(self._in) >= 4:
+            length: int = _LENGTH.unpack_from(self._in)[0]
+            if not 0 <= length <= limit:
+                self.kill()
+                return
+            if len(self._in) < 4 + length:
+                return
+            frame = bytes(self._in[4 : 4 + length])
+            del self._in[: 4 + length]
+            self.received += 1
+            yield frame
+
+    # ------------------------------------------------------------------------------ output
+
+    def send(self, payload: bytes, now: float) -> None:
+        """Queue a frame."""
+        self.send_raw(_LENGTH.pack(len(payload)) + payload, now)
+
+    def send_raw(self, data: bytes, now: float) -> None:
+        """Queue bytes that are no frame. What comes after `close` is lost."""
+        if not self.closing:
+            self.sent += 1
+            self._out.append((now + self.weather.delay, data))
+
+    def close(self) -> None:
+        """Hang up when all that is queued has been sent."""
+        self.closing = True
+
+    def kill(self) -> None:
+        """Hang up at once."""
+        self.closing = self.dead = True
+        self._out.clear()
+
+    def take(self, now: float) -> bytes:
+        """The bytes to send now."""
+        out = bytearray()
+        while self._out and not self.weather.hold_out and self._out[0][0] <= now:
+            out += self._out.popleft()[1]
+        left = self.weather.cut_after
+        if left is not None:
+            self.weather.cut_after = left - len(out)
+            if left <= len(out):
+                del out[left:]
+                self.kill()
+        return bytes(out)
+
+    def ready_at(self) -> Optional[float]:
+        """When the next bytes may be sent; None for never."""
+        return self._out[0][0] if self._out and not self.weather.hold_out else None
+
+    @property
+    def over(self) -> bool:
+        """Whether to hang up now."""
+        return self.dead or (self.closing and not self._out and not self.weather.hold_out)

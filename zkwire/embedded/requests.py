@@ -1,0 +1,140 @@
+"""How a ZooKeeper server reads requests: the fields of the wire table, with Java's leniency about strings and counts.
+
+Owns the decoding of request bodies, transactions included. Must not know what requests do. A server replaces bytes
+that are no UTF-8 where a client must refuse them, and takes any count below one for an empty vector.
+"""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import MarshallingError
+from ..jute import BOOL, BUFFER, INT, LONG, Codec, Record, UString, Vector
+from ..op import Fields
+from ..ops import BY_OPCODE
+from ..records import ACL_ENTRY, Acls, Path
+
+#: The values of a request, by the names the wire table gives its fields.
+Request = SimpleNamespace
+
+
+class _JavaString(Codec[Optional[str]]):
+    """A string, or None; bytes that are no UTF-8 become U+FFFD, which no valid path may hold."""
+
+    least = 4
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
+        raw, at = BUFFER.read(data, at, scope)
+        return (None if raw is None else raw.decode("utf-8", "replace")), at
+
+
+class _JavaVector(Codec[Optional[List[Any]]]):
+    """A list, or None for -1; other counts below one are an empty list."""
+
+    least = 4
+
+    def __init__(self, item: Codec[Any]) -> None:
+        self.item = item
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[List[Any]], int]:
+        count, at = INT.read(data, at, scope)
+        if count == -1:
+            return None, at
+        if count * self.item.least > len(data) - at:
+            raise IndexError(f"vector of {count} items with {len(data) - at} bytes left")
+        items = []
+        for _ in range(count):
+            item, at = self.item.read(data, at, scope)
+            items.append(item)
+        return items, at
+
+
+JAVA_STRING = _JavaString()
+
+
+def _as_java(codec: Codec[Any]) -> Codec[Any]:
+    """The codec a server uses where the client's table has `codec`."""
+    if isinstance(codec, (Path, UString)):
+        return JAVA_STRING
+    if isinstance(codec, Acls):
+        return _JavaVector(_as_java(ACL_ENTRY))
+    if isinstance(codec, Vector):
+        return _JavaVector(_as_java(codec.item))
+    if isinstance(codec, Record):
+        return Record(codec.make, *map(_as_java, codec.fields))
+    return codec
+
+
+def _fields(fields: Fields) -> Fields:
+    return tuple((name, LONG if name == "ttl" else _as_java(codec)) for name, codec in fields)
+
+
+#: Opcode to fields. A ttl stays in ms, since it is judged before it is converted; a watch mode is judged later, too.
+FIELDS: Dict[int, Fields] = {
+    opcode: _fields(op.request) for opcode, op in BY_OPCODE.items() if opcode not in (14, 22)
+}
+_CREATE = FIELDS[1]
+FIELDS[20] = (("path", JAVA_STRING),)  # deleteContainer, which servers send to themselves
+_MULTI_HEADER: Codec[Tuple[int, bool, int]] = Record(lambda *fields: fields, INT, BOOL, INT)
+_IN_MULTI = {1: 1, 15: 1, 19: 1, 21: 1, 2: 1, 5: 1, 13: 1, 4: 2, 8: 2}
+_TTL_FLAGS, _FLAGS = (5, 6), range(7)
+
+
+class Part(NamedTuple):
+    """One operation of a transaction: its opcode, as the server understands it, and its fields."""
+
+    opcode: int
+    request: Request
+
+
+def read(opcode: int, data: bytes, at: int = 0) -> Request:
+    """The request at `at`; `MarshallingError` if it does not decode."""
+    return _read(FIELDS[opcode], data, at)[0]
+
+
+def _read(fields: Fields, data: bytes, at: int) -> Tuple[Request, int]:
+    request = Request()
+    try:
+        for name, codec in fields:
+            value, at = codec.read(data, at, None)
+            setattr(request, name, value)
+    except (struct.error, IndexError) as error:
+        raise MarshallingError(f"malformed request: {error}") from error
+    return request, at
+
+
+def read_multi(data: bytes, at: int, strict: bool) -> List[Part]:
+    """The operations of a transaction (`strict`: as 3.9 reads it); `MarshallingError` if it does not decode.
+
+    Reads and writes do not mix. A create's opcode follows its flags (Op.Create.getOpcode in Java).
+    """
+    parts: List[Part] = []
+    kinds = set()
+    while True:
+        header, at = _read((("header", _MULTI_HEADER),), data, at)
+        opcode, done, _ = header.header
+        if done:
+            return parts
+        if opcode not in _IN_MULTI:
+            raise MarshallingError(f"operation {opcode} in a transaction")
+        request, at = _read(FIELDS[opcode], data, at)
+        kinds.add(_IN_MULTI[opcode])
+        if len(kinds) > 1:
+            raise MarshallingError("reads and writes in one transaction")
+        parts.append(Part(_kind(opcode, request, strict), request))
+
+
+def _kind(opcode: int, request: Request, strict: bool) -> int:
+    """The opcode a create in a transaction is carried out as, which its flags may change."""
+    if opcode not in (1, 15, 19, 21):
+        return opcode
+    flags = request.flags
+    if opcode == 21:
+        return 21 if flags in _TTL_FLAGS else 19 if flags == 4 else 1
+    if strict and (flags not in _FLAGS or flags in _TTL_FLAGS or request.acl is None):
+        raise MarshallingError(f"create with flags {flags} and ACL {request.acl} in a transaction")
+    if flags in _TTL_FLAGS:
+        return 21
+    return 19 if flags == 4 else opcode if strict else 1

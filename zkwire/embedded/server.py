@@ -1,0 +1,305 @@
+"""The embedded server on a socket: a ZooKeeper for tests, demonstrations and development, in this process.
+
+Owns the sockets, the thread and the clock; `core` owns what the server does, `faults` what can go wrong with it. Must
+not know the protocol.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
+
+from ..op import Op
+from .core import ServerCore
+from .link import Link
+from .settings import Settings
+
+_CHUNK = 1 << 16
+#: Seconds `stop` waits for the thread, which never takes long.
+_JOIN = 10.0
+
+
+class EmbeddedServer:
+    """An in-memory ZooKeeper on 127.0.0.1; `port` 0 picks a free one.
+
+        with EmbeddedServer() as server:
+            zk = ZooKeeper(server.hosts)
+
+    It keeps all data in memory, is no match for a real one in speed or safety, and listens to this machine only. It
+    behaves as ZooKeeper `version` ("3.4", "3.5", "3.6", "3.8", "3.9") does, down to the errors; and it fails on demand:
+    see `expire`, `cut`, `black_hole`, `delay`, `drop_after`, `answer`, `lag_behind`, `refuse_sessions`, `restart`,
+    `wipe`, `go_read_only` and `heal`.
+
+    `super_password` is that of the digest user "super", `sasl` maps users to passwords for DIGEST-MD5, `extended`
+    allows TTL nodes; other settings are fields of `settings.Settings`, as keywords. All methods are thread-safe.
+    """
+
+    def __init__(
+        self, port: int = 0, *, super_password: Optional[str] = None, extended: bool = True,
+        sasl: Optional[Mapping[str, str]] = None, version: str = "3.9", seed: Optional[int] = None, **settings: Any,
+    ) -> None:  # fmt: skip
+        self._settings = Settings(version, super_password, extended, sasl, port=port, **settings)
+        self._port = port
+        now = time.monotonic()
+        self._core = ServerCore(self._settings, random=random.Random(seed), now=now, epoch=time.time() - now)  # noqa: S311
+        self._lock = threading.RLock()
+        self._selector: Optional[selectors.BaseSelector] = None
+        self._thread: Optional[threading.Thread] = None
+        self._listener: Optional[socket.socket] = None
+        self._wake: Optional[socket.socket] = None
+        self._sockets: Dict[Link, socket.socket] = {}
+        self._unsent: Dict[Link, bytes] = {}
+
+    # ---------------------------------------------------------------------------------- life
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 until it was started."""
+        return self._port
+
+    @property
+    def hosts(self) -> str:
+        """The server as a connect string."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> "EmbeddedServer":
+        """Listen and serve, with the data there is. A running server is left alone."""
+        with self._lock:
+            if self._thread is not None:
+                return self
+            listener = socket.socket()
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("127.0.0.1", self._port))
+                listener.listen(1024)
+            except BaseException:
+                listener.close()
+                raise
+            listener.setblocking(False)
+            self._listener, self._port = listener, listener.getsockname()[1]
+            woken, self._wake = socket.socketpair()
+            woken.setblocking(False)
+            self._wake.setblocking(False)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(listener, selectors.EVENT_READ, "accept")
+            self._selector.register(woken, selectors.EVENT_READ, "wake")
+            self._thread = threading.Thread(target=self._serve, args=(self._selector,), name="zkwire-embedded", daemon=True)
+            self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving: connections break and new ones are refused. Data and sessions are kept for another `start`."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._wake_up()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN)
+
+    def restart(self) -> None:
+        """Stop and start again on the same port, with data and sessions kept; time-outs start anew."""
+        self.stop()
+        with self._lock:
+            self._core.restart(time.monotonic())
+        self.start()
+
+    def __enter__(self) -> "EmbeddedServer":
+        return self.start()
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.stop()
+
+    # ---------------------------------------------------------------------------- questions
+
+    @property
+    def sessions(self) -> Tuple[int, ...]:
+        """The ids of the sessions that are alive."""
+        with self._lock:
+            return tuple(session.id for session in self._core.sessions.all())
+
+    @property
+    def zxid(self) -> int:
+        """The id of the last transaction."""
+        with self._lock:
+            return self._core.applied
+
+    # -------------------------------------------------------------------------------- faults
+
+    def expire(self, session_id: int) -> bool:
+        """End a session as if its time were over: its ephemeral nodes vanish. Whether there was such a session."""
+        with self._changed() as now:
+            return self._core.faults.expire(session_id, now)
+
+    def cut(self, session_id: Optional[int] = None) -> int:
+        """Break the connection of a session, or all with None; sessions live on. How many were broken."""
+        with self._changed() as now:
+            return self._core.faults.cut(now, session_id)
+
+    def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
+        """Let nothing through from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
+
+        Without a session id it holds for all connections, new ones included. With "in", sessions expire meanwhile.
+        """
+        with self._changed():
+            self._core.faults.black_hole(direction, session_id)
+
+    def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
+        """Let all that clients are sent take so many seconds longer; 0 for none."""
+        with self._changed():
+            self._core.faults.delay(seconds, session_id)
+
+    def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
+        """Break each connection once `size` more bytes went to its client, in the middle of a frame perhaps."""
+        with self._changed():
+            self._core.faults.drop_after(size, session_id)
+
+    def answer(
+        self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
+        times: int = 1, applied: bool = False,
+    ) -> None:  # fmt: skip
+        """Answer the next `times` requests that match with an error code instead of carrying them out.
+
+        `op` is a class of `zkwire.ops`, `path` the full path of the node; None matches all. With `applied` the request
+        is carried out and only its answer is replaced.
+        """
+        with self._changed():
+            self._core.faults.answer(code, op, path, times=times, applied=applied)
+
+    def lag_behind(self, zxid: Optional[int]) -> None:
+        """Refuse clients that have seen a transaction after `zxid`, as a server that lags does; None for no longer."""
+        with self._changed():
+            self._core.faults.lag_behind(zxid)
+
+    def refuse_sessions(self, refuse: bool = True) -> None:
+        """Hang up on every client that connects, as a server without a quorum does; False for no longer."""
+        with self._changed():
+            self._core.faults.refuse_sessions(refuse)
+
+    def wipe(self) -> None:
+        """Break all connections and forget all data and sessions, as after a restart on an empty disk."""
+        with self._changed() as now:
+            self._core.wipe(now)
+
+    def go_read_only(self, read_only: bool = True) -> None:
+        """Break all connections and serve reads only, to clients that allow it; False for writes again."""
+        with self._changed() as now:
+            self._core.go_read_only(now, read_only)
+
+    def heal(self) -> None:
+        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; what was held back arrives."""
+        with self._changed() as now:
+            self._core.faults.heal(now)
+
+    # -------------------------------------------------------------------------------- inside
+
+    def _changed(self) -> "_Changed":
+        return _Changed(self)
+
+    def _wake_up(self) -> None:
+        if self._wake is not None:
+            try:
+                self._wake.send(b"\0")
+            except OSError:
+                pass  # it is full, or the thread is gone: nothing to wake
+
+    def _serve(self, selector: selectors.BaseSelector) -> None:
+        """The thread: until `stop` takes it out of `_thread`."""
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                if self._thread is not me:
+                    return self._close(selector)
+                deadline = self._core.deadline()
+            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = selector.select(patience)
+            with self._lock:
+                if self._thread is me:
+                    for key, events in ready:
+                        self._handle(selector, key.fileobj, key.data, events)  # type: ignore[arg-type]  # sockets only
+                    self._core.tick(time.monotonic())
+                    self._flush(selector)
+
+    def _handle(self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, Link], events: int) -> None:
+        if isinstance(what, Link):
+            if events & selectors.EVENT_READ:
+                self._read(sock, what)
+        elif what == "wake":
+            sock.recv(_CHUNK)
+        else:
+            self._accept(selector, sock)
+
+    def _accept(self, selector: selectors.BaseSelector, listener: socket.socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError:
+            return  # the client has gone again
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link = self._core.accept(address, time.monotonic())
+        self._sockets[link] = sock
+        selector.register(sock, selectors.EVENT_READ, link)
+
+    def _read(self, sock: socket.socket, link: Link) -> None:
+        try:
+            data = sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._core.receive(link, data, time.monotonic())
+        else:
+            self._core.lost(link, time.monotonic())
+
+    def _flush(self, selector: selectors.BaseSelector) -> None:
+        """Send what there is to send, and hang up where the core has."""
+        for link, sock in list(self._sockets.items()):
+            data = self._unsent.pop(link, b"") + self._core.data_to_send(link, time.monotonic())
+            try:
+                data = data[sock.send(data) :] if data else data
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._core.lost(link, time.monotonic())
+                data = b""
+            if data:
+                self._unsent[link] = data
+            elif link.over:
+                self._core.lost(link, time.monotonic())
+                selector.unregister(sock)
+                sock.close()
+                del self._sockets[link]
+                continue
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if data else 0)
+            selector.modify(sock, wanted, link)
+
+    def _close(self, selector: selectors.BaseSelector) -> None:
+        self._core.hang_up(time.monotonic())
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]  # sockets only
+        if self._wake is not None:
+            self._wake.close()
+        selector.close()
+        self._sockets.clear()
+        self._unsent.clear()
+
+
+class _Changed:
+    """The lock, and the thread woken up afterwards; the time is what `with` gives."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+
+    def __enter__(self) -> float:
+        self._server._lock.acquire()
+        return time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._server._wake_up()
+        self._server._lock.release()

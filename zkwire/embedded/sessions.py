@@ -1,0 +1,78 @@
+"""Sessions: ids, passwords, time-outs and when they end.
+
+Owns who exists and until when. Must not know connections (one session remembers which one serves it, as an opaque
+value), nodes or bytes. Times are seconds of the caller's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Dict, Generic, List, Optional, TypeVar
+
+L = TypeVar("L")
+
+
+class Session(Generic[L]):
+    """One session. `link` is the connection that serves it, None while there is none; `local` ones die with read-only mode."""
+
+    __slots__ = ("id", "timeout_ms", "expires", "link", "local")
+
+    def __init__(self, id_: int, timeout_ms: int, local: bool) -> None:
+        self.id, self.timeout_ms, self.local = id_, timeout_ms, local
+        self.expires = 0.0
+        self.link: Optional[L] = None
+
+
+class Sessions(Generic[L]):
+    """All sessions of a server. Expiry is looked at once a tick, so a session lives up to one tick longer."""
+
+    def __init__(self, seed: int, tick: float, least: float, most: float) -> None:
+        self._secret = seed.to_bytes(8, "big")
+        self._next = (seed << 24 & 0x00FFFFFFFFFFFFFF) | 1
+        self._tick = tick
+        self._least_ms, self._most_ms = round(least * 1000), round(most * 1000)
+        self._by_id: Dict[int, Session[L]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def all(self) -> List[Session[L]]:
+        """All sessions, oldest first."""
+        return list(self._by_id.values())
+
+    def get(self, id_: int) -> Optional[Session[L]]:
+        """The session, or None."""
+        return self._by_id.get(id_)
+
+    def negotiate(self, asked_ms: int) -> int:
+        """The time-out granted for one that is asked for."""
+        return min(max(asked_ms, self._least_ms), self._most_ms)
+
+    def create(self, timeout_ms: int, now: float, local: bool = False) -> Session[L]:
+        """A new session."""
+        session: Session[L] = Session(self._next, timeout_ms, local)
+        self._next += 1
+        self._by_id[session.id] = session
+        self.touch(session, now)
+        return session
+
+    def password(self, id_: int) -> bytes:
+        """The 16 bytes that prove the ownership of a session."""
+        return hashlib.sha256(self._secret + id_.to_bytes(8, "big", signed=True)).digest()[:16]
+
+    def touch(self, session: Session[L], now: float) -> None:
+        """The session showed a sign of life."""
+        session.expires = (math.floor((now + session.timeout_ms / 1000) / self._tick) + 1) * self._tick
+
+    def remove(self, session: Session[L]) -> None:
+        """Forget a session."""
+        self._by_id.pop(session.id, None)
+
+    def expired(self, now: float) -> List[Session[L]]:
+        """The sessions whose time is over."""
+        return [session for session in self._by_id.values() if session.expires <= now]
+
+    def deadline(self) -> Optional[float]:
+        """When the next session may expire."""
+        return min((session.expires for session in self._by_id.values()), default=None)

@@ -1,0 +1,47 @@
+"""The configuration of an embedded server, as one value.
+
+Owns names, defaults and limits of the settings. Must not know what they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import FrozenSet, Mapping, Optional
+
+from .versions import Profile, profile_of
+
+#: jute.maxbuffer of a real server: the longest request, in bytes. Twice as long are replies at most, roughly.
+MAX_BUFFER = 0xFFFFF
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a zoo.cfg and a JAAS file would say. Times are in seconds.
+
+    `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5 and
+    `sasl_required` refuses all others; `extended` allows TTL nodes; `local_sessions` lets read-only mode give out
+    sessions; `four_letter_words` are the allowed ones, None for all; `port` is only told, by `conf`; `version` is what
+    to pretend to be.
+    """
+
+    version: str = "3.9"
+    super_password: Optional[str] = None
+    extended: bool = True
+    sasl: Optional[Mapping[str, str]] = None
+    sasl_required: bool = False
+    tick: float = 0.5
+    min_session_timeout: float = 0.2
+    max_session_timeout: float = 60.0
+    max_buffer: int = MAX_BUFFER
+    reap_interval: float = 0.5
+    local_sessions: bool = True
+    four_letter_words: Optional[FrozenSet[str]] = None
+    port: int = 0
+    profile: Profile = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "profile", profile_of(self.version))
+        if self.tick <= 0 or self.reap_interval <= 0:
+            raise ValueError("tick and reap_interval are seconds above zero")
+        if not 0 < self.min_session_timeout <= self.max_session_timeout:
+            raise ValueError("0 < min_session_timeout <= max_session_timeout is asked for")

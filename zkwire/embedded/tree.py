@@ -1,0 +1,145 @@
+"""The nodes: data, ACLs, counters and stats, and what a change to them is.
+
+Owns the tree and what each transaction does to it, and tells which events it causes. Must not know requests,
+permissions, sessions (but for the ids of owners) or watches. All changes are checked before they come here.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ..hosts import parent_of
+from ..records import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
+
+#: Ephemeral owners that are no sessions (EphemeralType): a container; a TTL in the lower 40 bits.
+CONTAINER = -(2**63)
+TTL_MASK = -(2**56)
+CREATED, DELETED, CHANGED, CHILD = 1, 2, 3, 4
+#: Nodes that cannot be deleted.
+SPECIAL = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
+
+
+def int32(value: int) -> int:
+    """`value` as Java's int: counters wrap."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def is_session(owner: int) -> bool:
+    """Whether an ephemeral owner is a session, not a mark of a container or TTL node."""
+    return owner != 0 and owner != CONTAINER and owner & TTL_MASK != TTL_MASK
+
+
+class Change(NamedTuple):
+    """An event to be told: its type, its path, and the ACL of the node concerned."""
+
+    type: int
+    path: str
+    acl: Sequence[ACL]
+
+
+class Node:
+    """One node. `creates` counts children ever created: the next sequence number, and half of the client's cversion."""
+
+    __slots__ = ("data", "acl", "owner", "czxid", "mzxid", "pzxid", "ctime", "mtime", "version", "creates",
+                 "aversion", "children")  # fmt: skip
+
+    def __init__(self, data: Optional[bytes], acl: Sequence[ACL], owner: int = 0, zxid: int = 0, time: int = 0) -> None:
+        self.data, self.acl, self.owner = data, acl, owner
+        self.czxid = self.mzxid = self.pzxid = zxid
+        self.ctime = self.mtime = time
+        self.version = self.creates = self.aversion = 0
+        self.children: Dict[str, None] = {}
+
+    def stat(self) -> Stat:
+        """The Stat a client sees: cversion counts deletions too, and only sessions are owners."""
+        count = len(self.children)
+        return Stat(
+            self.czxid, self.mzxid, self.ctime, self.mtime, self.version, int32(self.creates * 2 - count),
+            self.aversion, self.owner if is_session(self.owner) else 0, len(self.data or b""), count, self.pzxid,
+        )  # fmt: skip
+
+
+class Tree:
+    """All nodes by path. The root has two names, "/" and "", as in the real server, where reads may use either."""
+
+    def __init__(self, config_node: bool = True) -> None:
+        self._root = Node(b"", OPEN_ACL_UNSAFE)
+        self.nodes: Dict[str, Node] = {"": self._root, "/": self._root}
+        self.ephemerals: Dict[int, Dict[str, None]] = {}
+        #: Paths of containers and TTL nodes.
+        self.mortal: Set[str] = set()
+        for path in SPECIAL[1 : 4 if config_node else 3]:
+            self.nodes[path] = Node(b"", OPEN_ACL_UNSAFE)
+            self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
+        if config_node:
+            config = self.nodes[SPECIAL[3]]
+            config.acl, config.aversion = READ_ACL_UNSAFE, -1
+
+    def __len__(self) -> int:
+        """The number of nodes."""
+        return len(self.nodes) - 1
+
+    def get(self, path: str) -> Optional[Node]:
+        """The node, or None."""
+        return self.nodes.get(path)
+
+    def below(self, path: str) -> int:
+        """The number of nodes below `path`, counted as the real server does it: "" counts the root as below it."""
+        if path == "/":
+            return len(self.nodes) - 2
+        inside = path + "/"
+        return sum(name.startswith(inside) for name in self.nodes)
+
+    def create(
+        self, path: str, data: Optional[bytes], acl: Sequence[ACL], owner: int, creates: int, zxid: int, time: int
+    ) -> Tuple[Node, List[Change]]:
+        """Add a node; `creates` is the parent's new count of creations."""
+        above, _, name = path.rpartition("/")
+        parent = self.nodes[above]
+        if creates > parent.creates:
+            parent.creates, parent.pzxid = creates, zxid
+        node = self.nodes[path] = Node(data, acl, owner, zxid, time)
+        parent.children[name] = None
+        if is_session(owner):
+            self.ephemerals.setdefault(owner, {})[path] = None
+        elif owner:
+            self.mortal.add(path)
+        return node, [Change(CREATED, path, acl), Change(CHILD, above or "/", parent.acl)]
+
+    def delete(self, path: str, zxid: int) -> List[Change]:
+        """Remove a node without children."""
+        above, _, name = path.rpartition("/")
+        parent = self.nodes[above]
+        parent.children.pop(name, None)
+        parent.pzxid = max(parent.pzxid, zxid)
+        node = self.nodes.pop(path)
+        self.mortal.discard(path)
+        owned = self.ephemerals.get(node.owner)
+        if owned is not None:
+            owned.pop(path, None)
+            if not owned:
+                del self.ephemerals[node.owner]
+        return [Change(DELETED, path, node.acl), Change(CHILD, above or "/", parent.acl)]
+
+    def set_data(self, path: str, data: Optional[bytes], version: int, zxid: int, time: int) -> List[Change]:
+        """Replace a node's data."""
+        node = self.nodes[path]
+        node.data, node.version, node.mzxid, node.mtime = data, version, zxid, time
+        return [Change(CHANGED, path, node.acl)]
+
+    def set_acl(self, path: str, acl: Sequence[ACL], aversion: int) -> None:
+        """Replace a node's ACL, of which nobody is told."""
+        node = self.nodes[path]
+        node.acl, node.aversion = acl, aversion
+
+    def overdue(self, time: int) -> List[str]:
+        """Containers that lost their last child, and TTL nodes without children past their time (ms)."""
+        paths = []
+        for path in sorted(self.mortal):
+            node = self.nodes[path]
+            if node.children:
+                continue
+            ttl = node.owner & ~TTL_MASK & 0xFFFFFFFFFF
+            if node.creates > 0 if node.owner == CONTAINER else time - node.mtime > ttl:
+                paths.append(path)
+        return paths

@@ -1,0 +1,71 @@
+"""Which ZooKeeper the embedded server pretends to be, as data: what each version lacks and does differently.
+
+Owns every difference between versions; other files ask a `Profile`, never for a version number. Must not know how a
+request is carried out. 3.8 and 3.9 are held to real servers by the differential test (3.8.0 and 3.9.3), 3.4 to
+3.4.13; 3.5 and 3.6 are what their release notes and opcodes say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, FrozenSet
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one version of ZooKeeper does; the names say what is true of it."""
+
+    name: str
+    full: str
+    #: Opcodes that are answered as unknown.
+    lacks: FrozenSet[int]
+    #: /zookeeper/config exists.
+    config_node: bool = True
+    #: A check outside a transaction is unknown; before, its success was never answered.
+    refuses_lone_check: bool = False
+    #: `exists` needs READ on a node that is there (ZOOKEEPER-2590).
+    exists_needs_read: bool = False
+    #: Notifications carry the zxid of their transaction (ZOOKEEPER-4655).
+    events_carry_zxid: bool = False
+    #: Notifications are kept from sessions that may not read the node (CVE-2024-23944).
+    events_need_read: bool = False
+    #: One connection may have standard, persistent and recursive watches on one path (ZOOKEEPER-4466).
+    watch_modes_add_up: bool = False
+    #: A transaction is checked for flags, TTL and null ACLs while it is decoded.
+    strict_multi: bool = False
+    #: A create2 in a transaction is answered as such.
+    create2_in_multi: bool = False
+    #: A write that does not decode consumes no zxid.
+    decodes_first: bool = False
+    #: `getACL` needs READ or ADMIN and masks digests (ZOOKEEPER-1392).
+    guards_acl: bool = True
+    #: checkWatches and removeWatches take any connection's watch on the path for ours (WatchManager before 3.9).
+    counts_others_watches: bool = False
+
+
+_SINCE_3_7 = frozenset({107})
+_SINCE_3_6 = _SINCE_3_7 | {22, 103, 104, 105, 106}
+_SINCE_3_5 = _SINCE_3_6 | {15, 16, 17, 18, 19, 20, 21}
+
+PROFILES: Dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, guards_acl=False),
+        Profile("3.5", "3.5.9", _SINCE_3_6),
+        Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True),
+        Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True),
+        Profile(
+            "3.9", "3.9.3", frozenset(), refuses_lone_check=True, exists_needs_read=True, events_carry_zxid=True,
+            events_need_read=True, watch_modes_add_up=True, strict_multi=True, create2_in_multi=True,
+            decodes_first=True,
+        ),
+    )
+}  # fmt: skip
+
+
+def profile_of(version: str) -> Profile:
+    """The profile of "3.9", "3.9.3" and the like; `ValueError` for a version nobody pretends to be."""
+    short = ".".join(version.split(".")[:2])
+    if short not in PROFILES:
+        raise ValueError(f"version {version!r}: expected one of {', '.join(PROFILES)}")
+    return PROFILES[short]

@@ -1,0 +1,140 @@
+"""Who waits for which path, and what a change tells whom.
+
+Owns the server's two lists of watches (data and children), the three modes and the order of notifications. Must not
+know trees, sessions or bytes: a watcher is any hashable thing, and who is to be told is returned, not sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, FrozenSet, Hashable, List, Optional, Tuple
+
+from ..errors import MarshallingError
+from ..hosts import parent_of
+from .tree import CHILD, DELETED, Change
+from .versions import Profile
+
+STANDARD, PERSISTENT, RECURSIVE = "standard", "persistent", "recursive"
+Modes = FrozenSet[str]
+_NONE: Modes = frozenset()
+
+
+class WatchList:
+    """One of the lists: path to watcher to modes. Iteration is in order of arrival, so that runs repeat."""
+
+    def __init__(self, modes_add_up: bool) -> None:
+        self._modes_add_up = modes_add_up
+        self.paths: Dict[str, Dict[Hashable, Modes]] = {}
+        self._recursive = 0
+
+    def add(self, path: str, watcher: Hashable, mode: str) -> None:
+        """Add a mode; before 3.9 it takes the place of any other."""
+        old = self.paths.get(path, {}).get(watcher, _NONE)
+        self._put(path, watcher, old | {mode} if self._modes_add_up else frozenset({mode}))
+
+    def drop(self, path: str, watcher: Hashable, mode: Optional[str] = None) -> bool:
+        """Take away one mode or, with None, all; whether there was one."""
+        old = self.paths.get(path, {}).get(watcher, _NONE)
+        new = _NONE if mode is None else old - {mode}
+        self._put(path, watcher, new)
+        return old != new
+
+    def has(self, path: str, watcher: Hashable, mode: Optional[str] = None) -> bool:
+        """Whether the watcher stands here with that mode or, with None, with any."""
+        modes = self.paths.get(path, {}).get(watcher, _NONE)
+        return bool(modes) if mode is None else mode in modes
+
+    def forget(self, watcher: Hashable) -> None:
+        """Drop all watches of one watcher."""
+        for path in [path for path, watchers in self.paths.items() if watcher in watchers]:
+            self._put(path, watcher, _NONE)
+
+    def trigger(self, change: Change, type_: int) -> List[Hashable]:
+        """Who is to be told of an event of `type_` at the change's path; standard watches are used up."""
+        told: Dict[Hashable, None] = {}
+        for watcher, modes in list(self.paths.get(change.path, {}).items()):
+            if not self._modes_add_up and RECURSIVE in modes and type_ == CHILD:
+                continue
+            told[watcher] = None
+            self._put(change.path, watcher, modes - {STANDARD})
+        above = change.path
+        while self._recursive and above not in ("/", ""):
+            above = parent_of(above)
+            for watcher, modes in self.paths.get(above, {}).items():
+                if RECURSIVE in modes and (self._modes_add_up or type_ != CHILD):
+                    told[watcher] = None
+        return list(told)
+
+    def _put(self, path: str, watcher: Hashable, modes: Modes) -> None:
+        watchers = self.paths.setdefault(path, {})
+        self._recursive += (RECURSIVE in modes) - (RECURSIVE in watchers.get(watcher, _NONE))
+        if modes:
+            watchers[watcher] = modes
+        else:
+            watchers.pop(watcher, None)
+        if not watchers:
+            del self.paths[path]
+
+
+class Watches:
+    """Both lists. `told` of a change are pairs of watcher and event type, in the order of the wire."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self.data = WatchList(profile.watch_modes_add_up)
+        self.child = WatchList(profile.watch_modes_add_up)
+
+    def add(self, path: str, watcher: Hashable, mode: str) -> None:
+        """A persistent or recursive watch."""
+        self.data.add(path, watcher, mode)
+        if mode == PERSISTENT or not self._profile.watch_modes_add_up:
+            self.child.add(path, watcher, mode)
+
+    def forget(self, watcher: Hashable) -> None:
+        """Drop all watches of one watcher, whose connection is gone."""
+        self.data.forget(watcher)
+        self.child.forget(watcher)
+
+    def trigger(self, change: Change) -> List[Hashable]:
+        """Who is to be told of a change. Both lists hear of a deletion, but nobody hears of it twice."""
+        if change.type == CHILD:
+            return self.child.trigger(change, CHILD)
+        told = self.data.trigger(change, change.type)
+        if change.type == DELETED:
+            also = self.child.trigger(change, DELETED)
+            told += [watcher for watcher in also if watcher not in told]
+        return told
+
+    def has(self, path: str, watcher: Hashable, kind: int) -> bool:
+        """The answer to checkWatches."""
+        places = self._places(kind)
+        if kind == 4:
+            places = places[1:]  # the data list speaks for both
+        if self._profile.counts_others_watches:
+            return any(path in watches.paths for watches, _ in places)
+        return any(watches.has(path, watcher, mode) for watches, mode in places)
+
+    def drop(self, path: str, watcher: Hashable, kind: int) -> bool:
+        """What removeWatches does: whether there was a watch of the kind."""
+        return any([watches.drop(path, watcher, mode) for watches, mode in self._places(kind)])
+
+    def _places(self, kind: int) -> List[Tuple[WatchList, Optional[str]]]:
+        """Where watches of a kind (Watcher.WatcherType) stand; `MarshallingError` for an unknown kind."""
+        adds_up = self._profile.watch_modes_add_up
+        standard = STANDARD if adds_up else None
+        table: Dict[int, Any] = {
+            1: [(self.child, standard)],
+            2: [(self.data, standard)],
+            3: [(self.child, None), (self.data, None)],
+        }
+        if adds_up:
+            table[4] = [(self.child, PERSISTENT), (self.data, PERSISTENT)]
+            table[5] = [(self.data, RECURSIVE)]
+        if kind not in table:
+            raise MarshallingError(f"watches of kind {kind}")
+        places: List[Tuple[WatchList, Optional[str]]] = table[kind]
+        return places
+
+    def summary(self) -> Tuple[int, int, int]:
+        """Of the data list: how many watchers, paths, and watches."""
+        watchers = {watcher for there in self.data.paths.values() for watcher in there}
+        return len(watchers), len(self.data.paths), sum(map(len, self.data.paths.values()))

@@ -1,0 +1,230 @@
+"""Changes: each write is first prepared (checked against the tree and what its transaction did so far), then applied.
+
+Owns the order of checks, and so which of several errors a client sees, as PrepRequestProcessor has it. Must not know
+connections, watches or replies.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import (
+    BadArgumentsError, BadVersionError, MarshallingError, NoChildrenForEphemeralsError, NodeExistsError, NoNodeError,
+    NotEmptyError, ReconfigDisabledError, UnimplementedError,
+)  # fmt: skip
+from ..hosts import validate_path
+from ..records import ACL, Id, Permissions, Stat
+from .identity import Identities
+from .requests import Part, Request
+from .tree import CONTAINER, SPECIAL, TTL_MASK, Change, Tree, int32, is_session
+
+EPHEMERAL_FLAGS, SEQUENTIAL_FLAGS, TTL_FLAGS = (1, 3), (2, 3, 6), (5, 6)
+TTL_LIMIT = 0xFFFFFFFFFF
+#: What a write did: the type of its result in a transaction, the value of its reply, and the events.
+Result = Tuple[int, object, List[Change]]
+
+
+class Context(NamedTuple):
+    """Who writes, and when: the session and its identities, the zxid and the time (ms) of the transaction."""
+
+    session: int
+    ids: Sequence[Id]
+    zxid: int
+    time: int
+
+
+class _Pending(NamedTuple):
+    """What a transaction has made of a node so far."""
+
+    version: int
+    creates: int
+    aversion: int
+    acl: Sequence[ACL]
+    owner: int
+    children: int
+
+
+class Draft:
+    """One transaction being prepared. Nothing changes until `apply`; a draft that is dropped never was."""
+
+    def __init__(self, tree: Tree, identities: Identities, context: Context, extended: bool) -> None:
+        self._tree, self._identities, self._context, self._extended = tree, identities, context, extended
+        self._pending: Dict[str, Optional[_Pending]] = {}
+        self._steps: List[Callable[[], Result]] = []
+
+    def add(self, part: Part) -> None:
+        """Prepare one more operation; raises the error its client gets."""
+        _PREPARE[part.opcode](self, part.opcode, part.request)
+
+    def apply(self) -> List[Result]:
+        """Carry out all that was prepared."""
+        return [step() for step in self._steps]
+
+    # ------------------------------------------------------------------------------ helpers
+
+    def _get(self, path: str) -> _Pending:
+        if path in self._pending:
+            found = self._pending[path]
+        else:
+            node = self._tree.get(path)
+            found = None if node is None else _Pending(
+                node.version, node.creates, node.aversion, node.acl, node.owner, len(node.children)
+            )
+        if found is None:
+            raise NoNodeError(path=path)
+        return found
+
+    def _may(self, pending: _Pending, permission: int) -> None:
+        self._identities.check(pending.acl, permission, self._context.ids)
+
+    # --------------------------------------------------------------------------- operations
+
+    def _create(self, opcode: int, request: Request) -> None:
+        flags, path, ttl = request.flags, request.path, getattr(request, "ttl", -1)
+        self._check_mode(flags, ttl, path)
+        parent_path = _parent(path)
+        acl = self._identities.resolve(request.acl, self._context.ids)
+        parent = self._get(parent_path)
+        self._may(parent, Permissions.CREATE)
+        if flags in SEQUENTIAL_FLAGS:
+            path += f"{parent.creates:010d}"
+        _validate(path)
+        try:
+            self._get(path)
+        except NoNodeError:
+            pass
+        else:
+            raise NodeExistsError(path=path)
+        if is_session(parent.owner):
+            raise NoChildrenForEphemeralsError(path=path)
+        creates = int32(parent.creates + 1)
+        self._pending[parent_path] = parent._replace(creates=creates, children=parent.children + 1)
+        self._pending[path] = _Pending(0, 0, 0, acl, self._owner(flags, ttl), 0)
+        owner = self._stored_owner(opcode, flags, ttl)
+
+        def step() -> Result:
+            context = self._context
+            node, changes = self._tree.create(path, request.value, acl, owner, creates, context.zxid, context.time)
+            return (1, path, changes) if opcode == 1 else (15, (path, node.stat()), changes)
+
+        self._steps.append(step)
+
+    def _check_mode(self, flags: int, ttl: int, path: Optional[str]) -> None:
+        if flags not in range(7):
+            raise BadArgumentsError(path=path)
+        if flags in TTL_FLAGS and not self._extended:
+            raise UnimplementedError(path=path)
+        if not 0 < ttl <= TTL_LIMIT if flags in TTL_FLAGS else ttl >= 0:
+            raise BadArgumentsError(path=path)
+
+    def _owner(self, flags: int, ttl: int) -> int:
+        """The owner by flags: what later operations of the same transaction see."""
+        if flags in EPHEMERAL_FLAGS:
+            return self._context.session
+        return CONTAINER if flags == 4 else TTL_MASK | ttl if flags in TTL_FLAGS else 0
+
+    def _stored_owner(self, opcode: int, flags: int, ttl: int) -> int:
+        """The owner by opcode, which decides the type of the node in the end."""
+        if opcode == 19:
+            return CONTAINER
+        if opcode == 21:
+            if not 0 < ttl <= TTL_LIMIT:  # a real server dies of it
+                raise MarshallingError(f"TTL {ttl}")
+            return TTL_MASK | ttl
+        return self._context.session if flags in EPHEMERAL_FLAGS else 0
+
+    def _delete(self, opcode: int, request: Request) -> None:
+        path = request.path
+        parent_path = _parent(path)
+        if path in SPECIAL:
+            raise BadArgumentsError(path=path)
+        if opcode == 2:
+            parent = self._get(parent_path)
+            self._may(parent, Permissions.DELETE)
+            node = self._get(path)
+            _next_version(node.version, request.version, path)
+        else:
+            node = self._get(path)
+        if node.children > 0:
+            raise NotEmptyError(path=path)
+        if opcode == 20 and is_session(node.owner):
+            raise BadVersionError(path=path)
+        parent = self._get(parent_path)
+        self._pending[parent_path] = parent._replace(children=parent.children - 1)
+        self._pending[path] = None
+        self._steps.append(lambda: (2, None, self._tree.delete(path, self._context.zxid)))
+
+    def _set_data(self, opcode: int, request: Request) -> None:
+        path = request.path
+        _validate(path)
+        node = self._get(path)
+        self._may(node, Permissions.WRITE)
+        version = _next_version(node.version, request.version, path)
+        self._pending[path] = node._replace(version=version)
+
+        def step() -> Result:
+            context = self._context
+            changes = self._tree.set_data(path, request.value, version, context.zxid, context.time)
+            return 5, self._stat(path), changes
+
+        self._steps.append(step)
+
+    def _set_acl(self, opcode: int, request: Request) -> None:
+        path = request.path
+        _validate(path)
+        acl = self._identities.resolve(request.acl, self._context.ids)
+        node = self._get(path)
+        self._may(node, Permissions.ADMIN)
+        version = _next_version(node.aversion, request.version, path)
+
+        def step() -> Result:
+            self._tree.set_acl(path, acl, version)
+            return 7, self._stat(path), []
+
+        self._steps.append(step)
+
+    def _check(self, opcode: int, request: Request) -> None:
+        _validate(request.path)
+        node = self._get(request.path)
+        self._may(node, Permissions.READ)
+        _next_version(node.version, request.version, request.path)
+        self._steps.append(lambda: (13, None, []))
+
+    def _reconfig(self, opcode: int, request: Request) -> None:
+        raise ReconfigDisabledError
+
+    def _read(self, opcode: int, request: Request) -> None:
+        raise MarshallingError(f"operation {opcode} in a transaction that writes")
+
+    def _stat(self, path: str) -> Stat:
+        return self._tree.nodes[path].stat()
+
+
+_PREPARE: Dict[int, Callable[[Draft, int, Request], None]] = {
+    1: Draft._create, 15: Draft._create, 19: Draft._create, 21: Draft._create, 2: Draft._delete, 20: Draft._delete,
+    5: Draft._set_data, 7: Draft._set_acl, 13: Draft._check, 16: Draft._reconfig, 4: Draft._read, 8: Draft._read,
+}  # fmt: skip
+#: Opcodes of single writes.
+WRITES = frozenset({1, 2, 5, 7, 13, 15, 16, 19, 20, 21})
+
+
+def _parent(path: Optional[str]) -> str:
+    if path is None:
+        raise MarshallingError("a write without a path")
+    above, slash, _ = path.rpartition("/")
+    if not slash or "\0" in path:
+        raise BadArgumentsError(path=path)
+    return above
+
+
+def _validate(path: Optional[str]) -> None:
+    try:
+        validate_path(path)  # type: ignore[arg-type]  # a null path is a TypeError
+    except (ValueError, TypeError) as error:
+        raise BadArgumentsError(str(error), path) from error
+
+
+def _next_version(current: int, expected: int, path: str) -> int:
+    if expected not in (-1, current):
+        raise BadVersionError(path=path)
+    return int32(current + 1)
