@@ -23,7 +23,8 @@ from .op import Op
 from .ops import Multi
 from .recipes import Work
 from .records import ACL, KazooState, KeeperState
-from .session import CLOSE_LIMIT, ENDED, StateChanged
+from .session import CLOSE_LIMIT, ENDED
+from .session_events import StateChanged
 from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, make_session
 from .verbs import Blocking, Transaction
 

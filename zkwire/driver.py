@@ -28,7 +28,8 @@ from .dispatch import Dispatcher
 from .errors import ForkedError, ZookeeperError
 from .future import Future, release
 from .op import Op
-from .session import ENDED, Dial, Fired, HangUp, Session, Settled, StateChanged
+from .session import ENDED, Session
+from .session_events import Dial, Fired, HangUp, Settled, StateChanged
 from .transport import READ, WRITE, Attempt, Waker, wait_for
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer

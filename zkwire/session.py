@@ -8,8 +8,7 @@ is whatever the caller wants to see again. Rules:
    Connected is reported once authentication is through.
 2. A request that was sent is never sent again. What is under way when a connection ends fails with `ConnectionLoss`,
    which says whether it was sent; what is submitted without a connection waits for one, at most a session timeout.
-3. A connection is alive if replies come. Events do not count, nor do our own sends: two thirds of the timeout without
-   a reply end it. A reply that has begun to arrive counts once.
+3. Two thirds of the timeout without a reply end a connection, however busy it is with sending or with events.
 4. The server decides on expiry. Four thirds of the timeout without hearing from any server are expiry too
    (ZOOKEEPER-4508). After it, everything is told, forgotten, and a new session is opened.
 5. AUTH_FAILED and CLOSED are for ever.
@@ -18,7 +17,7 @@ is whatever the caller wants to see again. Rules:
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Type, Union
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 from .connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from .errors import (
@@ -26,23 +25,21 @@ from .errors import (
     SessionExpiredError, TooManyPendingError, UnimplementedError, ZookeeperError,
 )  # fmt: skip
 from .hosts import Host
+from .identities import Identities, Identity
+from .liveness import Liveness
+from .notify import Notifier
 from .op import Op
-from .ops import Auth, CloseSession, Ping, RemoveWatches, SetWatches, SetWatches2
+from .ops import Auth, CloseSession, Ping, RemoveWatches, SetWatches2
 from .records import (
-    EVENT_TYPES, PERSISTENT, RECURSIVE, ConnectRequest, EventType, KazooState, KeeperState, Scope, WatchedEvent,
-    WatcherEvent, Watcher,
+    ConnectRequest, KazooState, KeeperState, Scope,
 )  # fmt: skip
 from .rotation import Rotation
-from .watches import REMOVABLE, REMOVED, Watches
+from .session_events import Dial, Event, HangUp, Settled, StateChanged
 
-#: Even with a long timeout we ping this often, in seconds (ClientCnxn.SendThread: MAX_SEND_PING_INTERVAL).
-LONGEST_PING = 10.0
 #: close() takes no longer, in seconds.
 CLOSE_LIMIT = 5.0
 #: Between attempts to reach a server only to close the session, in seconds.
 CLOSING_PAUSE = 0.1
-#: A server that grants less (in seconds) would have us do nothing but ping.
-SHORTEST_TIMEOUT = 0.1
 #: Answers that say something about the session rather than the operation.
 _AUTH_FAILED, _EXPIRED, _MOVED, _NO_NODE, _UNIMPLEMENTED = -115, -112, -118, -101, -6
 _FATAL = frozenset((_AUTH_FAILED, SessionClosedRequireSaslError.code, _EXPIRED, _MOVED, _UNIMPLEMENTED))
@@ -52,56 +49,10 @@ _FATAL = frozenset((_AUTH_FAILED, SessionClosedRequireSaslError.code, _EXPIRED, 
 NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "handshake", "open", "ended"
 
 
-class Dial(NamedTuple):
-    """Connect to `host` by `deadline`, then call `connected`, or `lost`. Any older connection is gone."""
-
-    host: Host
-    deadline: float
+Failure = Callable[[Optional[str], bool], ZookeeperError]
 
 
-class HangUp(NamedTuple):
-    """Close the connection, or give up dialling; do not call `lost`."""
-
-    reason: str
-
-
-class Settled(NamedTuple):
-    """An operation is done: `outcome` is its result, or a `ZookeeperError` instance, which means it failed."""
-
-    token: Any
-    outcome: Any
-
-
-class Fired(NamedTuple):
-    """Call these watchers, in this order, with this event."""
-
-    watchers: Sequence[Watcher]
-    event: WatchedEvent
-
-
-class StateChanged(NamedTuple):
-    """Tell the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
-
-    state: str
-    client_state: str
-    error: Optional[ZookeeperError]
-
-
-Event = Union[Dial, HangUp, Settled, Fired, StateChanged]
-
-
-class _Identity:
-    """An identity added with `add_auth`; `tokens` wait for the server's word, since `since`."""
-
-    def __init__(self, op: Auth, since: float) -> None:
-        self.op, self.since, self.proven = op, since, False
-        self.tokens: List[Any] = []
-
-
-_Failure = Callable[[Optional[str], bool], ZookeeperError]
-
-
-def _failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> _Failure:
+def failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> Failure:
     """Makes the errors of many operations that fail for one reason."""
 
     def make(path: Optional[str], sent: bool) -> ZookeeperError:
@@ -135,11 +86,9 @@ class Session:
         client_id: Optional[Tuple[int, bytes]] = None, connect_timeout: Optional[float] = None, shuffle: bool = True,
         max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST,
     ) -> None:  # fmt: skip
-        self.requested_timeout = timeout
-        #: The timeout the server granted; before that, the one asked for.
-        self.timeout = timeout
+        self._live = Liveness(timeout)
         self.scope = scope if scope is not None else Scope()
-        self.watches = Watches()
+        self._notifier = Notifier(self.scope)
         self.phase = NEW
         self.client_state = KeeperState.CONNECTING
         #: Why the last attempt or connection ended.
@@ -152,17 +101,20 @@ class Session:
         self._session_id, self._password = client_id if client_id else (0, b"\0" * 16)
         self._last_zxid = 0
         self._connection: Optional[Connection] = None
-        self._identities: List[_Identity] = []
+        self._identities = Identities()
         self._queue: Deque[Tuple[Op[Any], Any, float]] = deque()
         self._unknown: Dict[Host, Set[Type[Op[Any]]]] = {}
         self._events: List[Event] = []
         self._announced = KazooState.LOST
         self._due = 0.0  # when the pause ends, or the attempt
-        self._heard = self._contact = self._lost_at = self._last_send = 0.0
-        self._partial = False
         self._closing: Optional[float] = None
 
     # ------------------------------------------------------------------- what it shows
+
+    @property
+    def timeout(self) -> float:
+        """The timeout the server granted, in seconds; before that, the one asked for."""
+        return self._live.timeout
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -219,25 +171,19 @@ class Session:
         if self.phase in (PAUSING, DIALING, HANDSHAKE):
             times.append(self._due)
             if self._session_id:
-                times.append(self._expires())
+                times.append(self._live.expires_at())
         elif self.phase == OPEN:
-            times += (self._silent_at(), self._ping_at())
+            times += (self._live.silent_at(), self._ping_at())
         if self._queue:
             times.append(self._queue[0][2] + self.timeout)
-        times += [identity.since + self.timeout for identity in self._identities if identity.tokens]
+        since = self._identities.waiting_since()
+        if since is not None:
+            times.append(since + self.timeout)
         return min(times) if times else None
 
-    def _silent_at(self) -> float:
-        return self._heard + self.timeout * 2 / 3
-
     def _ping_at(self) -> float:
-        if self._connection is not None and self._connection.pinging:
-            return self._silent_at()
-        return self._last_send + min(self.timeout / 3, LONGEST_PING)
-
-    def _expires(self) -> float:
-        # After a jump of the clock (a suspended machine) the server is asked once before we decide by ourselves.
-        return max(self._contact + self.timeout * 4 / 3, self._lost_at + self.timeout / 3)
+        pinging = self._connection is not None and self._connection.pinging
+        return self._live.silent_at() if pinging else self._live.ping_at()
 
     # ------------------------------------------------------------------ from the user
 
@@ -245,7 +191,7 @@ class Session:
         """Begin to connect. Raises `ConnectionClosedError` if it was closed."""
         self._check_usable()
         if self.phase == NEW:
-            self._contact = self._lost_at = now
+            self._live.started(now)
             self._dial(now)
 
     def submit(self, op: Op[Any], token: Any, now: float) -> None:
@@ -262,7 +208,7 @@ class Session:
                 self._add_auth(op, token, now)
                 return
             raise ValueError(f"{op!r} cannot be submitted: it belongs into a transaction, or is made by the session")
-        if isinstance(op, RemoveWatches) and self._removed_here(op, token):
+        if isinstance(op, RemoveWatches) and self._remove_here(op, token):
             return
         if self.pending >= self._max_pending:
             raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
@@ -271,26 +217,28 @@ class Session:
             if self._unknown and type(op) in self._unknown.get(self.host, ()):  # type: ignore[arg-type]
                 raise UnimplementedError(f"{self.host} does not know {type(op).__name__}", op.path)
             connection.send(op, token)
-            self._last_send = now
+            self._live.sent(now)
         else:
             Connection(self.scope, *self._limits).frame(op)  # what cannot be sent is refused now
             self._queue.append((op, token, now))
 
     def _add_auth(self, op: Auth, token: Any, now: float) -> None:
         """Add an identity, now and on every later connection. The same one is kept once."""
-        known = next((i for i in self._identities if i.op == op), None)
-        if known is None:
-            known = _Identity(op, now)
-            self._identities.append(known)
-        elif known.proven:
+        identity = self._identities.add(op, token, now)
+        if identity.proven:
             self._events.append(Settled(token, None))
-            return
-        known.since = now
-        if token is not None:
-            known.tokens.append(token)
-        if self.phase == OPEN and self._connection is not None and len(known.tokens) <= 1:
-            self._connection.send(op, _Internal(known))
-            self._last_send = now
+        elif self.phase == OPEN and self._connection is not None and len(identity.tokens) <= 1:
+            self._connection.send(op, _Internal(identity))
+            self._live.sent(now)
+
+    def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
+        """Whether a removal needed no word to the server; it is done then."""
+        where = self._notifier.removal(op)
+        if where == "server":
+            return False
+        self._events += self._notifier.removed(op, self.client_state)
+        self._events.append(Settled(token, NoWatcherError(None, op.path) if where == "nothing" else None))
+        return True
 
     def abandon(self, token: Any) -> bool:
         """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
@@ -298,9 +246,7 @@ class Session:
             if item[1] is token:
                 self._queue.remove(item)
                 return True
-        for identity in self._identities:
-            if token in identity.tokens:
-                identity.tokens.remove(token)
+        self._identities.abandon(token)
         if self._connection is not None:
             replies = self._connection.replies
             for i, slot in enumerate(replies):
@@ -314,7 +260,7 @@ class Session:
         if self.phase == ENDED or self._closing is not None:
             return
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
-        self._fail_queue(_failing(ConnectionClosedError))
+        self._fail_queue(failing(ConnectionClosedError))
         if self.phase == OPEN and self._connection is not None:
             self._connection.send(CloseSession(), _CLOSE)
         elif self.phase == PAUSING and self._session_id:
@@ -337,7 +283,7 @@ class Session:
         self.phase = HANDSHAKE
         self._connection = Connection(self.scope, *self._limits)
         self._connection.open(
-            ConnectRequest(0, self._last_zxid, round(self.requested_timeout * 1000), self._session_id,
+            ConnectRequest(0, self._last_zxid, round(self._live.requested * 1000), self._session_id,
                            self._password, False)
         )  # fmt: skip
 
@@ -346,7 +292,7 @@ class Session:
         connection = self._connection
         if connection is None:
             return
-        self._contact = now
+        self._live.contact(now)
         waiting_for_handshake = self.phase == HANDSHAKE
         incoming = connection.received(data)
         if waiting_for_handshake and connection.response is not None:
@@ -357,8 +303,8 @@ class Session:
             return  # the session ended while we looked at it
         if connection.error is not None:
             self._hang_up(connection.error, now)
-        elif not self._partial and connection.partial_reply:
-            self._partial, self._heard = True, now
+        elif connection.partial_reply:
+            self._live.reply_begun(now)
 
     def lost(self, reason: str, now: float) -> None:
         """The connection has ended, or could not be made."""
@@ -374,7 +320,7 @@ class Session:
                 self._events.append(HangUp("close() took too long"))
             self._end(KeeperState.CLOSED, ConnectionClosedError())
             return
-        if self.phase in (PAUSING, DIALING, HANDSHAKE) and self._session_id and now >= self._expires():
+        if self.phase in (PAUSING, DIALING, HANDSHAKE) and self._session_id and now >= self._live.expires_at():
             if self.phase != PAUSING:
                 self._events.append(HangUp("the session has expired"))
             self._expire(f"no server heard from for {self.timeout * 4 / 3:.1f} s")
@@ -383,11 +329,11 @@ class Session:
             self._dial(now)
         elif self.phase in (DIALING, HANDSHAKE) and now >= self._due:
             self._hang_up(ConnectionLoss(f"{self.host}: no session within the connect time-out"), now)
-        elif self.phase == OPEN and now >= self._silent_at():
+        elif self.phase == OPEN and now >= self._live.silent_at():
             self._hang_up(ConnectionLoss(f"{self.host}: no answer for {self.timeout * 2 / 3:.1f} s"), now)
         elif self.phase == OPEN and now >= self._ping_at() and self._connection is not None:
             self._connection.send(Ping(), None)
-            self._last_send = now
+            self._live.sent(now)
         self._give_up_waiting(now)
 
     # -------------------------------------------------------------------- connecting
@@ -413,15 +359,14 @@ class Session:
         if self._session_id and response.session_id != self._session_id:  # ClickHouse Keeper, for one
             self._expire("the server opened another session instead", keep_connection=True)
         self._session_id, self._password = response.session_id, response.passwd or b""
-        self.timeout = max(response.timeout_ms / 1000, SHORTEST_TIMEOUT)
-        self.phase, self._partial = OPEN, False
-        self._heard = self._last_send = now
+        self._live.granted(response.timeout_ms / 1000, now)
+        self.phase = OPEN
         if self._closing is not None:
             connection.send(CloseSession(), _CLOSE)
             return
         for identity in self._identities:
             connection.send(identity.op, _Internal(identity))
-        for op in self.watches.replay(self._last_zxid):
+        for op in self._notifier.replay(self._last_zxid):
             connection.send(op, _REPLAY)
         queue, self._queue = self._queue, deque()
         for op, token, _ in queue:
@@ -455,18 +400,16 @@ class Session:
         add = self._events.append
         for op, token, err, outcome in incoming:
             if op is None:
-                self._fire(outcome)
+                self._events += self._notifier.notified(outcome, self.client_state)
                 continue
-            self._heard, self._partial = now, False
+            self._live.replied(now)
             if type(token) is _Internal:
                 self._internal(op, token, err, outcome, now)
             elif token is not None:
-                if isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
-                    self._remove(op)
-                if op.watches is not None and op.watch is not None:
-                    kind = op.watches[0] if err == 0 else op.watches[1] if err == _NO_NODE else None
-                    if kind is not None and not isinstance(outcome, ProtocolError):
-                        self.watches.add(kind, self.scope.prepend(op.path or "/"), op.watch)
+                if op.watches is not None and not isinstance(outcome, ProtocolError):
+                    self._notifier.armed(op, err)
+                elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
+                    self._events += self._notifier.removed(op, self.client_state)
                 add(tuple.__new__(Settled, (token, outcome)))
             if err in _FATAL and self._connection is not None:
                 self._fatal(op, err, outcome, now)
@@ -478,7 +421,7 @@ class Session:
                 self._unknown.setdefault(self.host, set()).add(type(op))
         elif err == _EXPIRED:
             self._events.append(HangUp(str(error)))
-            self._fail_in_flight(_failing(SessionExpiredError, str(error)))
+            self._fail_in_flight(failing(SessionExpiredError, str(error)))
             self._expire(str(error))
             self._pause(now)
         elif err == _MOVED:
@@ -492,71 +435,33 @@ class Session:
         if token is _CLOSE:
             self._events.append(HangUp("closed"))
             self._end(KeeperState.CLOSED, ConnectionClosedError())
-        elif isinstance(token.what, _Identity):
+        elif isinstance(token.what, Identity):
             if err == 0:
                 token.what.proven = True
-                self._settle(token.what.tokens, None)
+                tokens, token.what.tokens = token.what.tokens, []
+                self._settle(tokens, None)
                 self._announce()
         elif err == 0:
-            paths = (op.persistent, op.recursive) if isinstance(op, SetWatches2) else ()
-            for kind, armed in zip((PERSISTENT, RECURSIVE), paths):
-                for path in armed:  # a persistent watch gets no catch-up events, so its owner must read afresh
-                    watchers = [w for _, w in self.watches.watchers(path, (kind,))]
-                    self._tell(watchers, EventType.NONE, KeeperState.CONNECTED, path)
+            self._events += self._notifier.replayed(op)
         elif err == _UNIMPLEMENTED and isinstance(op, SetWatches2):
-            for kind, path, watcher in self.watches.drop((PERSISTENT, RECURSIVE)):
-                self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
-        elif isinstance(op, (SetWatches, SetWatches2)):
+            self._events += self._notifier.unsupported()
+        else:
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
-
-    def _fire(self, event: WatcherEvent) -> None:
-        """A notification. What we do not know, or nobody waits for, is passed over."""
-        kind = EVENT_TYPES.get(event.type)
-        if kind is not None and event.path:
-            self._tell(self.watches.fire(kind, event.path), kind, self.client_state, event.path)
-
-    def _tell(self, watchers: Sequence[Watcher], kind: str, state: str, path: str) -> None:
-        if watchers:
-            try:
-                path = self.scope.strip(path)
-            except ValueError:
-                pass  # outside the chroot, as /zookeeper/config is: its own name is the right one
-            self._events.append(Fired(watchers, WatchedEvent(kind, state, path)))
-
-    def _removed_here(self, op: RemoveWatches, token: Any) -> bool:
-        """Whether a removal needs no word to the server: nothing to remove, or somebody else still waits."""
-        path = self.scope.prepend(op.path)
-        present = self.watches.watchers(path, REMOVABLE[op.kind])
-        mine = [w for _, w in present if op.watcher is None or w == op.watcher]
-        if not mine:
-            self._events.append(Settled(token, NoWatcherError(None, op.path)))
-            return True
-        if op.local or len(mine) < len(present):
-            self._remove(op)
-            self._events.append(Settled(token, None))
-            return True
-        return False
-
-    def _remove(self, op: RemoveWatches) -> None:
-        path = self.scope.prepend(op.path)
-        for kind, watcher in self.watches.remove(path, op.watcher, REMOVABLE[op.kind]):
-            self._tell([watcher], REMOVED[kind], self.client_state, path)
 
     # ------------------------------------------------------------------------ failing
 
     def _settle(self, tokens: List[Any], outcome: Any) -> None:
         """All of these waited for the same."""
         self._events += [Settled(token, outcome) for token in tokens]
-        tokens.clear()
 
-    def _fail_in_flight(self, error: _Failure) -> None:
+    def _fail_in_flight(self, error: Failure) -> None:
         """No answer will come any more to what was sent, or was about to be."""
         connection, self._connection = self._connection, None
         for slot in connection.replies if connection is not None else ():
             if connection is not None and slot.token is not None and type(slot.token) is not _Internal:
                 self._events.append(Settled(slot.token, error(slot.op.path, connection.was_sent(slot))))
 
-    def _fail_queue(self, error: _Failure) -> None:
+    def _fail_queue(self, error: Failure) -> None:
         """What waits for a connection waits in vain."""
         queue, self._queue = self._queue, deque()
         self._events += [Settled(token, error(op.path, False)) for op, token, _ in queue]
@@ -564,13 +469,11 @@ class Session:
     def _give_up_waiting(self, now: float) -> None:
         """Nothing waits longer than a session timeout for a connection."""
         oldest = now - self.timeout
-        error = _failing(ConnectionLoss, f"no connection for {self.timeout:.1f} s; last: {self.last_error}")
+        error = failing(ConnectionLoss, f"no connection for {self.timeout:.1f} s; last: {self.last_error}")
         while self._queue and self._queue[0][2] <= oldest:
             op, token, _ = self._queue.popleft()
             self._events.append(Settled(token, error(op.path, False)))
-        for identity in self._identities:
-            if identity.tokens and identity.since <= oldest:
-                self._settle(identity.tokens, error(None, False))
+        self._settle(self._identities.take_waiting(oldest), error(None, False))
 
     # ------------------------------------------------------------------------ endings
 
@@ -580,16 +483,16 @@ class Session:
 
     def _drop(self, error: ZookeeperError, now: float) -> None:
         """The connection is gone, the session perhaps not."""
-        was_open, self._lost_at = self.phase == OPEN, now
+        was_open = self.phase == OPEN
+        self._live.lost(now)
         self.last_error = error
         if self._connection is not None:
             self._last_zxid = max(self._last_zxid, self._connection.last_zxid)
-        self._fail_in_flight(_failing(ConnectionLoss, str(error)))
+        self._fail_in_flight(failing(ConnectionLoss, str(error)))
         if self._closing is not None and (was_open or not self._session_id):
             self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
             return
-        for identity in self._identities:
-            identity.proven = False
+        self._identities.disconnected()
         if self._announced == KazooState.CONNECTED:
             self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
         self._pause(now)
@@ -598,36 +501,28 @@ class Session:
         """The session is gone: everything is told and forgotten."""
         had_one = bool(self._session_id)
         self._session_id, self._password, self._last_zxid = 0, b"\0" * 16, 0
-        self.timeout = self.requested_timeout
+        self._live.forget()
         self.last_error = SessionExpiredError(f"the session has expired: {reason}")
         if not keep_connection:
             self._connection = None
-        self._fail_queue(_failing(SessionExpiredError, str(self.last_error)))
+        self._fail_queue(failing(SessionExpiredError, str(self.last_error)))
         if had_one:
             self._state(KazooState.LOST, KeeperState.EXPIRED_SESSION, self.last_error)
-            self._end_watches(KeeperState.EXPIRED_SESSION)
+            self._events += self._notifier.ended(KeeperState.EXPIRED_SESSION)
             self.client_state = KeeperState.CONNECTING
 
     def _end(self, client_state: str, error: ZookeeperError) -> None:
         """AUTH_FAILED or CLOSED: for ever."""
         self.phase, self.last_error = ENDED, error
         failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
-        failing = _failing(failure, str(error))
-        self._fail_in_flight(failing)
-        self._fail_queue(failing)
+        make = failing(failure, str(error))
+        self._fail_in_flight(make)
+        self._fail_queue(make)
         self._closing = None
-        for identity in self._identities:
-            self._settle(identity.tokens, failing(None, False))
+        self._settle(self._identities.take_waiting(), make(None, False))
         self._state(KazooState.LOST, client_state, error)
-        self._end_watches(client_state)
+        self._events += self._notifier.ended(client_state)
         self._session_id, self._password = 0, b"\0" * 16
-
-    def _end_watches(self, client_state: str) -> None:
-        paths: Dict[str, List[Watcher]] = {}
-        for _, path, watcher in self.watches.drop():
-            paths.setdefault(path, []).append(watcher)
-        for path, watchers in paths.items():
-            self._tell(list(dict.fromkeys(watchers)), EventType.NONE, client_state, path)
 
     def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
         if (state, client_state) != (self._announced, self.client_state):

@@ -6,7 +6,7 @@ Owns their opcodes, request fields and reply bodies. Import them from `ops`, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from .errors import MarshallingError, ZookeeperError
 from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector

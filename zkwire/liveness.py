@@ -1,0 +1,72 @@
+"""Whether a connection is alive and a session may be: the deadlines that follow from what was heard when.
+
+Owns the arithmetic of the session timeout. Must not know what is sent or received, nor the clock: `now` comes in, in
+seconds. A connection is alive if replies come. Events do not count, nor do our own sends; a reply that has begun to
+arrive counts once, so that one dripping in byte by byte does not hold a dead connection up.
+"""
+
+from __future__ import annotations
+
+#: Even with a long timeout we ping this often, in seconds (ClientCnxn.SendThread: MAX_SEND_PING_INTERVAL).
+LONGEST_PING = 10.0
+#: A server that grants less (in seconds) would have us do nothing but ping.
+SHORTEST_TIMEOUT = 0.1
+
+
+class Liveness:
+    """The deadlines of one session; `timeout` is the one asked for, then the one granted, in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self.requested = self.timeout = timeout
+        self._replied = self._contact = self._lost = self._sent = 0.0
+        self._partial = False
+
+    def started(self, now: float) -> None:
+        """Nothing was heard yet, but somebody counts from here."""
+        self._contact = self._lost = now
+
+    def granted(self, timeout: float, now: float) -> None:
+        """The server has answered the handshake."""
+        self.timeout = max(timeout, SHORTEST_TIMEOUT)
+        self._replied = self._sent = self._contact = now
+        self._partial = False
+
+    def forget(self) -> None:
+        """The session is gone; the next one is asked for afresh."""
+        self.timeout = self.requested
+
+    def sent(self, now: float) -> None:
+        """We sent something, which tells the server that we live."""
+        self._sent = now
+
+    def contact(self, now: float) -> None:
+        """Bytes of any kind have arrived."""
+        self._contact = now
+
+    def replied(self, now: float) -> None:
+        """A reply has arrived."""
+        self._replied, self._partial = now, False
+
+    def reply_begun(self, now: float) -> None:
+        """The first bytes of a reply have arrived, which counts once."""
+        if not self._partial:
+            self._replied, self._partial = now, True
+
+    def lost(self, now: float) -> None:
+        """The connection is gone."""
+        self._lost = now
+
+    def silent_at(self) -> float:
+        """When the connection is to be given up."""
+        return self._replied + self.timeout * 2 / 3
+
+    def ping_at(self) -> float:
+        """When to ping, with no ping under way."""
+        return self._sent + min(self.timeout / 3, LONGEST_PING)
+
+    def expires_at(self) -> float:
+        """When the session counts as expired if no server is heard from (ZOOKEEPER-4508: 4/3 of the timeout).
+
+        After a jump of the clock, as of a suspended machine, a server is asked before we decide by ourselves.
+        """
+        return max(self._contact + self.timeout * 4 / 3, self._lost + self.timeout / 3)

@@ -1,0 +1,50 @@
+"""What a session core asks of its driver, and what it reports.
+
+Owns these values only. A driver acts on them in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Sequence, Union
+
+from .errors import ZookeeperError
+from .hosts import Host
+from .records import WatchedEvent, Watcher
+
+
+class Dial(NamedTuple):
+    """Connect to `host` by `deadline`, then call `connected`, or `lost`. Any older connection is gone."""
+
+    host: Host
+    deadline: float
+
+
+class HangUp(NamedTuple):
+    """Close the connection, or give up dialling; do not call `lost`."""
+
+    reason: str
+
+
+class Settled(NamedTuple):
+    """An operation is done: `outcome` is its result, or a `ZookeeperError` instance, which means it failed."""
+
+    token: Any
+    outcome: Any
+
+
+class Fired(NamedTuple):
+    """Call these watchers, in this order, with this event."""
+
+    watchers: Sequence[Watcher]
+    event: WatchedEvent
+
+
+class StateChanged(NamedTuple):
+    """Tell the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
+
+    state: str
+    client_state: str
+    error: Optional[ZookeeperError]
+
+
+Event = Union[Dial, HangUp, Settled, Fired, StateChanged]
