@@ -21,7 +21,7 @@ from .errors import AuthFailedError, ConnectionClosedError, ForkedError, Operati
 from .future import Future
 from .op import Op
 from .ops import Multi
-from .recipes import Work
+from .recipes import WINDOW, Work
 from .records import ACL, KazooState, KeeperState
 from .session import CLOSE_LIMIT, ENDED
 from .session_events import StateChanged
@@ -29,8 +29,6 @@ from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, 
 from .verbs import Blocking, Transaction
 
 T = TypeVar("T")
-#: Pipelined lists of a recipe keep this many operations under way.
-WINDOW = 1000
 Listener = Callable[[str], object]
 
 

@@ -23,6 +23,8 @@ T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
 Work = Union[Op[T], Recipe[T]]
 
+#: A front keeps this many operations of a list under way at a time.
+WINDOW = 1000
 #: Parents may vanish while we build on them (containers are reaped when empty); somebody who does that for ever wins.
 PATIENCE = 10
 
