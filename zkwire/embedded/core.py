@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequenc
 
 from ..errors import MarshallingError, ZookeeperError
 from ..jute import BUFFER, decode, encode
-from ..ops import BY_OPCODE, Multi
+from ..ops import Multi
 from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id, Permissions
 from . import reads, requests, writes
 from .faults import Faults
@@ -309,11 +309,11 @@ class ServerCore:
                 value = self._write(request, now)
                 if request.opcode == 13:
                     return  # the real server fails to write the reply, and sends none
-                body = encode(BY_OPCODE[request.opcode].reply, value)
+                body = encode(requests.REPLIES[request.opcode], value)
             else:
                 fields = requests.read(request.opcode, request.body)
                 value = reads.READS[request.opcode](self._reader(request, now), fields)
-                body = encode(BY_OPCODE[request.opcode].reply, value)
+                body = encode(requests.REPLIES[request.opcode], value)
         except ZookeeperError as error:
             code = error.code
         if forced is not None:
@@ -400,7 +400,7 @@ class ServerCore:
                 self._notify(link, change.type, change.path, zxid, now)
 
     def _notify(self, link: Link, type_: int, path: str, zxid: int, now: float) -> None:
-        raw = path.encode()
+        raw = requests.to_java(path)
         link.send(_EVENT.pack(-1, zxid, 0, type_, _CONNECTED, len(raw)) + raw, now)
 
     # ------------------------------------------------------------------------- ends of things

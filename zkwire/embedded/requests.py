@@ -1,6 +1,6 @@
-"""How a ZooKeeper server reads requests: the fields of the wire table, with Java's leniency about strings and counts.
+"""How a ZooKeeper server reads requests and writes replies: the wire table, with Java's ideas of strings and counts.
 
-Owns the decoding of request bodies, transactions included. Must not know what requests do. A server replaces bytes
+Owns the encoding of bodies, transactions included. Must not know what requests do. A server replaces bytes
 that are no UTF-8 where a client must refuse them, and takes any count below one for an empty vector.
 """
 
@@ -11,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import MarshallingError
-from ..jute import BOOL, BUFFER, INT, LONG, Codec, Record, UString, Vector
+from ..jute import (
+    BOOL, BUFFER, INT, LONG, NOTHING, Codec, Names, Record, Required, UString, Vector,
+)  # fmt: skip
 from ..op import Fields
 from ..ops import BY_OPCODE
 from ..records import ACL_ENTRY, Acls, Path
@@ -21,9 +23,15 @@ Request = SimpleNamespace
 
 
 class _JavaString(Codec[Optional[str]]):
-    """A string, or None; bytes that are no UTF-8 become U+FFFD, which no valid path may hold."""
+    """A string, or None; bytes that are no UTF-8 become U+FFFD, which no valid path may hold.
+
+    Written are UTF-16 units, each in UTF-8 (BinaryOutputArchive): beyond the BMP that is no UTF-8 at all.
+    """
 
     least = 4
+
+    def write(self, out: bytearray, value: Optional[str], scope: Any) -> None:
+        BUFFER.write(out, None if value is None else to_java(value), scope)
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
         raw, at = BUFFER.read(data, at, scope)
@@ -38,6 +46,9 @@ class _JavaVector(Codec[Optional[List[Any]]]):
     def __init__(self, item: Codec[Any]) -> None:
         self.item = item
 
+    def write(self, out: bytearray, value: Optional[List[Any]], scope: Any) -> None:
+        Vector(self.item).write(out, value, scope)
+
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[List[Any]], int]:
         count, at = INT.read(data, at, scope)
         if count == -1:
@@ -51,6 +62,14 @@ class _JavaVector(Codec[Optional[List[Any]]]):
         return items, at
 
 
+def to_java(text: str) -> bytes:
+    """The bytes of a string as a server writes them."""
+    if text.isascii():
+        return text.encode()
+    units = text.encode("utf-16-be", "surrogatepass")
+    return b"".join(chr(unit).encode("utf-8", "surrogatepass") for unit, in struct.iter_unpack(">H", units))
+
+
 JAVA_STRING = _JavaString()
 
 
@@ -62,6 +81,10 @@ def _as_java(codec: Codec[Any]) -> Codec[Any]:
         return _JavaVector(_as_java(ACL_ENTRY))
     if isinstance(codec, Vector):
         return _JavaVector(_as_java(codec.item))
+    if isinstance(codec, Required):
+        return _as_java(codec.inner)
+    if isinstance(codec, Names):
+        return _JavaVector(JAVA_STRING)
     if isinstance(codec, Record):
         return Record(codec.make, *map(_as_java, codec.fields))
     return codec
@@ -75,8 +98,11 @@ def _fields(fields: Fields) -> Fields:
 FIELDS: Dict[int, Fields] = {
     opcode: _fields(op.request) for opcode, op in BY_OPCODE.items() if opcode not in (14, 22)
 }
-_CREATE = FIELDS[1]
+#: Opcode to the body of a successful reply.
+REPLIES: Dict[int, Codec[Any]] = {opcode: _as_java(op.reply) for opcode, op in BY_OPCODE.items()}
+REPLIES[103] = _JavaVector(JAVA_STRING)
 FIELDS[20] = (("path", JAVA_STRING),)  # deleteContainer, which servers send to themselves
+REPLIES[20] = NOTHING
 _MULTI_HEADER: Codec[Tuple[int, bool, int]] = Record(lambda *fields: fields, INT, BOOL, INT)
 _IN_MULTI = {1: 1, 15: 1, 19: 1, 21: 1, 2: 1, 5: 1, 13: 1, 4: 2, 8: 2}
 _TTL_FLAGS, _FLAGS = (5, 6), range(7)

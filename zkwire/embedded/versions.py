@@ -27,7 +27,8 @@ class Profile:
     exists_needs_read: bool = False
     #: Notifications carry the zxid of their transaction (ZOOKEEPER-4655).
     events_carry_zxid: bool = False
-    #: Notifications are kept from sessions that may not read the node (CVE-2024-23944).
+    #: Notifications are kept from sessions that may not read the node (CVE-2024-23944: fixed in 3.8.4 and 3.9.2, and in
+    #: Debian's 3.8.0).
     events_need_read: bool = False
     #: One connection may have standard, persistent and recursive watches on one path (ZOOKEEPER-4466).
     watch_modes_add_up: bool = False
@@ -53,7 +54,7 @@ PROFILES: Dict[str, Profile] = {
         Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, guards_acl=False),
         Profile("3.5", "3.5.9", _SINCE_3_6),
         Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True),
-        Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True),
+        Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
         Profile(
             "3.9", "3.9.3", frozenset(), refuses_lone_check=True, exists_needs_read=True, events_carry_zxid=True,
             events_need_read=True, watch_modes_add_up=True, strict_multi=True, create2_in_multi=True,

@@ -24,23 +24,25 @@ class WatchList:
     def __init__(self, modes_add_up: bool) -> None:
         self._modes_add_up = modes_add_up
         self.paths: Dict[str, Dict[Hashable, Modes]] = {}
-        self._recursive = 0
+        self.recursive = 0
 
     def add(self, path: str, watcher: Hashable, mode: str) -> None:
         """Add a mode; before 3.9 it takes the place of any other."""
         old = self.paths.get(path, {}).get(watcher, _NONE)
         self._put(path, watcher, old | {mode} if self._modes_add_up else frozenset({mode}))
 
-    def drop(self, path: str, watcher: Hashable, mode: Optional[str] = None) -> bool:
+    def drop(self, path: Optional[str], watcher: Hashable, mode: Optional[str] = None) -> bool:
         """Take away one mode or, with None, all; whether there was one."""
-        old = self.paths.get(path, {}).get(watcher, _NONE)
+        old = _NONE if path is None else self.paths.get(path, {}).get(watcher, _NONE)
+        if path is None or not old:
+            return False
         new = _NONE if mode is None else old - {mode}
         self._put(path, watcher, new)
         return old != new
 
-    def has(self, path: str, watcher: Hashable, mode: Optional[str] = None) -> bool:
+    def has(self, path: Optional[str], watcher: Hashable, mode: Optional[str] = None) -> bool:
         """Whether the watcher stands here with that mode or, with None, with any."""
-        modes = self.paths.get(path, {}).get(watcher, _NONE)
+        modes = _NONE if path is None else self.paths.get(path, {}).get(watcher, _NONE)
         return bool(modes) if mode is None else mode in modes
 
     def forget(self, watcher: Hashable) -> None:
@@ -57,7 +59,7 @@ class WatchList:
             told[watcher] = None
             self._put(change.path, watcher, modes - {STANDARD})
         above = change.path
-        while self._recursive and above not in ("/", ""):
+        while self.recursive and above not in ("/", ""):
             above = parent_of(above)
             for watcher, modes in self.paths.get(above, {}).items():
                 if RECURSIVE in modes and (self._modes_add_up or type_ != CHILD):
@@ -66,7 +68,7 @@ class WatchList:
 
     def _put(self, path: str, watcher: Hashable, modes: Modes) -> None:
         watchers = self.paths.setdefault(path, {})
-        self._recursive += (RECURSIVE in modes) - (RECURSIVE in watchers.get(watcher, _NONE))
+        self.recursive += (RECURSIVE in modes) - (RECURSIVE in watchers.get(watcher, _NONE))
         if modes:
             watchers[watcher] = modes
         else:
@@ -104,16 +106,16 @@ class Watches:
             told += [watcher for watcher in also if watcher not in told]
         return told
 
-    def has(self, path: str, watcher: Hashable, kind: int) -> bool:
-        """The answer to checkWatches."""
+    def has(self, path: Optional[str], watcher: Hashable, kind: int) -> bool:
+        """The answer to checkWatches. `MarshallingError` for an unknown kind, and for some bad paths."""
         places = self._places(kind)
         if kind == 4:
             places = places[1:]  # the data list speaks for both
         if self._profile.counts_others_watches:
-            return any(path in watches.paths for watches, _ in places)
+            return any([_has_any(watches, path) for watches, _ in places])
         return any(watches.has(path, watcher, mode) for watches, mode in places)
 
-    def drop(self, path: str, watcher: Hashable, kind: int) -> bool:
+    def drop(self, path: Optional[str], watcher: Hashable, kind: int) -> bool:
         """What removeWatches does: whether there was a watch of the kind."""
         return any([watches.drop(path, watcher, mode) for watches, mode in self._places(kind)])
 
@@ -138,3 +140,14 @@ class Watches:
         """Of the data list: how many watchers, paths, and watches."""
         watchers = {watcher for there in self.data.paths.values() for watcher in there}
         return len(watchers), len(self.data.paths), sum(map(len, self.data.paths.values()))
+
+
+def _has_any(watches: WatchList, path: Optional[str]) -> bool:
+    """checkWatches before 3.9: anybody's watch will do, and paths without a slash are stumbled over."""
+    if path is None or (path and "/" not in path):
+        raise MarshallingError(f"watches of {path!r}")
+    if path and path in watches.paths:
+        return True
+    if watches.recursive and path and not path.startswith("/"):
+        raise MarshallingError(f"watches of {path!r}")
+    return False

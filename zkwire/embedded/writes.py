@@ -81,6 +81,8 @@ class Draft:
 
     def _create(self, opcode: int, request: Request) -> None:
         flags, path, ttl = request.flags, request.path, getattr(request, "ttl", -1)
+        if opcode == 21 and not hasattr(request, "ttl"):
+            raise MarshallingError("a create with the flags of a TTL node, and no TTL")  # in a transaction, before 3.9
         self._check_mode(flags, ttl, path)
         parent_path = _parent(path)
         acl = self._identities.resolve(request.acl, self._context.ids)
