@@ -1,0 +1,57 @@
+"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, and Java's zkCli."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import debian, packages
+
+C_CLIENT = ("bookworm", ["libzookeeper-mt2"])
+_JACKSON = [f"libjackson2-{part}-java" for part in ("core", "databind", "annotations")]
+#: What zkCli needs besides the server's own jars. That of 3.4 does not run on Java 14 and later (ZOOKEEPER-3779).
+CLI = {
+    "3.8.0": ("bookworm", ["libcommons-cli-java", *_JACKSON]),
+    "3.9.3": ("trixie", ["libcommons-cli-java", "libcommons-io-java", *_JACKSON]),
+}
+CLI_MAIN = "org.apache.zookeeper.ZooKeeperMain"
+
+
+def c_library() -> tuple[str, str]:
+    """The path of the C client's shared library (multi-threaded) and its version. Raises Unavailable."""
+    folder = _fetched("c-client", *C_CLIENT)
+    found = glob.glob(f"{folder}/usr/lib/**/libzookeeper_mt.so.2", recursive=True)
+    if not found:
+        raise packages.Unavailable(f"no libzookeeper_mt.so.2 in {folder}")
+    return found[0], "3.8.0"
+
+
+def cli_command(version: str) -> list[str]:
+    """The command that runs zkCli of a version, to be followed by its arguments. Raises Unavailable."""
+    folder = _fetched(f"zkcli-{version}", *CLI[version])
+    jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath(version)]
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
+    return [packages.java(), "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join(jars), CLI_MAIN]
+
+
+def _fetched(name: str, suite: str, wanted: list[str]) -> Path:
+    folder = packages.cache_dir() / name
+    try:
+        with _lock():
+            if not folder.is_dir():
+                debian.unpack(suite, wanted, folder)
+    except (debian.DebianError, OSError) as error:
+        raise packages.Unavailable(f"{', '.join(wanted)} of {suite}: {error}") from error
+    return folder
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    packages.cache_dir().mkdir(parents=True, exist_ok=True)
+    with open(os.path.join(packages.cache_dir(), "foreign.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
