@@ -9,26 +9,19 @@ The command line is `tests/tools/differential.py`.
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Optional
 
+from tests.differential_scripts import OPEN, SESSIONS, TOP, Step, raw, request
 from zkwire.errors import MarshallingError
-from zkwire.jute import INT, LONG, USTRING, decode, encode
+from zkwire.jute import LONG, USTRING, decode, encode
 from zkwire.ops import (
-    BY_OPCODE, AddWatch, Auth, Check, CheckWatches, CloseSession, Create, Create2, CreateContainer, CreateTTL, Delete,
-    Exists, GetACL, GetAllChildrenNumber, GetChildren, GetChildren2, GetData, GetEphemerals, Multi, MultiRead, Ping,
-    RemoveWatches, SetACL, SetData, SetWatches, SetWatches2, Sync, WhoAmI,
+    BY_OPCODE, Auth, CloseSession, Create, Delete, Exists, GetACL, GetChildren, GetChildren2, GetEphemerals, MultiRead,
+    WhoAmI,
 )  # fmt: skip
-from zkwire.records import (
-    ACL, ACLS, CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, Id, Stat, make_digest_acl,
-)  # fmt: skip
+from zkwire.records import ACL, CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, Stat
 
-#: Below this node everything happens; it is made before and deleted after each script.
-TOP = "/d"
-SESSIONS = 3
-STEPS = 20
 #: Seconds after which a missing answer counts as none.
 SILENCE = 5.0
 
@@ -39,12 +32,14 @@ SILENCE = 5.0
 class Wire:
     """One raw connection with a session."""
 
-    def __init__(self, address: tuple[str, int], resume: tuple[int, bytes] = (0, bytes(16)), zxid: int = 0) -> None:
+    def __init__(
+        self, address: tuple[str, int], resume: tuple[int, bytes] = (0, bytes(16)), zxid: int = 0, greeting: bytes = b""
+    ) -> None:
         self.sock = socket.create_connection(address, SILENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.xid = 0
-        self.send(encode(CONNECT_REQUEST, ConnectRequest(0, zxid, 30000, *resume, False)))
+        self.send(greeting or encode(CONNECT_REQUEST, ConnectRequest(0, zxid, 30000, *resume, False)))
         answer = self.frame()
         self.response = None if answer is None else decode(CONNECT_RESPONSE, answer)
 
@@ -67,227 +62,6 @@ class Wire:
 
     def close(self) -> None:
         self.sock.close()
-
-
-# ------------------------------------------------------------------------------------- scripts
-
-
-class Step(NamedTuple):
-    """What session `who` does: `verb` is "request" (opcode and body), "resume", "kick" or "open"."""
-
-    who: int
-    verb: str
-    opcode: int = 0
-    body: bytes = b""
-
-    def __repr__(self) -> str:
-        op = BY_OPCODE.get(self.opcode)
-        if self.verb != "request":
-            return f"Step({self.who}, {self.verb!r})"
-        return f"Step({self.who}, {self.verb!r}, {self.opcode}, bytes.fromhex({self.body.hex()!r}))" + (
-            f"  # {describe(op, self.body)[:300]}" if op else ""
-        )
-
-
-def describe(op: Any, body: bytes) -> str:
-    """A request in words."""
-    try:
-        value = op.parse(body)
-    except MarshallingError as error:
-        return f"{op.__name__}, malformed: {error}"
-    if isinstance(value, Multi):
-        parts = (f"{type(part).__name__}{part.__dict__}" for part in value.ops)
-        return f"{op.__name__}[{', '.join(parts)}]"
-    return f"{op.__name__}{value.__dict__}"
-
-
-def request(op: Any) -> tuple[int, bytes]:
-    out = bytearray()
-    op.body(out, None)
-    return op.opcode, bytes(out)
-
-
-OPEN = (ACL(31, Id("world", "anyone")),)
-_ACLS = (
-    OPEN, OPEN, OPEN, OPEN, (ACL(31, Id("auth", "")),), (ACL(1, Id("world", "anyone")),),
-    (make_digest_acl("bob", "secret", all=True),), (make_digest_acl("bob", "secret", read=True, admin=True), OPEN[0]),
-    (ACL(31, Id("ip", "127.0.0.1")),), (ACL(31, Id("ip", "127.0.0.0/8")),), (ACL(31, Id("ip", "10.0.0.0/33")),),
-    (ACL(31, Id("ip", "10.1.2.3")), ACL(16, Id("world", "anyone"))), (), (ACL(31, Id("nobody", "x")),),
-    (ACL(31, Id("digest", "no colon")),), (ACL(31, Id("digest", "a:b:c")),), (ACL(31, Id("digest", "a:b:")),),
-    (ACL(31, Id("world", "someone")),), (ACL(0, Id("world", "anyone")),), (OPEN[0], OPEN[0]),
-    (ACL(30, Id("world", "anyone")),), (ACL(29, Id("world", "anyone")), ACL(2, Id("digest", "carol:xyz="))),
-    (ACL(31, Id("auth", "")), ACL(1, Id("world", "anyone"))), (ACL(31, Id("ip", "127.0.0")),),
-)  # fmt: skip
-_PATHS = ("", "/a", "/a", "/b", "/a/x", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2", "/c")
-_BAD_PATHS = (
-    "/d/", "/d//a", "d", "", "/d/.", "/d/../a", "/d/a/", "/d/\x01", "/d/\x00", "//", "/zookeeper/quota", "/zookeeper",
-    "/zookeeper/config", "/d/\u00fc", "/d/a\uffff", "/d/\U0001f600", "/d/...", "/d/a b", "/missing/x", "/",
-)  # fmt: skip
-_DATA = (b"", b"x", b"hello", None, b"\0" * 100)
-
-
-class Author:
-    """Makes the steps of one script. `version` is the oldest server that is to understand it."""
-
-    def __init__(self, seed: int, version: tuple[int, int]) -> None:
-        self.random = random.Random(seed)
-        self.version = version
-
-    def script(self, steps: int = STEPS) -> list[Step]:
-        return [self.step() for _ in range(steps)]
-
-    def step(self) -> Step:
-        who = self.random.randrange(SESSIONS)
-        chance = self.random.random()
-        if chance < 0.03:
-            return Step(who, "resume")
-        if chance < 0.04:
-            return Step(who, "kick")
-        if chance < 0.07:
-            return Step(who, "request", *self.garbled())
-        return Step(who, "request", *request(self.operation()))
-
-    def garbled(self) -> tuple[int, bytes]:
-        """A request that is cut off, extended, changed in a byte, or of an unknown kind."""
-        chance = self.random.random()
-        if chance < 0.1:
-            return self.random.choice((0, 10, 23, 77, 108, -1, -12, 2**31 - 1)), b""
-        opcode, body = request(self.operation())
-        if chance < 0.4:
-            body = body[: self.random.randrange(len(body) + 1)]
-        elif chance < 0.5:
-            body += bytes(self.random.randrange(256) for _ in range(3))
-        elif chance < 0.6:
-            body = encode(INT, -1) + body[4:]
-        elif body:
-            at = self.random.randrange(len(body))
-            body = body[:at] + bytes([self.random.randrange(256)]) + body[at + 1 :]
-        return (opcode, body) if self.harmless(opcode, body) else (11, b"")
-
-    @staticmethod
-    def harmless(opcode: int, body: bytes) -> bool:
-        """Whether no real server is known to die or to fall silent of it."""
-        if opcode == 21 or (opcode == 14 and b"\0\0\0\x15" in body):
-            return False  # createTTL with a bad flag and TTL kills the process
-        if opcode == 106:
-            return body[:4] != b"\xff\xff\xff\xff"  # a null path breaks the end of the session
-        return opcode not in (100, 101, 105)  # null credentials are never answered
-
-    def operation(self) -> Any:
-        table: list[tuple[int, Callable[[], Any]]] = [
-            (16, self.create), (8, self.delete), (8, self.set_data), (6, self.set_acl), (8, self.watching(Exists)),
-            (9, self.watching(GetData)), (7, self.watching(GetChildren)), (5, self.watching(GetChildren2)),
-            (4, self.plain(GetACL)), (2, self.plain(Sync)), (9, self.multi), (4, self.auth), (4, self.set_watches),
-            (1, Ping), (1, CloseSession), (1, lambda: raw(Check, path=self.path(), version=self.version_number())),
-        ]  # fmt: skip
-        if self.version >= (3, 5):
-            table += [(3, self.watch_kind(CheckWatches)), (3, self.watch_kind(RemoveWatches))]
-            table += [(3, self.create2), (1, self.container), (1, self.ttl)]
-        if self.version >= (3, 6):
-            table += [(7, self.add_watch), (3, self.multi_read), (2, self.plain(GetAllChildrenNumber))]
-            table += [(2, lambda: raw(GetEphemerals, path=self.random.choice(("/", "", "/d/a", "/d/a/", None))))]
-        if self.version >= (3, 7):
-            table += [(1, WhoAmI)]
-        make = self.random.choices([make for _, make in table], [weight for weight, _ in table])[0]
-        return make()
-
-    # -- arguments
-
-    def path(self) -> str:
-        if self.random.random() < 0.06:
-            return self.random.choice(_BAD_PATHS)
-        return TOP + self.random.choice(_PATHS)
-
-    def version_number(self) -> int:
-        return self.random.choice((-1, -1, -1, 0, 0, 1, 2, 5, -2))
-
-    def acl(self) -> Any:
-        return self.random.choice(_ACLS) if self.random.random() < 0.4 else OPEN
-
-    def flags(self) -> int:
-        return self.random.choice((0, 0, 0, 0, 1, 1, 2, 3))
-
-    # -- operations
-
-    def create(self) -> Any:
-        flags = self.flags() if self.random.random() < 0.95 else self.random.choice((4, 5, 6, 9, -1))
-        return raw(Create, path=self.path(), value=self.random.choice(_DATA), acl=self.acl(), flags=flags)
-
-    def create2(self) -> Any:
-        return raw(Create2, path=self.path(), value=self.random.choice(_DATA), acl=self.acl(), flags=self.flags())
-
-    def container(self) -> Any:
-        flags = self.random.choice((4, 4, 4, 0, 1, 2))
-        return raw(CreateContainer, path=self.path(), value=b"c", acl=self.acl(), flags=flags)
-
-    def ttl(self) -> Any:
-        ttl = self.random.choice((100.0, 1099511627.775, 0.0, -1.0, 1099511627.776))
-        return raw(CreateTTL, path=self.path(), value=b"t", acl=self.acl(), flags=self.random.choice((5, 6)), ttl=ttl)
-
-    def delete(self) -> Any:
-        return raw(Delete, path=self.path(), version=self.version_number())
-
-    def set_data(self) -> Any:
-        return raw(SetData, path=self.path(), value=self.random.choice(_DATA), version=self.version_number())
-
-    def set_acl(self) -> Any:
-        path = self.path()
-        if path in ("/", "") or path.startswith("/zookeeper"):
-            path = TOP  # what is outside of it must not change
-        return raw(SetACL, path=path, acl=self.acl(), version=self.version_number())
-
-    def plain(self, kind: Any) -> Callable[[], Any]:
-        return lambda: raw(kind, path=self.path())
-
-    def watching(self, kind: Any) -> Callable[[], Any]:
-        return lambda: raw(kind, path=self.path(), watch=self.random.choice((None, print)))
-
-    def watch_kind(self, kind: Any) -> Callable[[], Any]:
-        return lambda: raw(kind, path=self.path(), kind=self.random.choice((1, 2, 3, 3, 4, 5, 0, 6)))
-
-    def add_watch(self) -> Any:
-        return raw(AddWatch, path=self.path(), recursive=self.random.random() < 0.5)
-
-    def auth(self) -> Any:
-        credential = self.random.choice((b"bob:secret", b"bob:secret", b"carol:x", b"nocolon", b"super:super", b":", b""))
-        scheme = self.random.choices(("digest", "ip", "world", "nobody"), (20, 2, 1, 1))[0]
-        return Auth(scheme, credential)
-
-    def set_watches(self) -> Any:
-        def some() -> tuple[str, ...]:
-            return tuple(self.path() for _ in range(self.random.randrange(3)))
-
-        # Relative zxids are given as offsets, which the runner turns into zxids of the server.
-        since = self.random.choice((-1000000, 0, 1000000))
-        if self.version >= (3, 6) and self.random.random() < 0.5:
-            return SetWatches2(since, some(), some(), some(), some(), some())
-        return SetWatches(since, some(), some(), some())
-
-    def multi(self) -> Any:
-        makes = [self.create, self.create, self.delete, self.set_data, self.set_data, self.check]
-        if self.version >= (3, 5):
-            makes += [self.create2, self.container]
-            if self.random.random() < 0.1:
-                makes += [self.ttl]
-        if self.random.random() < 0.03:
-            makes += [self.watching(GetData)]
-        return raw(Multi, ops=[self.random.choice(makes)() for _ in range(self.random.randrange(5))])
-
-    def check(self) -> Any:
-        return raw(Check, path=self.path(), version=self.version_number())
-
-    def multi_read(self) -> Any:
-        makes = [self.watching(GetData), self.watching(GetChildren)]
-        if self.random.random() < 0.1:
-            makes += [self.delete]
-        return raw(MultiRead, ops=[self.random.choice(makes)() for _ in range(self.random.randrange(4))])
-
-
-def raw(op_class: Any, /, **fields: Any) -> Any:
-    """An operation without its checks: bad arguments are what servers are asked about."""
-    op = object.__new__(op_class)
-    op.__dict__.update(fields)
-    return op
 
 
 # ------------------------------------------------------------------------------------- running
@@ -372,10 +146,23 @@ class Player:
             # Its session ended in an earlier step: take a new one.
             wire = self.wires[step.who] = Wire(self.address)
             self.ids[wire.response.session_id] = f"session {step.who}"  # type: ignore[union-attr]
+        response = wire.response
+        assert response is not None and response.passwd is not None
         if step.verb == "resume":
-            self._resume(step.who, wire, wire.response.passwd)  # type: ignore[union-attr,arg-type]
+            self._resume(step.who, wire, response.passwd)
         elif step.verb == "kick":
             self._resume(step.who, wire, b"wrong" * 3 + b"!")
+        elif step.verb == "ahead":
+            ahead = Wire(self.address, (response.session_id, response.passwd), self.base + 10**9)
+            self.lines.append(f"{step.who} from the future: {ahead.response}")
+            ahead.close()
+        elif step.verb == "greet":
+            self._greet(step)
+        elif step.verb == "raw":
+            wire.sock.sendall(step.body)
+            self._read(step.who, None, {})
+        elif step.verb == "burst":
+            self._burst(step, wire)
         else:
             self._request(step, wire)
         for who in range(SESSIONS):
@@ -418,6 +205,31 @@ class Player:
         else:
             self._hear(step.who, payload, xid, op)
 
+    def _greet(self, step: Step) -> None:
+        wire = Wire(self.address, greeting=step.body)
+        said = wire.response
+        if said is None:
+            self.lines.append(f"{step.who} greets in vain")
+        else:
+            known = said.session_id and len(said.passwd or b"")
+            self.lines.append(f"{step.who} greets: {said.timeout_ms}, {known}, {said.read_only}")
+            self._ask(wire, *request(CloseSession()), 10**6)
+        wire.close()
+
+    def _burst(self, step: Step, wire: Wire) -> None:
+        """Requests at once. Answers to auth and pings overtake others as they can: they are looked at apart."""
+        out, ops = b"", {10**6: Exists}
+        for opcode, body in step.parts:
+            wire.xid += 1
+            ops[wire.xid] = BY_OPCODE[opcode]
+            xid = -4 if opcode == 100 else -2 if opcode == 11 else wire.xid
+            out += struct.pack(">iii", len(body) + 8, xid, opcode) + body
+        out += struct.pack(">iiii", 13 + len(TOP), 10**6, 3, len(TOP)) + TOP.encode() + b"\0"
+        wire.sock.sendall(out)
+        self._read(step.who, 10**6, ops)
+        apart = [line for line in self.lines if " auth " in line]
+        self.lines = [line for line in self.lines if " auth " not in line] + apart
+
     def _hear(self, who: int, payload: bytes, xid: int, op: Any) -> None:
         """Send, and write down all that comes up to the reply with `xid`, or to the end."""
         wire = self.wires[who]
@@ -426,18 +238,24 @@ class Player:
             wire.send(payload)
         except ConnectionError:
             pass  # the end will be read below
+        self._read(who, xid, {xid: op})
+
+    def _read(self, who: int, xid: Optional[int], ops: dict[int, Any]) -> None:
+        """Write down all that comes up to the reply with `xid`, or to the end; `ops` are those it answers."""
+        wire = self.wires[who]
+        assert wire is not None
         while True:
             try:
                 frame = wire.frame()
-            except TimeoutError:
+            except socket.timeout:  # noqa: UP041  # TimeoutError since 3.10
                 self.lines.append(f"{who} hears nothing")
                 return
             if frame is None:
                 self._lost(who, wire)
                 return
             head, zxid, code = struct.unpack_from(">iqi", frame)
-            self._note(who, head, zxid, code, frame, op if head == xid else None)
-            hangs_up = code == -115 or (code, zxid) == (-6, -1) or op is CloseSession
+            self._note(who, head, zxid, code, frame, ops.get(head))
+            hangs_up = code == -115 or (code, zxid) == (-6, -1) or ops.get(head) is CloseSession
             if head == xid and not hangs_up:
                 return
 
@@ -460,6 +278,8 @@ class Player:
         if xid == -1:
             event = _decode(WATCHER_EVENT, frame)
             self.lines.append(f"{who} is told: {event} zxid {self._zxid(zxid)}")
+        elif xid == -4:
+            self.lines.append(f"{who} auth {code} {zxid} {len(frame)}")
         elif xid == -2:
             if op is not None or code:
                 self.lines.append(f"{who} pong {code} {self._zxid(zxid)}")

@@ -19,11 +19,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..errors import MarshallingError, ZookeeperError
+from ..errors import MarshallingError
 from ..jute import BUFFER, decode, encode
-from ..ops import Multi
-from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id, Permissions
-from . import reads, requests, writes
+from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id
+from . import requests
+from .database import MULTI, Caller, Database
 from .faults import Faults
 from .fourletter import WORDS, answer_word
 from .identity import Identities
@@ -31,8 +31,7 @@ from .link import Link
 from .sasl import DigestServer, SaslRefused
 from .sessions import Session, Sessions
 from .settings import Settings
-from .tree import Change, Tree
-from .watches import Watches
+from .writes import WRITES
 
 if TYPE_CHECKING:
     from random import Random
@@ -40,12 +39,11 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct(">ii")
 _REPLY = struct.Struct(">iqi")
 _EVENT = struct.Struct(">iqiiii")
-PING, AUTH, SASL, MULTI, MULTI_READ, CLOSE_SESSION = 11, 100, 102, 14, 22, -11
+PING, AUTH, SASL, CLOSE_SESSION = 11, 100, 102, -11
 NOT_READ_ONLY, AUTH_FAILED, UNIMPLEMENTED, REQUIRES_SASL = -119, -115, -6, -124
 _CONNECTED = 3  # the state in a notification
 #: What a read-only server refuses (ReadOnlyRequestProcessor).
-_REFUSED_READ_ONLY = writes.WRITES | {9, MULTI}
-_MULTI_REPLY = Multi.reply
+_REFUSED_READ_ONLY = WRITES | {9, MULTI}
 #: Seconds a connection may take for its handshake (zookeeper.nio.sessionlessCnxnTimeout).
 HANDSHAKE_TIME = 10.0
 
@@ -75,20 +73,19 @@ class ServerCore:
         self.identities = Identities(self.settings.super_password, bool(self.settings.sasl))
         self.faults = Faults(self)
         self.links: List[Link] = []
+        #: Connections that are closed, and whose clients cannot know it yet.
+        self.ghosts: List[Link] = []
         self.read_only = False
         self._random = random
-        self._reaped = now
+        self._reaped = self._now = now
         self._reset()
 
     def _reset(self) -> None:
         settings = self.settings
-        self.tree = Tree(self.profile.config_node)
-        self.watches = Watches(self.profile)
+        self.data = Database(settings, self.identities, self._deliver)
         self.sessions: Sessions[Link] = Sessions(
             self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
         )
-        #: The last zxid given out, and the last one applied, which is what clients see.
-        self.issued = self.applied = 0
 
     # ------------------------------------------------------------------------- connections
 
@@ -107,15 +104,22 @@ class ServerCore:
         """The bytes to send to a client now. Then look at `link.over`."""
         data = link.take(now)
         if link.dead:
-            self.lost(link, now)
+            self.drop(link)
         return data
 
     def lost(self, link: Link, now: float) -> None:
-        """A connection is gone. Its session lives on."""
+        """The client of a connection has hung up. Its session lives on."""
+        link.weather.hold_out = False
+        self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Hang up on a client at once; in a black hole it does not notice before that ends."""
         link.kill()
+        if link.weather.hold_out and link in self.links:
+            self.ghosts.append(link)
         if link in self.links:
             self.links.remove(link)
-        self.watches.forget(link)
+        self.data.watches.forget(link)
         session = self.sessions.get(link.session_id)
         if session is not None and session.link is link:
             session.link = None
@@ -125,21 +129,19 @@ class ServerCore:
         for link in list(self.links):
             patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
             if link.heard + patience + self.settings.tick <= now:
-                self.lost(link, now)
-        if not self.read_only:
-            for session in self.sessions.expired(now):
-                self.end_session(session, now)
-            if now >= self._reaped + self.settings.reap_interval:
-                self._reaped = now
-                self._reap(now)
+                self.drop(link)
+        for session in self.sessions.expired(now, self.read_only):
+            self.end_session(session, now)
+        if not self.read_only and now >= self._reaped + self.settings.reap_interval:
+            self._reaped = now
+            self._reap(now)
 
     def deadline(self) -> Optional[float]:
         """When to call `tick` or `data_to_send` again at the latest; None for no need."""
         moments = [link.ready_at() for link in self.links]
-        if not self.read_only:
-            moments.append(self.sessions.deadline())
-            if self.tree.mortal:
-                moments.append(self._reaped + self.settings.reap_interval)
+        moments.append(self.sessions.deadline(self.read_only))
+        if self.data.tree.mortal and not self.read_only:
+            moments.append(self._reaped + self.settings.reap_interval)
         for link in self.links:
             patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
             moments.append(link.heard + patience + self.settings.tick)
@@ -165,7 +167,7 @@ class ServerCore:
         for request in queue:
             self._carry_out(request, now)
         if link.dead:
-            self.lost(link, now)
+            self.drop(link)
 
     def _is_word(self, link: Link, now: float) -> bool:
         word = link.word()
@@ -226,7 +228,7 @@ class ServerCore:
             link.kill()
             return
         session = self.sessions.get(request.session_id)
-        behind = request.last_zxid_seen > self.faults.visible_zxid(self.applied)
+        behind = request.last_zxid_seen > self.faults.visible_zxid(self.data.applied)
         global_here = self.read_only and session is not None and not session.local
         if behind or (self.read_only and not request.read_only) or global_here or self.faults.refuses_sessions:
             link.kill()
@@ -240,18 +242,17 @@ class ServerCore:
 
     def _new_session(self, link: Link, now: float) -> None:
         if self.read_only and not self.settings.local_sessions:
-            self._reply(link, 0, self.applied, NOT_READ_ONLY, b"", now)
+            self._reply(link, 0, self.data.applied, NOT_READ_ONLY, b"", now)
             return
         session = self.sessions.create(link.timeout_ms, now, self.read_only)
         if not self.read_only:
-            self.issued += 1
-            self.applied = self.issued
+            self.data.next_zxid()
         self._welcome(link, session, now)
 
     def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
         """Move a session here. Whoever names it has its old connection closed, even with a wrong password."""
         if session is not None and session.link is not None:
-            self.lost(session.link, now)
+            self.drop(session.link)
         if session is None or request.passwd != self.sessions.password(session.id):
             self._answer_handshake(link, ConnectResponse(0, 0, 0, bytes(16), self.read_only), now)
             link.close()
@@ -262,7 +263,7 @@ class ServerCore:
 
     def _welcome(self, link: Link, session: Session[Link], now: float) -> None:
         session.link, link.session_id = link, session.id
-        link.last_operation, link.last_zxid = "SESS", self.applied
+        link.last_operation, link.last_zxid = "SESS", self.data.applied
         password = self.sessions.password(session.id)
         self._answer_handshake(link, ConnectResponse(0, link.timeout_ms, session.id, password, self.read_only), now)
 
@@ -281,159 +282,71 @@ class ServerCore:
         self.sessions.touch(session, now)
         rule = self.faults.rule_for(opcode, request.body)
         if rule is not None and not rule.applied:
-            self._reply(link, request.xid, self.applied, rule.code, b"", now)
+            self._reply(link, request.xid, self.data.applied, rule.code, b"", now)
             return
         unknown = opcode not in _KNOWN or opcode in self.profile.lacks
         if unknown or (opcode == 13 and self.profile.refuses_lone_check):
             self._reply(link, request.xid, -1, UNIMPLEMENTED, b"", now)
             link.close()
         elif self.read_only and opcode in _REFUSED_READ_ONLY:
-            self._reply(link, request.xid, self.applied, NOT_READ_ONLY, b"", now)
+            self._reply(link, request.xid, self.data.applied, NOT_READ_ONLY, b"", now)
         elif opcode == PING:
-            self._reply(link, -2, self.applied, 0, b"", now)
+            self._reply(link, -2, self.data.applied, 0, b"", now)
         elif opcode == CLOSE_SESSION:
             self.end_session(session, now, request)
         else:
             self._answer(request, None if rule is None else rule.code, now)
-        link.last_operation, link.last_xid, link.last_zxid = _KNOWN.get(opcode, "NA"), request.xid, self.applied
+        link.last_operation, link.last_xid, link.last_zxid = _KNOWN.get(opcode, "NA"), request.xid, self.data.applied
 
     def _answer(self, request: _Queued, forced: Optional[int], now: float) -> None:
         """Carry out an ordinary request and reply, with the error `forced` instead of what came of it."""
-        code, body = 0, b""
-        try:
-            if request.opcode == MULTI:
-                body = encode(_MULTI_REPLY, self._multi(request, now))
-            elif request.opcode == MULTI_READ:
-                code, body = self._multi_read(request, now)
-            elif request.opcode in writes.WRITES:
-                value = self._write(request, now)
-                if request.opcode == 13:
-                    return  # the real server fails to write the reply, and sends none
-                body = encode(requests.REPLIES[request.opcode], value)
-            else:
-                fields = requests.read(request.opcode, request.body)
-                value = reads.READS[request.opcode](self._reader(request, now), fields)
-                body = encode(requests.REPLIES[request.opcode], value)
-        except ZookeeperError as error:
-            code = error.code
-        if forced is not None:
-            code, body = forced, b""
-        self._reply(request.link, request.xid, self.applied, code, body, now)
-
-    def _context(self, request: _Queued, now: float) -> writes.Context:
-        return writes.Context(request.link.session_id, request.ids, self.issued, self.wall_ms(now))
-
-    def _draft(self, request: _Queued, now: float) -> writes.Draft:
-        return writes.Draft(self.tree, self.identities, self._context(request, now), self.settings.extended)
-
-    def _write(self, request: _Queued, now: float) -> Any:
-        """The value of the reply to a single write. A refused write has a zxid of its own, too."""
-        if self.profile.decodes_first or request.opcode == 16:
-            fields = requests.read(request.opcode, request.body)
-        self.issued += 1
-        self.applied = self.issued
-        if not self.profile.decodes_first:
-            fields = requests.read(request.opcode, request.body)
-        draft = self._draft(request, now)
-        draft.add(requests.Part(request.opcode, fields))
-        (_, value, changes), = draft.apply()
-        self._tell(changes, now)
-        return value
-
-    def _multi(self, request: _Queued, now: float) -> List[Tuple[int, Any]]:
-        """The results of a transaction: of all operations, or an error for each."""
-        try:
-            parts = requests.read_multi(request.body, 0, self.profile.strict_multi)
-        except MarshallingError:
-            self.issued += 1
-            self.applied = self.issued
-            raise
-        self.issued += 1
-        if any(part.request.path is None for part in parts):
-            if self.profile.decodes_first:
-                self.applied = self.issued
-            raise MarshallingError("a null path in a transaction")
-        self.applied = self.issued
-        draft = self._draft(request, now)
-        for index, part in enumerate(parts):
-            try:
-                draft.add(part)
-            except MarshallingError:
-                raise
-            except ZookeeperError as error:
-                return [(-1, 0)] * index + [(-1, error.code)] + [(-1, -2)] * (len(parts) - index - 1)
-        results = []
-        for kind, value, changes in draft.apply():
-            self._tell(changes, now)
-            results.append((kind, value))
-        return results
-
-    def _multi_read(self, request: _Queued, now: float) -> Tuple[int, bytes]:
-        parts = requests.read_multi(request.body, 0, self.profile.strict_multi)
-        results, complete = reads.multi_read(self._reader(request, now), parts)
-        return 0 if complete else MarshallingError.code, encode(_MULTI_REPLY, results)
-
-    def _reader(self, request: _Queued, now: float) -> reads.Reader:
         link = request.link
-
-        def catch_up(type_: int, path: str) -> None:
-            self._notify(link, type_, path, -1, now)
-
-        return reads.Reader(
-            self.tree, self.watches, self.identities, self.profile, link.session_id, request.ids, link, catch_up
-        )
+        self._now = now
+        caller = Caller(link.session_id, request.ids, link)
+        answer = self.data.answer(request.opcode, request.body, caller, self.wall_ms(now))
+        if forced is not None:
+            answer = forced, b""
+        if answer is not None:
+            self._reply(link, request.xid, self.data.applied, *answer, now)
 
     # ------------------------------------------------------------------------------ output
 
     def _reply(self, link: Link, xid: int, zxid: int, code: int, body: bytes, now: float) -> None:
         link.send(_REPLY.pack(xid, zxid, code) + body, now)
 
-    def _tell(self, changes: Sequence[Change], now: float) -> None:
-        """Notify whoever watches what has changed."""
-        zxid = self.issued if self.profile.events_carry_zxid else -1
-        for change in changes:
-            for link in self.watches.trigger(change):
-                if not isinstance(link, Link):
-                    continue
-                if self.profile.events_need_read and not self.identities.grants(change.acl, Permissions.READ, link.ids):
-                    continue
-                self._notify(link, change.type, change.path, zxid, now)
-
-    def _notify(self, link: Link, type_: int, path: str, zxid: int, now: float) -> None:
-        raw = requests.to_java(path)
-        link.send(_EVENT.pack(-1, zxid, 0, type_, _CONNECTED, len(raw)) + raw, now)
+    def _deliver(self, link: Link, type_: int, path: str, zxid: int, acl: Optional[Sequence[Any]]) -> None:
+        """Send a notification, unless its node may not be read."""
+        if acl is None or self.data.allows(acl, link.ids):
+            raw = requests.to_java(path)
+            link.send(_EVENT.pack(-1, zxid, 0, type_, _CONNECTED, len(raw)) + raw, self._now)
 
     # ------------------------------------------------------------------------- ends of things
 
     def end_session(self, session: Session[Link], now: float, request: Optional[_Queued] = None) -> None:
         """End a session, with a reply if its client asked for it: its ephemeral nodes and its connection go."""
-        link = session.link
-        if not session.local:
-            self.issued += 1
-            self.applied = self.issued
-        for path in list(self.tree.ephemerals.get(session.id, ())):
-            self._tell(self.tree.delete(path, self.issued), now)
+        link, self._now = session.link, now
+        zxid = self.data.applied if session.local else self.data.next_zxid()
+        self.data.delete(self.data.tree.ephemerals.get(session.id, ()), zxid)
         self.sessions.remove(session)
         if request is not None:
-            self._reply(request.link, request.xid, self.applied, 0, b"", now)
+            self._reply(request.link, request.xid, self.data.applied, 0, b"", now)
             request.link.close()
         elif link is not None:
-            self.lost(link, now)
+            self.drop(link)
 
     def _reap(self, now: float) -> None:
-        for path in self.tree.overdue(self.wall_ms(now)):
-            self.issued += 1
-            self.applied = self.issued
-            self._tell(self.tree.delete(path, self.issued), now)
+        self._now = now
+        for path in self.data.tree.overdue(self.wall_ms(now)):
+            self.data.delete([path], self.data.next_zxid())
 
-    def hang_up(self, now: float) -> None:
+    def hang_up(self) -> None:
         """Close all connections at once."""
         for link in list(self.links):
-            self.lost(link, now)
+            self.drop(link)
 
     def restart(self, now: float) -> None:
         """As a restart of the process: connections and watches are gone, data and sessions stay, time-outs start anew."""
-        self.hang_up(now)
+        self.hang_up()
         self.started = now
         for session in self.sessions.all():
             if session.local:
@@ -443,7 +356,7 @@ class ServerCore:
 
     def wipe(self, now: float) -> None:
         """As a restart on an empty disk: no data, no sessions, zxids from the start."""
-        self.hang_up(now)
+        self.hang_up()
         self._reset()
 
     def go_read_only(self, now: float, read_only: bool = True) -> None:

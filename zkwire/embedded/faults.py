@@ -45,10 +45,14 @@ class Faults:
 
     # ------------------------------------------------------------------------ connections
 
-    def cut(self, now: float, session_id: Optional[int] = None) -> int:
-        """Break connections at once, without a word; their sessions live on. The number of connections broken."""
+    def cut(self, now: float, session_id: Optional[int] = None, reset: bool = False) -> int:
+        """Break connections at once, without a word; their sessions live on. The number of connections broken.
+
+        With `reset`, clients see a reset instead of an orderly end.
+        """
         victims = self._links(session_id)
         for link in victims:
+            link.reset = reset
             self._core.lost(link, now)
         return len(victims)
 
@@ -84,6 +88,7 @@ class Faults:
         self.refuses_sessions = False
         for link in list(self._core.links):
             self._core.receive(link, b"", now)
+        self._core.ghosts.clear()
 
     # --------------------------------------------------------------------------- requests
 
@@ -142,7 +147,8 @@ class Faults:
         return [link for link in self._core.links if session_id in (None, link.session_id)]
 
     def _weathers(self, session_id: Optional[int]) -> List[Weather]:
-        mine = [link.weather for link in self._links(session_id)]
+        ghosts = self._core.ghosts if session_id is None else []
+        mine = [link.weather for link in self._links(session_id) + ghosts]
         return mine + [self._everywhere] if session_id is None else mine
 
 

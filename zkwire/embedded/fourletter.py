@@ -40,8 +40,8 @@ def _figures(core: "ServerCore") -> Iterator[str]:
     yield f"Received: {sum(link.received for link in core.links)}\n"
     yield f"Sent: {sum(link.sent for link in core.links)}\n"
     yield f"Connections: {len(core.links)}\n"
-    yield f"Outstanding: 0\nZxid: 0x{core.applied:x}\nMode: {_mode(core)}\n"
-    yield f"Node count: {len(core.tree)}\n"
+    yield f"Outstanding: 0\nZxid: 0x{core.data.applied:x}\nMode: {_mode(core)}\n"
+    yield f"Node count: {len(core.data.tree)}\n"
 
 
 def _stat(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
@@ -74,13 +74,13 @@ def _cons(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
 
 
 def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
-    ephemerals = sum(map(len, core.tree.ephemerals.values()))
-    size = sum(len(path) + len(node.data or b"") for path, node in core.tree.nodes.items())
+    ephemerals = sum(map(len, core.data.tree.ephemerals.values()))
+    size = sum(len(path) + len(node.data or b"") for path, node in core.data.tree.nodes.items())
     figures = {
         "version": _version(core), "server_state": _mode(core), "avg_latency": "0.0", "max_latency": 0,
         "min_latency": 0, "packets_received": sum(link.received for link in core.links),
         "packets_sent": sum(link.sent for link in core.links), "num_alive_connections": len(core.links),
-        "outstanding_requests": 0, "znode_count": len(core.tree), "watch_count": sum(_watches(core)),
+        "outstanding_requests": 0, "znode_count": len(core.data.tree), "watch_count": sum(_watches(core)),
         "ephemerals_count": ephemerals, "approximate_data_size": size, "global_sessions": len(core.sessions),
         "local_sessions": sum(session.local for session in core.sessions.all()),
         "uptime": int((now - core.started) * 1000),
@@ -90,12 +90,12 @@ def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
 
 
 def _watches(core: "ServerCore") -> Iterator[int]:
-    for watches in (core.watches.data, core.watches.child):
+    for watches in (core.data.watches.data, core.data.watches.child):
         yield sum(map(len, watches.paths.values()))
 
 
 def _wchs(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
-    watchers, paths, total = core.watches.summary()
+    watchers, paths, total = core.data.watches.summary()
     yield f"{watchers} connections watching {paths} paths\nTotal watches:{total}\n"
 
 
@@ -107,8 +107,8 @@ def _dump(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
         mine = [session for session in sessions if session.expires == moment]
         yield f"{len(mine)} expire at {core.wall_ms(moment)}:\n"
         yield from (f"\t0x{session.id:x}\n" for session in mine)
-    yield f"ephemeral nodes dump:\nSessions with Ephemerals ({len(core.tree.ephemerals)}):\n"
-    for owner, paths in core.tree.ephemerals.items():
+    yield f"ephemeral nodes dump:\nSessions with Ephemerals ({len(core.data.tree.ephemerals)}):\n"
+    for owner, paths in core.data.tree.ephemerals.items():
         yield f"0x{owner:x}:\n"
         yield from (f"\t{path}\n" for path in paths)
     yield f"Connections dump:\nConnections Sets (1)/({len(core.links)}):\n"

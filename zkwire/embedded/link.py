@@ -47,6 +47,8 @@ class Link:
         self.closing = False
         #: Closed for good: nothing more comes out, not even what is queued.
         self.dead = False
+        #: Whether the end is to be a reset.
+        self.reset = False
         self._in = bytearray()
         self._held = bytearray()
         self._out: Deque[Tuple[float, bytes]] = deque()
@@ -121,4 +123,4 @@ class Link:
     @property
     def over(self) -> bool:
         """Whether to hang up now."""
-        return self.dead or (self.closing and not self._out and not self.weather.hold_out)
+        return (self.dead or (self.closing and not self._out)) and not self.weather.hold_out

@@ -108,6 +108,10 @@ _IN_MULTI = {1: 1, 15: 1, 19: 1, 21: 1, 2: 1, 5: 1, 13: 1, 4: 2, 8: 2}
 _TTL_FLAGS, _FLAGS = (5, 6), range(7)
 
 
+class NullACL(MarshallingError):
+    """A transaction with a create without an ACL, which 3.9 refuses in another way than the rest."""
+
+
 class Part(NamedTuple):
     """One operation of a transaction: its opcode, as the server understands it, and its fields."""
 
@@ -159,8 +163,10 @@ def _kind(opcode: int, request: Request, strict: bool) -> int:
     flags = request.flags
     if opcode == 21:
         return 21 if flags in _TTL_FLAGS else 19 if flags == 4 else 1
-    if strict and (flags not in _FLAGS or flags in _TTL_FLAGS or request.acl is None):
-        raise MarshallingError(f"create with flags {flags} and ACL {request.acl} in a transaction")
+    if strict and flags in _FLAGS and request.acl is None:
+        raise NullACL("create with a null ACL in a transaction")
+    if strict and (flags not in _FLAGS or flags in _TTL_FLAGS):
+        raise MarshallingError(f"create with flags {flags} in a transaction")
     if flags in _TTL_FLAGS:
         return 21
     return 19 if flags == 4 else opcode if strict else 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import selectors
 import socket
+import struct
 import threading
 import time
 from types import TracebackType
@@ -22,6 +23,7 @@ from .settings import Settings
 _CHUNK = 1 << 16
 #: Seconds `stop` waits for the thread, which never takes long.
 _JOIN = 10.0
+_RESET = struct.pack("ii", 1, 0)  # linger for no time at all
 
 
 class EmbeddedServer:
@@ -50,7 +52,6 @@ class EmbeddedServer:
         self._lock = threading.RLock()
         self._selector: Optional[selectors.BaseSelector] = None
         self._thread: Optional[threading.Thread] = None
-        self._listener: Optional[socket.socket] = None
         self._wake: Optional[socket.socket] = None
         self._sockets: Dict[Link, socket.socket] = {}
         self._unsent: Dict[Link, bytes] = {}
@@ -81,7 +82,8 @@ class EmbeddedServer:
                 listener.close()
                 raise
             listener.setblocking(False)
-            self._listener, self._port = listener, listener.getsockname()[1]
+            self._port = listener.getsockname()[1]
+            self._core.restart(time.monotonic())
             woken, self._wake = socket.socketpair()
             woken.setblocking(False)
             self._wake.setblocking(False)
@@ -103,8 +105,6 @@ class EmbeddedServer:
     def restart(self) -> None:
         """Stop and start again on the same port, with data and sessions kept; time-outs start anew."""
         self.stop()
-        with self._lock:
-            self._core.restart(time.monotonic())
         self.start()
 
     def __enter__(self) -> "EmbeddedServer":
@@ -127,7 +127,7 @@ class EmbeddedServer:
     def zxid(self) -> int:
         """The id of the last transaction."""
         with self._lock:
-            return self._core.applied
+            return self._core.data.applied
 
     # -------------------------------------------------------------------------------- faults
 
@@ -136,10 +136,13 @@ class EmbeddedServer:
         with self._changed() as now:
             return self._core.faults.expire(session_id, now)
 
-    def cut(self, session_id: Optional[int] = None) -> int:
-        """Break the connection of a session, or all with None; sessions live on. How many were broken."""
+    def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
+        """Break the connection of a session, or all with None; sessions live on. How many were broken.
+
+        With `reset`, clients see a reset instead of an orderly end.
+        """
         with self._changed() as now:
-            return self._core.faults.cut(now, session_id)
+            return self._core.faults.cut(now, session_id, reset)
 
     def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
         """Let nothing through from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
@@ -271,16 +274,22 @@ class EmbeddedServer:
             if data:
                 self._unsent[link] = data
             elif link.over:
-                self._core.lost(link, time.monotonic())
-                selector.unregister(sock)
-                sock.close()
-                del self._sockets[link]
+                self._hang_up(selector, sock, link)
                 continue
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if data else 0)
-            selector.modify(sock, wanted, link)
+            if selector.get_key(sock).events != wanted:
+                selector.modify(sock, wanted, link)
+
+    def _hang_up(self, selector: selectors.BaseSelector, sock: socket.socket, link: Link) -> None:
+        self._core.drop(link)
+        selector.unregister(sock)
+        if link.reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.close()
+        del self._sockets[link]
 
     def _close(self, selector: selectors.BaseSelector) -> None:
-        self._core.hang_up(time.monotonic())
+        self._core.hang_up()
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]  # sockets only
         if self._wake is not None:

@@ -69,10 +69,10 @@ class Sessions(Generic[L]):
         """Forget a session."""
         self._by_id.pop(session.id, None)
 
-    def expired(self, now: float) -> List[Session[L]]:
-        """The sessions whose time is over."""
-        return [session for session in self._by_id.values() if session.expires <= now]
+    def expired(self, now: float, local: bool) -> List[Session[L]]:
+        """The sessions whose time is over: `local` ones, or the others, whose time a read-only server cannot judge."""
+        return [one for one in self._by_id.values() if one.local == local and one.expires <= now]
 
-    def deadline(self) -> Optional[float]:
+    def deadline(self, local: bool) -> Optional[float]:
         """When the next session may expire."""
-        return min((session.expires for session in self._by_id.values()), default=None)
+        return min((one.expires for one in self._by_id.values() if one.local == local), default=None)

@@ -1,0 +1,145 @@
+"""The data of a server and what requests do to it: the tree, the zxids, the watches.
+
+Owns which requests consume zxids, what a transaction answers, and who is told of its events. Must not know sessions'
+lives, handshakes or bytes beyond the bodies of requests and replies.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Hashable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import MarshallingError, ZookeeperError
+from ..jute import encode
+from ..ops import Multi
+from ..records import Id, Permissions
+from . import reads, requests, writes
+from .identity import Identities
+from .settings import Settings
+from .tree import Change, Tree
+from .watches import Watches
+
+CHECK, MULTI, MULTI_READ, RECONFIG = 13, 14, 22, 16
+_MULTI_REPLY = Multi.reply
+
+
+class Caller(NamedTuple):
+    """Who asks: the session, the identities its connection had when the request came, and the connection itself."""
+
+    session: int
+    ids: Sequence[Id]
+    watcher: Hashable
+
+
+#: Sends a notification: to whom, type, path, zxid, and the ACL it takes to hear of it (None: anybody).
+Deliver = Callable[[Any, int, str, int, Optional[Sequence[Any]]], None]
+
+
+class Database:
+    """One server's data. `applied` is the last zxid clients see; `issued` the last one given out."""
+
+    def __init__(self, settings: Settings, identities: Identities, deliver: Deliver) -> None:
+        self.profile, self._extended = settings.profile, settings.extended
+        self.identities, self._deliver = identities, deliver
+        self.tree = Tree(self.profile.config_node)
+        self.watches = Watches(self.profile)
+        self.issued = self.applied = 0
+
+    def next_zxid(self) -> int:
+        """A new transaction, which is applied at once."""
+        self.issued += 1
+        self.applied = self.issued
+        return self.applied
+
+    def delete(self, paths: Iterable[str], zxid: int) -> None:
+        """Delete nodes on the server's own account."""
+        for path in list(paths):
+            self._tell(self.tree.delete(path, zxid))
+
+    def answer(self, opcode: int, body: bytes, caller: Caller, time: int) -> Optional[Tuple[int, bytes]]:
+        """Carry out a request: error code and body of the reply, or None where the real server fails to reply."""
+        try:
+            if opcode == MULTI:
+                return 0, encode(_MULTI_REPLY, self._multi(body, caller, time))
+            if opcode == MULTI_READ:
+                return self._multi_read(body, caller)
+            if opcode in writes.WRITES:
+                value = self._write(opcode, body, caller, time)
+                return None if opcode == CHECK else (0, encode(requests.REPLIES[opcode], value))
+            value = reads.READS[opcode](self._reader(caller), requests.read(opcode, body))
+            return 0, encode(requests.REPLIES[opcode], value)
+        except ZookeeperError as error:
+            return error.code, b""
+
+    def allows(self, acl: Sequence[Any], ids: Sequence[Id]) -> bool:
+        """Whether these identities may hear of a node with that ACL."""
+        return not self.profile.events_need_read or self.identities.grants(acl, Permissions.READ, ids)
+
+    # ------------------------------------------------------------------------------ writes
+
+    def _draft(self, caller: Caller, time: int) -> writes.Draft:
+        context = writes.Context(caller.session, caller.ids, self.issued, time)
+        return writes.Draft(self.tree, self.identities, context, self._extended)
+
+    def _write(self, opcode: int, body: bytes, caller: Caller, time: int) -> Any:
+        """The value of the reply to a single write. A refused write has a zxid of its own, too."""
+        if self.profile.decodes_first or opcode == RECONFIG:
+            request = requests.read(opcode, body)
+        self.next_zxid()
+        if not self.profile.decodes_first:
+            request = requests.read(opcode, body)
+        draft = self._draft(caller, time)
+        draft.add(requests.Part(opcode, request))
+        ((_, value, changes),) = draft.apply()
+        self._tell(changes)
+        return value
+
+    def _multi(self, body: bytes, caller: Caller, time: int) -> List[Tuple[int, Any]]:
+        """The results of a transaction: of all operations, or an error for each."""
+        try:
+            parts = requests.read_multi(body, 0, self.profile.strict_multi)
+        except requests.NullACL:
+            raise  # a bug of the real server: this one has no zxid
+        except MarshallingError:
+            self.next_zxid()
+            raise
+        self.issued += 1
+        if any(part.request.path is None for part in parts):
+            if self.profile.decodes_first:
+                self.applied = self.issued
+            raise MarshallingError("a null path in a transaction")
+        self.applied = self.issued
+        draft = self._draft(caller, time)
+        for index, part in enumerate(parts):
+            try:
+                draft.add(part)
+            except MarshallingError:
+                raise
+            except ZookeeperError as error:
+                return [(-1, 0)] * index + [(-1, error.code)] + [(-1, -2)] * (len(parts) - index - 1)
+        results = []
+        for kind, value, changes in draft.apply():
+            self._tell(changes)
+            results.append((kind, value))
+        return results
+
+    # ------------------------------------------------------------------------------- reads
+
+    def _multi_read(self, body: bytes, caller: Caller) -> Tuple[int, bytes]:
+        parts = requests.read_multi(body, 0, self.profile.strict_multi)
+        results, complete = reads.multi_read(self._reader(caller), parts)
+        return 0 if complete else MarshallingError.code, encode(_MULTI_REPLY, results)
+
+    def _reader(self, caller: Caller) -> reads.Reader:
+        def catch_up(type_: int, path: str) -> None:
+            self._deliver(caller.watcher, type_, path, -1, None)
+
+        return reads.Reader(
+            self.tree, self.watches, self.identities, self.profile, caller.session, caller.ids, caller.watcher, catch_up
+        )
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """Notify whoever watches what has changed."""
+        zxid = self.issued if self.profile.events_carry_zxid else -1
+        for change in changes:
+            for watcher in self.watches.trigger(change):
+                self._deliver(watcher, change.type, change.path, zxid, change.acl)
