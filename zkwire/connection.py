@@ -151,8 +151,9 @@ class Connection:
         """Whether the beginning of a reply (not of an event) waits for its rest."""
         if self._have < 8:
             return False
-        start = self._chunks[0] if len(self._chunks[0]) >= 8 else b"".join(self._chunks)
-        return int(_XID.unpack_from(start)[1]) != -1
+        if len(self._chunks[0]) < 8:  # once: a reply that drips in must not be joined at each drop
+            self._chunks = [b"".join(self._chunks)]
+        return int(_XID.unpack_from(self._chunks[0])[1]) != -1
 
     def received(self, data: bytes) -> List[Incoming]:
         """What the bytes hold, in wire order; the beginning of an incomplete frame waits for the next call.
@@ -185,7 +186,9 @@ class Connection:
             if self.response is None:
                 self._check_first(length, data[at : at + 16])
             elif not _HEADER_SIZE <= length <= self.max_frame:
-                raise self._bad_length(length)
+                if length > self.max_frame and size - at < 8:
+                    break  # the next four bytes say whose reply it is
+                raise self._bad_length(length, data, at, incoming)
             end = at + 4 + length
             if end > size:
                 break
@@ -198,7 +201,8 @@ class Connection:
         if at < size:
             rest = data[at:] if at else data
             self._chunks, self._have = [rest], size - at
-            self._need = 4 + _LENGTH.unpack_from(rest)[0] if size - at >= 4 else 4
+            length = _LENGTH.unpack_from(rest)[0] if size - at >= 4 else 0
+            self._need = 4 + length if self.response is None or length <= self.max_frame else 8
 
     def _reply(self, frame: bytes, incoming: List[Incoming]) -> None:
         _, xid, zxid, err = _HEAD.unpack_from(frame)
@@ -206,9 +210,9 @@ class Connection:
             if not self.replies:
                 raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
             slot = self.replies.popleft()
-            if slot.xid != xid:
+            if slot.xid != xid or slot.end > self._sent:
                 self.replies.appendleft(slot)
-                raise ProtocolError(f"a reply to xid {xid}, expected {slot.xid}")
+                raise ProtocolError(f"a reply to xid {xid}, expected {slot.xid}, and that once it is sent")
             if zxid > self.last_zxid:
                 self.last_zxid = zxid
         elif xid == -1:
@@ -216,7 +220,7 @@ class Connection:
             return
         elif xid == -2:
             self.pinging = False
-            incoming.append((_PING, None, err, None))
+            incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
             return
         else:
             if not self.auth_replies:
@@ -241,10 +245,15 @@ class Connection:
                 "is this a TLS port, or another service?"
             )
 
-    def _bad_length(self, length: int) -> ProtocolError:
-        if length > self.max_frame:
-            return FrameTooLargeError(f"a frame of {length} bytes; max_frame is {self.max_frame}")
-        return ProtocolError(f"a frame of {length} bytes; a header alone has {_HEADER_SIZE}")
+    def _bad_length(self, length: int, data: bytes, at: int, incoming: List[Incoming]) -> ProtocolError:
+        if length <= self.max_frame:
+            return ProtocolError(f"a frame of {length} bytes; a header alone has {_HEADER_SIZE}")
+        error = FrameTooLargeError(f"a frame of {length} bytes; max_frame is {self.max_frame}")
+        if self.replies and self.replies[0].xid == _XID.unpack_from(data, at)[1]:
+            slot = self.replies.popleft()
+            error.path = slot.op.path
+            incoming.append((slot.op, slot.token, 0, error))
+        return error
 
     def _handshake(self, body: bytes) -> None:
         if len(body) < 20:  # a read-only server of 3.8 answers with a reply header and -119
