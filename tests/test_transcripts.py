@@ -1,4 +1,4 @@
-"""Recorded conversations: every frame of every client and server decodes, and encodes to the same bytes again."""
+"""Recorded conversations: every frame decodes, and encodes to the same bytes again, in both directions."""
 
 from __future__ import annotations
 

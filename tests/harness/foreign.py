@@ -1,4 +1,4 @@
-"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, and Java's zkCli."""
+"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import debian, packages
 
 C_CLIENT = ("bookworm", ["libzookeeper-mt2"])
 _JACKSON = [f"libjackson2-{part}-java" for part in ("core", "databind", "annotations")]
-#: What zkCli needs besides the server's own jars. That of 3.4 does not run on Java 14 and later (ZOOKEEPER-3779).
+#: What zkCli needs besides the server's jars. That of 3.4 does not run on Java 14 and later (ZOOKEEPER-3779).
 CLI = {
     "3.8.0": ("bookworm", ["libcommons-cli-java", *_JACKSON]),
     "3.9.3": ("trixie", ["libcommons-cli-java", "libcommons-io-java", *_JACKSON]),

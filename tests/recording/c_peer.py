@@ -1,4 +1,4 @@
-"""Calls the C client by ctypes, each function of it once or more. Run by the recorder, in a process of its own:
+"""Calls the C client by ctypes, each function once or more. Run by the recorder, in a process of its own:
 
     python c_peer.py LIBRARY HOST:PORT ROOT VERSION
 

@@ -27,17 +27,18 @@ def sessions(version: str, numbers: Tuple[int, ...]) -> Iterator[Tuple[str, Sess
 
 
 def closed(lines: List[Line]) -> bool:
-    """Whether every session that began on the tape, and was granted, has ended, and was answered."""
-    asked = {line.connection for line in lines if line.direction == CLIENT and _opcode(line) == CloseSession.opcode}
-    last = {line.connection: line for line in lines}
-    newest = max(last, default=0)
-    return newest in asked and last[newest].direction == SERVER
+    """Whether the session of the newest connection has been closed, and that was answered."""
+    newest = max((line.connection for line in lines), default=0)
+    mine = [line for line in lines if line.connection == newest]
+    asked = any(line.direction == CLIENT and _opcode(line) == CloseSession.opcode for line in mine)
+    return asked and mine[-1].direction == SERVER
 
 
 def armed_again(lines: List[Line]) -> bool:
     """Whether a second connection has sent its watches, and got an answer."""
-    sent = [i for i, line in enumerate(lines) if line.connection > 1 and line.direction == CLIENT and _arms(line)]
-    return bool(sent) and any(line.direction == SERVER and line.connection > 1 for line in lines[sent[0] :])
+    later = [line for line in lines if line.connection > 1]
+    sent = [i for i, line in enumerate(later) if line.direction == CLIENT and _arms(line)]
+    return bool(sent) and any(line.direction == SERVER for line in later[sent[0] :])
 
 
 def _opcode(line: Line) -> int:
@@ -83,8 +84,9 @@ def kazoo_verbs(version: str, numbers: Tuple[int, ...], server: Any) -> int:
         client.set_acls(f"{root}/a/b", [make_digest_acl("bob", "secret", all=True)])
         client.sync(root)
         for call in (
-            lambda: client.get(f"{root}/none"), lambda: client.create(root), lambda: client.set(root, b"", 99),
-            lambda: client.get(f"{root}/a/b"), lambda: client.delete(f"{root}/a"),
+            lambda: client.get(f"{root}/none"), lambda: client.create(root),
+            lambda: client.set(root, b"", 99), lambda: client.get(f"{root}/a/b"),
+            lambda: client.delete(f"{root}/a"),
         ):  # fmt: skip
             _fails(call, kazoo.exceptions.KazooException)
         client.add_auth("digest", "bob:secret")

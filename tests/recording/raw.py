@@ -59,7 +59,8 @@ class RawClient:
     ) -> Optional[ConnectResponse]:
         """Dial and shake hands: for a new session, or for the one this client has.
 
-        `fields` replace those of the request. None if the server hangs up, or answers with something else than a ConnectResponse.
+        `fields` replace those of the request. None if the server hangs up, or answers with something else
+        than a ConnectResponse.
         """
         self.drop()
         self._sock = socket.create_connection(self.tape.address, TIMEOUT)

@@ -100,6 +100,7 @@ class Studio:
         yield "ours-read-only", self._read_only
         if self.numbers >= (3, 5):
             yield "ours-reconfig", self._reconfig
+            yield "ours-read-only-refusing", self._refusing
             yield "ours-local-session", self._local_session
 
     def _follower(self) -> int:
@@ -119,8 +120,15 @@ class Studio:
             return self._script("ours-local-session", sessions.local_session, ensemble[0], setting)
 
     def _read_only(self) -> int:
+        return self._without_quorum("ours-read-only", sessions.read_only, {})
+
+    def _refusing(self) -> int:
+        cfg = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
+        return self._without_quorum("ours-read-only-refusing", sessions.read_only_refusing, cfg)
+
+    def _without_quorum(self, name: str, script: Script, cfg: Dict[str, Any]) -> int:
         with contextlib.ExitStack() as stack:
-            ensemble = stack.enter_context(Ensemble(3, self.version, readonly=True))
+            ensemble = stack.enter_context(Ensemble(3, self.version, readonly=True, cfg=cfg))
             tape = stack.enter_context(Tape(ensemble[0].host, ensemble[0].port))
             client = RawClient(tape)
             client.connect(read_only=True)
@@ -128,9 +136,9 @@ class Studio:
             ensemble[1].kill()
             ensemble[2].kill()
             ensemble[0].wait_mode("read-only")
-            sessions.read_only(client, self.numbers, "/ours-read-only")
+            script(client, self.numbers, f"/{name}")
             setting = "ensemble of 3 with readonlymode.enabled, two of them killed after the first connection"
-            return tape.save(self.version, CLIENT, "ours-read-only", _topic(sessions.read_only), setting)
+            return tape.save(self.version, CLIENT, name, _topic(script), setting)
 
 
 def _topic(script: Callable[..., Any]) -> str:
