@@ -74,6 +74,16 @@ def test_acl_from_a_generator_is_refused_at_once() -> None:
         ops.Create("/a", b"", (ACL(1, Id("ip", "::1")) for _ in "ab"))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("make", [ops.CheckWatches, ops.RemoveWatches])
+def test_kind_of_watch(make: Any) -> None:
+    """Kinds 4 and 5 draw a MarshallingError from 3.8."""
+    for kind in (1, 2, 3):
+        assert make("/a", kind).frame(1, None)[-4:] == kind.to_bytes(4, "big")
+    for kind in (0, 4, 5, -1, 2**31):
+        with pytest.raises(ValueError, match="invalid kind of watch"):
+            make("/a", kind)
+
+
 @pytest.mark.parametrize("ttl", [0, 0.0009, -1, TTL_LIMIT_MS / 1000 + 1, math.inf, math.nan])
 def test_ttl_that_kills_servers_is_refused(ttl: float) -> None:
     with pytest.raises(ValueError, match="invalid ttl"):
@@ -120,7 +130,6 @@ def test_auth_takes_str_and_bytes(scheme: Any, credential: Any) -> None:
         ops.Create("/", b"", [ACL(2**31, Id("ip", "::1"))], sequence=True),
         ops.Create("/", b"", [ACL(1, Id("ip", "\ud800"))], sequence=True),
         ops.SetACL("/a", [ACL(-(2**31) - 1, Id("ip", "::1"))]),
-        ops.RemoveWatches("/a", 2**31),
         ops.SetWatches(2**63),
         ops.SetWatches(0, ["/\ud800"]),
         ops.Reconfig(from_config=2**63),
