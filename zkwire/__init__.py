@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import errors
 from .client import ZooKeeper
 from .errors import *  # noqa: F403
-from .errors import BY_CODE as _BY_CODE
-from .hosts import Host
+from .future import CancelledError
 from .records import (
     ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, EventType, Id, KazooState, KeeperState, Permissions, Stat,
     WatchedEvent, make_acl, make_digest_acl, make_digest_acl_credential,
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from .aio import AsyncZooKeeper as AsyncZooKeeper
 
 __version__ = "0.1.0"
+__all__ = [
+    "ACL", "CREATOR_ALL_ACL", "OPEN_ACL_UNSAFE", "READ_ACL_UNSAFE", "CancelledError", "EventType", "Id", "KazooState",
+    "KeeperState", "Permissions", "Stat", "WatchedEvent", "ZooKeeper", "__version__", "make_acl", "make_digest_acl",
+    "make_digest_acl_credential",
+]  # fmt: skip
+__all__ += errors.__all__
 
 
 def __getattr__(name: str) -> Any:

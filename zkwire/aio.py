@@ -197,6 +197,10 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
             self._arm()
         return future
 
+    def future(self) -> asyncio.Future[Any]:
+        """A future to be settled by whoever asked for it."""
+        return asyncio.get_running_loop().create_future()
+
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
         """Collect operations to be done together or not at all; `await transaction.commit()` does them."""
         return Transaction(self._commit)

@@ -16,9 +16,10 @@ from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
+from .dispatch import On
 from .driver import Driver
 from .errors import AuthFailedError, ConnectionClosedError, ForkedError, OperationTimeoutError, ZookeeperError
-from .future import Future
+from .future import Future, Passive
 from .op import Op
 from .ops import Multi
 from .recipes import WINDOW, Work
@@ -74,7 +75,7 @@ class ZooKeeper(Blocking, method=_blocking):
         self._started = False
         session = make_session(settings, random.random, monotonic())
         me = weakref.WeakMethod(self._state_changed)
-        self._driver = Driver(session, self._logger, lambda event: _tell(me, event), "zkwire")
+        self._driver = Driver(session, self._logger, lambda event: _hand_on(me, event), "zkwire")
         self._finalizer = weakref.finalize(self, _forgotten, self._driver)
         self._finalizer.atexit = False
 
@@ -168,16 +169,18 @@ class ZooKeeper(Blocking, method=_blocking):
             self._listeners.remove(listener)
 
     def _state_changed(self, event: StateChanged) -> None:
-        """On the dispatch thread."""
-        if event.state == self._told:
-            return
-        self._told = event.state
-        for listener in list(self._listeners):
-            try:
-                if listener(event.state) is True:
-                    self.remove_listener(listener)
-            except Exception:
-                self._logger.exception("exception in the state listener %r", listener)
+        """On the I/O path: hand it on, if it is news."""
+        if event.state != self._told:
+            self._told = event.state
+            for listener in list(self._listeners):
+                self._driver.call(listener if isinstance(listener, On) else self._tell(listener), event.state)
+
+    def _tell(self, listener: Listener) -> Listener:
+        def tell(state: str) -> None:
+            if listener in self._listeners and listener(state) is True:
+                self.remove_listener(listener)
+
+        return tell
 
     # ----------------------------------------------------------------------------- work
 
@@ -195,6 +198,10 @@ class ZooKeeper(Blocking, method=_blocking):
         future: Future[T] = Future(self._driver, op.path)
         self._driver.submit(op, future, at_once)
         return future
+
+    def future(self) -> Future[Any]:
+        """A future to be settled by whoever asked for it, with `set_result` or `set_exception`."""
+        return Future(Passive(self._driver.call))
 
     def transaction(self) -> "BlockingTransaction":
         """Collect operations to be done together or not at all; `commit` does them, as does leaving `with`."""
@@ -277,7 +284,7 @@ class BlockingTransaction(Transaction[List[Any]]):
             self.commit()
 
 
-def _tell(method: "weakref.WeakMethod[Any]", event: StateChanged) -> None:
+def _hand_on(method: "weakref.WeakMethod[Any]", event: StateChanged) -> None:
     alive = method()
     if alive is not None:
         alive(event)

@@ -1,21 +1,56 @@
-"""The one thread on which user code runs: watchers, state listeners, callbacks of futures.
+"""A thread on which user code runs: watchers, state listeners, callbacks of futures, timers.
 
 Owns their order and their isolation: what raises is logged, what blocks delays only what is behind it. Must not know
-what it calls.
+what it calls. A client has one such thread; whoever must not wait for others' code makes one more, and wraps what is
+to run there with `on`.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
-from queue import SimpleQueue
-from typing import Any, Callable, Optional, Tuple
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Callable, List, Optional, Tuple
 
 #: A result that came behind an event lets the event's watchers run first, but not longer than this, in seconds: a
 #: watcher may be waiting for the very thread that waits for the result.
 PATIENCE = 0.25
 
 _Job = Tuple[Callable[..., object], Tuple[Any, ...]]
+
+
+class Timer:
+    """A call to come; `cancel` it on the dispatch thread, or at the risk that it is just being made."""
+
+    __slots__ = ("function", "arguments", "cancelled")
+
+    def __init__(self, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
+        self.function, self.arguments, self.cancelled = function, arguments, False
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+        self.cancelled = True
+
+
+class On:
+    """A function that belongs on a certain thread; two of the same are equal."""
+
+    __slots__ = ("dispatcher", "function")
+
+    def __init__(self, dispatcher: "Dispatcher", function: Callable[..., object]) -> None:
+        self.dispatcher, self.function = dispatcher, function
+
+    def __call__(self, *arguments: Any) -> None:
+        self.dispatcher.call(self.function, *arguments)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, On) and (self.dispatcher, self.function) == (other.dispatcher, other.function)
+
+    def __hash__(self) -> int:
+        return hash(self.function)
 
 
 class Dispatcher:
@@ -31,6 +66,8 @@ class Dispatcher:
         self.queued = self.returned = 0
         self._stuck_at = -1
         self._ended = False
+        self._timers: List[Tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have `function(*arguments)` called, behind all before it. Never blocks."""
@@ -42,6 +79,16 @@ class Dispatcher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
+
+    def on(self, function: Callable[..., object]) -> Callable[..., None]:
+        """`function`, to be called by whoever it is given to, but on this thread."""
+        return On(self, function)
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Have `function(*arguments)` called in `delay` seconds, unless the timer is cancelled before."""
+        timer = Timer(function, arguments)
+        self.call(heapq.heappush, self._timers, (monotonic() + delay, next(self._numbers), timer))
+        return timer
 
     def here(self) -> bool:
         """Whether the caller runs on the dispatch thread."""
@@ -67,13 +114,27 @@ class Dispatcher:
 
     def _run(self) -> None:
         while True:
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=self._until_next_timer())
+            except Empty:
+                _, _, timer = heapq.heappop(self._timers)
+                if not timer.cancelled:
+                    self._call(timer.function, timer.arguments)
+                continue
             if job is None:
                 return
-            try:
-                job[0](*job[1])
-            except Exception:
-                self._logger.exception("exception in %r, which was called with news of ZooKeeper", job[0])
+            self._call(*job)
             with self._progress:
                 self.returned += 1
                 self._progress.notify_all()
+
+    def _until_next_timer(self) -> Optional[float]:
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
+
+    def _call(self, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
+        try:
+            function(*arguments)
+        except Exception:
+            self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)

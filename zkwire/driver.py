@@ -24,7 +24,7 @@ from collections import deque
 from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Tuple
 
-from .dispatch import Dispatcher
+from .dispatch import Dispatcher, On
 from .errors import ForkedError, ZookeeperError
 from .future import Future, release
 from .op import Op
@@ -41,7 +41,7 @@ RECEIVE = 128 * 1024
 
 
 class Driver:
-    """Runs a `Session` on a socket. `on_state` is called on the dispatch thread with each `StateChanged`."""
+    """Runs a `Session` on a socket. `on_state` is called with each `StateChanged`, and must only hand it on."""
 
     def __init__(
         self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str
@@ -103,8 +103,11 @@ class Driver:
     # -------------------------------------------------------------- a future's host
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have user code called on the dispatch thread."""
-        self.dispatcher.call(function, *arguments)
+        """Have user code called on the dispatch thread, or on the one it was wrapped for."""
+        if isinstance(function, On):
+            function(*arguments)
+        else:
+            self.dispatcher.call(function, *arguments)
 
     def abandon(self, future: Future[Any]) -> bool:
         """Nobody waits for `future` any more; True if its operation will never be sent."""
@@ -185,7 +188,7 @@ class Driver:
                 event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
             elif isinstance(event, Fired):
                 for watcher in event.watchers:
-                    dispatcher.call(watcher, event.event)
+                    self.call(watcher, event.event)
             elif isinstance(event, HangUp):
                 self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()
@@ -195,7 +198,7 @@ class Driver:
                 self._waker.wake()
             elif isinstance(event, StateChanged):
                 self._logger.info("= %s (%s)%s", event.state, event.client_state, _reason(event.error))
-                dispatcher.call(self._on_state, event)
+                self._on_state(event)
                 with self.changed:
                     self.changed.notify_all()
                 if self.session.phase == ENDED:
@@ -272,18 +275,24 @@ class Driver:
                     self._connect()
                 if not self._reading.locked():
                     self._read_for_others()
-                with self._lock:
-                    deadline = self.session.deadline()
-                    if deadline is not None and monotonic() >= deadline:
-                        self._receive()  # what has arrived counts before what is due
-                        self.session.timed_out(monotonic())
-                        self._act()
-                    self._flush()
+                self._keep_time()
         except Exception:
             self._logger.exception("the keeper of a ZooKeeper client has died; please report this")
             raise
         finally:
             self._clean_up()
+
+    def _keep_time(self) -> None:
+        """Do what is due. What has arrived counts first; while somebody leads, nothing lies unread."""
+        with self._lock:
+            deadline = self.session.deadline()
+        if deadline is not None and monotonic() >= deadline:
+            self._read_for_others()
+            with self._lock:
+                self.session.timed_out(monotonic())
+                self._act()
+        with self._lock:
+            self._flush()
 
     def _sleep(self, parked: bool) -> None:
         """Wait for something to do."""

@@ -311,3 +311,16 @@ class RolledBackError(ZookeeperError):
 
     code = 0
     explanation = "rolled back: a later operation of the transaction failed"
+
+
+__all__ = [
+    "APIError", "AuthFailedError", "BadArgumentsError", "BadVersionError", "ConnectionClosedError",
+    "ConnectionLoss", "DataInconsistency", "EphemeralOnLocalSessionError", "ForkedError",
+    "FrameTooLargeError", "InvalidACLError", "InvalidCallbackError", "InvalidStateError", "MarshallingError",
+    "NewConfigNoQuorumError", "NoAuthError", "NoChildrenForEphemeralsError", "NoNodeError", "NoWatcherError",
+    "NodeExistsError", "NotEmptyError", "NotReadOnlyCallError", "OperationTimeoutError", "ProtocolError",
+    "QuotaExceededError", "ReconfigDisabledError", "ReconfigInProcessError", "RequestTimeoutError",
+    "RolledBackError", "RuntimeInconsistency", "SessionClosedRequireSaslError", "SessionExpiredError",
+    "SessionMovedError", "SystemZookeeperError", "ThrottledOpError", "TooManyPendingError",
+    "UnimplementedError", "UnknownSessionError", "ZookeeperError", "error_for",
+]  # fmt: skip

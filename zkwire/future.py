@@ -77,17 +77,17 @@ class Future(Generic[T]):
         if not self._done:
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
         outcome = self._outcome
-        if isinstance(outcome, ZookeeperError):
+        if isinstance(outcome, Exception):
             raise outcome
         value: T = outcome
         return value
 
-    def exception(self, timeout: Optional[float] = None) -> Optional[ZookeeperError]:
+    def exception(self, timeout: Optional[float] = None) -> Optional[Exception]:
         """The operation's error, or None if it succeeded; blocks as `result` does."""
         self._host.wait(self, timeout)
         if not self._done:
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
-        return self._outcome if isinstance(self._outcome, ZookeeperError) else None
+        return self._outcome if isinstance(self._outcome, Exception) else None
 
     def add_done_callback(self, function: Callable[["Future[T]"], object]) -> None:
         """Call `function(future)` on the dispatch thread once the outcome is in, or soon if it is already."""
@@ -100,7 +100,7 @@ class Future(Generic[T]):
     # ---------------------------------------------------- for the one who settles it
 
     def settle(self, outcome: Any, behind: int = 0) -> None:
-        """The outcome is in: a result, or a `ZookeeperError` instance."""
+        """The outcome is in: a result, or an exception instance."""
         if self._done:
             return
         self._outcome, self.behind = outcome, behind
@@ -109,6 +109,14 @@ class Future(Generic[T]):
             release(lock)
         if self._callbacks is not None:
             self._run_callbacks()
+
+    def set_result(self, result: T) -> None:
+        """For makers of futures of their own (`ZooKeeper.future`): the result is in."""
+        self.settle(result)
+
+    def set_exception(self, error: Exception) -> None:
+        """For makers of futures of their own (`ZooKeeper.future`): there will be no result."""
+        self.settle(error)
 
     def lock(self) -> LockType:
         """A lock that opens when the outcome is in; look at `done` again before waiting for it."""
@@ -127,6 +135,25 @@ class Future(Generic[T]):
             except IndexError:  # another thread took the last one
                 return
             self._host.call(function, self)
+
+
+class Passive:
+    """The host of futures that are settled by hand: whoever waits just waits, and reads no socket meanwhile."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self.call = call
+
+    def wait(self, future: "Future[Any]", timeout: Optional[float]) -> bool:
+        """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
+        if not future.done():
+            lock = future.lock()
+            if not future.done():
+                lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
+        return future.done()
+
+    def abandon(self, future: "Future[Any]") -> bool:
+        """There is nothing that could be sent."""
+        return True
 
 
 def release(lock: LockType) -> None:

@@ -1,0 +1,29 @@
+"""Service discovery on ZooKeeper, Go kit's `sd/zk` done right, over zkwire.
+
+    from zkdisco import Client, Instancer, Registrar, Service
+
+    client = Client(["127.0.0.1:2181"])
+    registrar = Registrar(client, Service("/myorganization/myplatform", "addsvc", b"10.0.2.10:80"))
+    registrar.register()
+    instancer = Instancer(client, "/myorganization/myplatform/addsvc")
+    instancer.register(print)
+
+`zkdisco.aio` has the same for asyncio.
+"""
+
+from __future__ import annotations
+
+from ._zkwire import __version__
+from .client import Client
+from .instancer import Instancer
+from .model import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, InvalidCredentialsError,
+    NodeNotFoundError, NotRegisteredError, Service, UndecodableDataError,
+)  # fmt: skip
+from .registrar import Registrar
+
+__all__ = [
+    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Event",
+    "Instancer", "InvalidCredentialsError", "NodeNotFoundError", "NotRegisteredError", "Registrar", "Service",
+    "UndecodableDataError", "__version__",
+]  # fmt: skip

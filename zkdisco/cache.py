@@ -1,0 +1,127 @@
+"""The newest event and its observers, each served in its own time.
+
+Owns who hears what: the newest event at once, then every newer one or the newest (conflated). Must not know where
+events come from, nor how an observer is called: by a thread of its own here, by a task in `aio`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Optional, Protocol
+
+from .model import Event
+
+logger = logging.getLogger(__name__)
+
+
+class Delivery(Protocol):
+    """Brings events to one observer."""
+
+    def offer(self, event: Event) -> None:
+        """Deliver this one next, in the place of any that has not been delivered. Never blocks."""
+
+    def stop(self) -> None:
+        """Deliver nothing more. Never blocks."""
+
+
+class Cache:
+    """The newest event, and the deliveries to its observers. Thread-safe."""
+
+    def __init__(self, deliver: Callable[[Any], Delivery]) -> None:
+        self._deliver = deliver
+        self._lock = threading.Lock()
+        self._newest: Optional[Event] = None
+        self._deliveries: Dict[int, Any] = {}
+
+    @property
+    def newest(self) -> Event:
+        """The newest event; an empty set before there is one."""
+        return self._newest or Event(())
+
+    def publish(self, event: Event) -> None:
+        """Tell all observers."""
+        with self._lock:
+            self._newest = event
+            for _, delivery in self._deliveries.values():
+                delivery.offer(event)
+
+    def register(self, observer: Any) -> None:
+        """Tell this one too, beginning with the newest event. The same one is told once."""
+        target_of(observer)
+        with self._lock:
+            if id(observer) not in self._deliveries:
+                delivery = self._deliver(observer)
+                self._deliveries[id(observer)] = (observer, delivery)
+                if self._newest is not None:
+                    delivery.offer(self._newest)
+
+    def deregister(self, observer: Any) -> None:
+        """Tell it nothing more."""
+        with self._lock:
+            # A bound method is another object each time it is looked up, so equality decides where identity does not.
+            key = next((k for k, (o, _) in self._deliveries.items() if o is observer or o == observer), None)
+            found = self._deliveries.pop(key, None) if key is not None else None
+        if found is not None:
+            found[1].stop()
+
+    def stop(self) -> None:
+        """Tell nobody anything more."""
+        with self._lock:
+            deliveries, self._deliveries = list(self._deliveries.values()), {}
+        for _, delivery in deliveries:
+            delivery.stop()
+
+
+def target_of(observer: Any) -> Callable[[Any], Any]:
+    """What to call with an event: `put` if the observer has it, or else itself."""
+    target = getattr(observer, "put", observer)
+    if not callable(target):
+        raise TypeError(f"an observer is a callable or has put(), which {observer!r} is and has not")
+    function: Callable[[Any], Any] = target
+    return function
+
+
+class ThreadDelivery:
+    """Calls one observer on a thread of its own, which lives while the observer is registered.
+
+    Of what has not been delivered the newest `keep` are kept.
+    """
+
+    def __init__(self, observer: Any, keep: int = 1) -> None:
+        self._target = target_of(observer)
+        self._changed = threading.Condition()
+        self._waiting: Deque[Any] = deque(maxlen=keep)
+        self._stopped = False
+        self._thread: Optional[threading.Thread] = None
+
+    def offer(self, event: Any) -> None:
+        """Deliver this one too, or in the place of those before it."""
+        with self._changed:
+            if self._stopped:
+                return
+            self._waiting.append(event)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="zkdisco observer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Deliver nothing more."""
+        with self._changed:
+            self._stopped = True
+            self._waiting.clear()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                if self._stopped:
+                    return
+                event = self._waiting.popleft()
+            try:
+                self._target(event)
+            except Exception:
+                logger.exception("exception in the observer %r", self._target)

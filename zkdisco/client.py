@@ -1,0 +1,227 @@
+"""`Client`: a connection to ZooKeeper, set up for discovery.
+
+Owns the options, the `ZooKeeper` below, the thread on which the cores run, and what is to be ended with them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from time import monotonic
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+from ._zkwire import (
+    ACL, Dispatcher, EventType, Future, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, hosts, ops,
+)  # fmt: skip
+from .cache import ThreadDelivery
+from .model import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, NodeNotFoundError,
+    NotRegisteredError, Service, UndecodableDataError, validate_acl, validate_credentials, validate_directory, validate_payload,
+    validate_timeout,
+)  # fmt: skip
+from .recipes import create_parents
+
+logger = logging.getLogger(__name__)
+#: So many session events wait for a slow handler.
+EVENTS = 1000
+EventHandler = Callable[[WatchedEvent], object]
+
+
+class Options:
+    """What both clients take, checked before anything is dialled."""
+
+    def __init__(
+        self, servers: Optional[Union[str, Sequence[str]]], acl: Sequence[ACL], connect_timeout: float,
+        session_timeout: float, credentials: Optional[Sequence[str]], payload: Sequence[bytes],
+        event_handler: Optional[EventHandler], zk: Any,
+    ) -> None:  # fmt: skip
+        if (servers is None) == (zk is None):
+            raise ValueError("give either servers or zk=, a running ZooKeeper")
+        if servers is not None:
+            hosts.parse_hosts(servers)
+        self.servers = servers
+        self.acl = validate_acl(acl)
+        self.connect_timeout = validate_timeout("connect_timeout", connect_timeout)
+        self.session_timeout = validate_timeout("session_timeout", session_timeout)
+        self.credentials = validate_credentials(credentials)
+        self.payload = validate_payload(payload)
+        if event_handler is not None and not callable(event_handler):
+            raise TypeError(f"an event handler must be callable, not {event_handler!r}")
+        #: No call takes longer, in seconds: as long as a session may take to be lost, and another to be made.
+        self.timeout = self.session_timeout + self.connect_timeout
+
+    def zookeeper(self, **ssl_and_sasl: Any) -> Dict[str, Any]:
+        """The arguments for the `ZooKeeper` below."""
+        auth = [("digest", ":".join(self.credentials))] if self.credentials else None
+        return dict(
+            hosts=self.servers, timeout=self.session_timeout, connect_timeout=self.connect_timeout, auth_data=auth,
+            default_acl=self.acl, **ssl_and_sasl,
+        )  # fmt: skip
+
+
+class Client:
+    """A connection to ZooKeeper for registrars and instancers.
+
+    `servers` is a connect string or a sequence of them; a client made with `zk=`, a running `ZooKeeper`, leaves that
+    running when it stops. `acl` is for created nodes, `payload` the data of created parents by depth, `credentials` a
+    user name and password for the digest scheme. `event_handler(event)` hears of the session, on a thread of its own.
+    Times are seconds, at least 1. Blocks until there is a session, at most `session_timeout + connect_timeout`.
+
+    Raises `ValueError` (`InvalidCredentialsError` among them) and `TypeError` before anything is dialled, and
+    `OperationTimeoutError` or `AuthFailedError` if no session is to be had.
+    """
+
+    def __init__(
+        self, servers: Optional[Union[str, Sequence[str]]] = None, acl: Sequence[ACL] = DEFAULT_ACL,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT, session_timeout: float = DEFAULT_SESSION_TIMEOUT,
+        credentials: Optional[Sequence[str]] = None, payload: Sequence[bytes] = (),
+        event_handler: Optional[EventHandler] = None, ssl_context: Any = None, sasl: Any = None, *,
+        zk: Optional[ZooKeeper] = None,
+    ) -> None:  # fmt: skip
+        self.options = Options(servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk)
+        self._owns = zk is None
+        #: The ZooKeeper below.
+        self.zk = zk if zk is not None else ZooKeeper(
+            **self.options.zookeeper(ssl_context=ssl_context, sasl=sasl)
+        )  # fmt: skip
+        self.executor = Dispatcher(logger, "zkdisco")
+        self._lock = threading.Lock()
+        self._closed = False
+        self._children: List[Any] = []
+        self._registrars: Dict[Service, Any] = {}
+        self._handler = ThreadDelivery(event_handler, EVENTS) if event_handler is not None else None
+        if self._handler is not None:
+            self.zk.add_listener(self._session_event)
+        if self._owns:
+            try:
+                self.zk.start(self.options.timeout)
+            except BaseException:
+                self.stop()
+                raise
+        elif not self.zk.connected:
+            raise ValueError("zk= must be a running ZooKeeper: call its start() first")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------------ reading
+
+    def get_entries(self, path: str, *, timeout: Optional[float] = None) -> Tuple[List[str], Future[WatchedEvent]]:
+        """The data of the children of `path`, sorted, and a future for the first change of the list.
+
+        Raises `NodeNotFoundError` if there is no such node, `UndecodableDataError` for data that is not UTF-8.
+        """
+        self.check()
+        directory = validate_directory(path)
+        changed: Future[WatchedEvent] = self.zk.future()
+        entries: List[str] = self.zk.run(entries_of(directory, changed.set_result), timeout or self.options.timeout)
+        return entries, changed
+
+    def create_parent_nodes(self, path: str, *, timeout: Optional[float] = None) -> None:
+        """Create what is missing of `path`, itself included, with the client's ACL and payload."""
+        self.check()
+        recipe = create_parents(validate_directory(path), self.options.acl, self.options.payload)
+        self.zk.run(recipe, timeout or self.options.timeout)
+
+    # -------------------------------------------------------------------- registering
+
+    def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
+        """Register `service`, and keep it registered; the path of its node. See `Registrar`.
+
+        An equal service is registered once; for two nodes with equal data use two `Registrar`s.
+        """
+        from .registrar import Registrar
+
+        self.check()
+        with self._lock:
+            registrar = self._registrars.get(service) or Registrar(self, service)
+            self._registrars[service] = registrar
+        node: str = registrar.register(timeout=timeout)
+        return node
+
+    def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
+        """Delete the node that `register` made. Raises `NotRegisteredError`."""
+        self.check()
+        with self._lock:
+            registrar = self._registrars.pop(service, None)
+        if registrar is None:
+            raise NotRegisteredError(f"{service.directory}: not registered by this client")
+        registrar.deregister(timeout=timeout)
+
+    # --------------------------------------------------------------------- the ending
+
+    def stop(self) -> None:
+        """End all registrars and instancers, and the session if this client made it. Takes at most a few seconds.
+
+        May be called twice; every later call raises `ClientClosedError`.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            children, self._children = self._children, []
+        if self._owns:
+            for child in children:
+                child.end()
+            self.zk.close()  # the server deletes our nodes with the session
+        else:
+            pending = [child.end() for child in children]
+            deadline = monotonic() + self.options.timeout
+            for future in pending:
+                if future is not None:
+                    future.exception(max(0.0, deadline - monotonic()))
+        if self._handler is not None:
+            self.zk.remove_listener(self._session_event)
+            self._handler.stop()
+        self.executor.end(1.0)
+
+    def check(self) -> None:
+        """Raise `ClientClosedError` after `stop`."""
+        if self._closed:
+            raise ClientClosedError()
+
+    def adopt(self, child: Any) -> None:
+        """`child.end()` is to be called by `stop`."""
+        with self._lock:
+            self.check()
+            self._children.append(child)
+
+    def release(self, child: Any) -> None:
+        """It has ended by itself."""
+        with self._lock:
+            self._children = [other for other in self._children if other is not child]
+
+    def _session_event(self, state: str) -> None:
+        if self._handler is not None:
+            self._handler.offer(session_event(state, self.zk.client_state))
+
+
+def session_event(state: str, client_state: str) -> WatchedEvent:
+    """What an event handler hears of a state."""
+    known = {KazooState.CONNECTED: KeeperState.CONNECTED, KazooState.SUSPENDED: KeeperState.CONNECTING}
+    lost = client_state if client_state in (KeeperState.AUTH_FAILED, KeeperState.CLOSED) else KeeperState.EXPIRED_SESSION
+    return WatchedEvent(EventType.NONE, known.get(state, lost), None)
+
+
+def entries_of(directory: str, watcher: Callable[[WatchedEvent], object]) -> Any:
+    """The data of all children, as a recipe; `watcher` hears of the next change of the list."""
+    try:
+        names = yield ops.GetChildren(directory, watcher)
+    except errors.NoNodeError:
+        raise NodeNotFoundError(None, directory) from None
+    paths = [hosts.join(directory, name) for name in names if hosts.is_name(name)]
+    outcomes = yield [ops.GetData(path) for path in paths]
+    entries = []
+    for path, outcome in zip(paths, outcomes):
+        if isinstance(outcome, errors.NoNodeError):
+            continue  # gone between list and read
+        if isinstance(outcome, errors.ZookeeperError):
+            raise outcome
+        try:
+            entries.append((outcome[0] or b"").decode())
+        except UnicodeDecodeError:
+            raise UndecodableDataError(None, path) from None
+    return sorted(entries)

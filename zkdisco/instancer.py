@@ -1,0 +1,115 @@
+"""`Instancer`: the live instances of one service, blocking.
+
+Owns the way between the core that decides (`discovery.Discovery`) and observers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from ._zkwire import errors
+from .cache import Cache, Delivery, ThreadDelivery
+from .client import Client
+from .discovery import TRANSIENT, Discovery
+from .model import Event, UndecodableDataError, validate_directory
+from .runner import Runner
+
+
+class InstancerBase:
+    """What both instancers share: the core, its runner, the cache."""
+
+    def __init__(self, client: Any, path: str, deliver: Callable[[Any], Delivery]) -> None:
+        directory = validate_directory(path)
+        client.check()
+        self._client = client
+        self._cache = Cache(deliver)
+        self._runner = Runner(client.zk, client.executor, self._publish)
+        self._core = Discovery(directory, self._runner.watcher)
+        self._first: Any = None
+        self._stopped = False
+
+    @property
+    def state(self) -> Event:
+        """The newest event: the complete set, and the trouble there is with it, if any."""
+        return self._cache.newest
+
+    def register(self, observer: Any) -> None:
+        """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
+
+        A slow observer gets the newest instead of each; one that raises is logged and hears on. Neither blocks nor
+        raises because of the observer; `TypeError` if it is none.
+        """
+        self._client.check()
+        if not self._stopped:
+            self._cache.register(observer)
+
+    def deregister(self, observer: Any) -> None:
+        """Call it no more."""
+        self._cache.deregister(observer)
+
+    def begin(self) -> Any:
+        """Start to watch; a future for the first complete set."""
+        self._first = self._client.zk.future()
+        self._client.adopt(self)
+        self._runner.start(self._core)
+        return self._first
+
+    def end(self) -> None:
+        """Watch no more, and tell nobody anything more."""
+        self._stopped = True
+        self._runner.stop()
+        self._cache.stop()
+        if self._first is not None and not self._first.done():
+            self._first.cancel()
+
+    def leave(self) -> None:
+        """`end`, and take the watch back from a connection that goes on."""
+        if not self._stopped:
+            self.end()
+            self._client.release(self)
+            if self._client.zk.connected:
+                try:
+                    self._client.zk.submit(self._core.stop()).add_done_callback(_forget)
+                except errors.ZookeeperError:
+                    pass  # no connection, no watch
+
+    def _publish(self) -> None:
+        first = self._first
+        for event in self._core.events():
+            self._cache.publish(event)
+            if first.done() or isinstance(event.error, TRANSIENT):
+                continue
+            if event.error is None or isinstance(event.error, UndecodableDataError):
+                first.set_result(None)
+            else:
+                first.set_exception(event.error)
+
+
+def _forget(future: Any) -> None:
+    """Whether the watch was still there, or the connection, is of no interest any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+class Instancer(InstancerBase):
+    """The live instances below `path` (`<path>/<name>` of the services), followed from now on.
+
+    The constructor returns with the first complete set in `state`; a missing directory is an empty set. It blocks at
+    most `timeout` seconds, by default the client's session and connect timeout together, and raises `ValueError`,
+    `NoAuthError` or `OperationTimeoutError`. Afterwards trouble is told in events, and cured by itself.
+    """
+
+    def __init__(self, client: Client, path: str, *, timeout: Optional[float] = None) -> None:
+        super().__init__(client, path, ThreadDelivery)
+        first = self.begin()
+        try:
+            first.result(client.options.timeout if timeout is None else timeout)
+        except BaseException as error:
+            self.leave()
+            if isinstance(error, errors.OperationTimeoutError) and self.state.error is not None:
+                raise errors.OperationTimeoutError(f"{path}: no instances read in time; {self.state.error}") from None
+            raise
+
+    def stop(self) -> None:
+        """Stop watching; observers hear nothing more. May be called twice."""
+        self.leave()

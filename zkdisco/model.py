@@ -1,0 +1,126 @@
+"""The values of discovery: services, events, errors, defaults.
+
+Owns what they hold and what makes them valid. Must not know ZooKeeper's operations, threads or asyncio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+from ._zkwire import ACL, OPEN_ACL_UNSAFE, errors, hosts
+
+#: Anyone may do anything, as in Go kit.
+DEFAULT_ACL: Tuple[ACL, ...] = OPEN_ACL_UNSAFE
+#: Seconds for one server: name resolution, TCP and handshake together.
+DEFAULT_CONNECT_TIMEOUT = 2.0
+#: Seconds after which the instances of a process that died are gone.
+DEFAULT_SESSION_TIMEOUT = 5.0
+#: Seconds; below this, a busy machine would lose its session for nothing.
+SHORTEST_TIMEOUT = 1.0
+
+
+class InvalidCredentialsError(ValueError):
+    """User name or password is missing."""
+
+
+class ClientClosedError(errors.ConnectionClosedError):
+    """The client has been stopped."""
+
+    explanation = "the client has been stopped"
+
+
+class NotRegisteredError(errors.ZookeeperError):
+    """There is no registration to take back."""
+
+    explanation = "not registered"
+
+
+class NodeNotFoundError(errors.NoNodeError):
+    """The node does not exist."""
+
+
+class UndecodableDataError(errors.ZookeeperError):
+    """The data of an instance is no UTF-8; the instance is left out, the others are there. `path` is its node."""
+
+    explanation = "the data of the instance is not UTF-8"
+
+
+class Event(NamedTuple):
+    """What an observer hears: always the complete set.
+
+    `instances` is sorted, one entry for each instance (equal data stands there twice). With `error`, the set is the
+    last one known to be true, except for `UndecodableDataError`, which names an instance that is left out.
+    """
+
+    instances: Tuple[str, ...]
+    error: Optional[Exception] = None
+
+
+@dataclass(frozen=True)
+class Service:
+    """An instance to register: below `path`, in the directory `name`, with `data` (bytes; mostly b"host:port").
+
+    `path` may end in a slash, and may be "/". `ValueError` for what can be no path or no name; `TypeError` for data
+    that is not bytes.
+    """
+
+    path: str
+    name: str
+    data: bytes = b""
+
+    def __post_init__(self) -> None:
+        validate_directory(self.path)
+        hosts.validate_name(self.name)
+        if not isinstance(self.data, bytes):
+            raise TypeError(f"data must be bytes, not {type(self.data).__name__}")
+
+    @property
+    def directory(self) -> str:
+        """Where its instances are: `path` and `name` joined."""
+        return hosts.join(validate_directory(self.path), self.name)
+
+
+def validate_directory(path: str) -> str:
+    """`path` without a slash at its end; `ValueError` if it can be no path."""
+    if isinstance(path, str) and len(path) > 1 and path.endswith("/"):
+        path = path[:-1]
+    return hosts.validate_path(path)
+
+
+def validate_timeout(name: str, seconds: float) -> float:
+    """`seconds` itself, if it is enough."""
+    if not seconds >= SHORTEST_TIMEOUT:
+        raise ValueError(f"invalid {name} {seconds!r}: seconds, at least {SHORTEST_TIMEOUT:g}")
+    return seconds
+
+
+def validate_acl(acl: Sequence[ACL]) -> Tuple[ACL, ...]:
+    """`acl` as a tuple; `ValueError` if it is empty, `TypeError` for other values than `ACL`."""
+    acl = tuple(acl)
+    if not acl:
+        raise ValueError("an empty ACL would lock everybody out; the server refuses it")
+    for entry in acl:
+        if not isinstance(entry, ACL):
+            raise TypeError(f"an ACL is a sequence of ACL values, not of {type(entry).__name__}")
+    return acl
+
+
+def validate_payload(payload: Sequence[bytes]) -> Tuple[bytes, ...]:
+    """`payload` as a tuple: data of created parents, by depth."""
+    payload = tuple(payload)
+    if not all(isinstance(data, bytes) for data in payload):
+        raise TypeError("payload must be a sequence of bytes, one for each level of parents")
+    return payload
+
+
+def validate_credentials(credentials: Optional[Sequence[str]]) -> Optional[Tuple[str, str]]:
+    """User name and password, both there; `InvalidCredentialsError` otherwise."""
+    if credentials is None:
+        return None
+    if isinstance(credentials, (str, bytes)) or len(credentials) != 2 or not all(credentials):
+        raise InvalidCredentialsError("credentials must be a pair of user name and password, neither of them empty")
+    user, password = credentials
+    if not isinstance(user, str) or not isinstance(password, str) or ":" in user:
+        raise InvalidCredentialsError("user name and password must be str, and the name must not hold a colon")
+    return user, password

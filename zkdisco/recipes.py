@@ -1,0 +1,60 @@
+"""Steps of discovery over zkwire's operations, as generators; see `zkwire.recipes` for how they run.
+
+Owns how directories are made, and how our own nodes are recognised. Must not know threads, asyncio or intents.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generator, List, Sequence, Tuple, TypeVar
+
+from ._zkwire import ACL, Stat, errors, hosts, ops
+
+T = TypeVar("T")
+Recipe = Generator[Any, Any, T]
+#: Parents may vanish while we build on them; somebody who removes them again and again wins.
+PATIENCE = 10
+
+
+def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> Recipe[None]:
+    """Create what is missing of `path`, itself included: persistent, with `payload` by depth.
+
+    What exists is left alone, and need not be writable, nor its parents readable.
+    """
+    prefixes = hosts.prefixes(path)
+    for _ in range(PATIENCE):
+        found = yield [ops.Exists(p) for p in prefixes]
+        known = [i for i, stat in enumerate(found) if isinstance(stat, Stat)]
+        first = known[-1] + 1 if known else 0
+        missing = [ops.Create(p, payload[i] if i < len(payload) else b"", acl) for i, p in enumerate(prefixes)][first:]
+        outcomes = yield missing
+        failed = [o for o in outcomes if isinstance(o, errors.ZookeeperError)]
+        failed = [o for o in failed if not isinstance(o, errors.NodeExistsError)]
+        if not failed:
+            return
+        if not isinstance(failed[0], errors.NoNodeError):
+            raise failed[0]
+    raise failed[0]
+
+
+def ours(directory: str, prefix: str) -> Recipe[List[Tuple[str, Stat]]]:
+    """The nodes in `directory` whose names start with `prefix`, with Stat, as the leader knows them."""
+    synced, names = yield [ops.Sync(directory), ops.GetChildren(directory)]
+    for outcome in (synced, names):
+        if isinstance(outcome, errors.NoNodeError):
+            return []
+        if isinstance(outcome, errors.ZookeeperError):
+            raise outcome
+    paths = [hosts.join(directory, name) for name in names if name.startswith(prefix) and hosts.is_name(name)]
+    stats = yield [ops.Exists(path) for path in paths]
+    for stat in stats:
+        if isinstance(stat, errors.ZookeeperError):
+            raise stat
+    return [(path, stat) for path, stat in zip(paths, stats) if stat is not None]
+
+
+def delete_quietly(path: str) -> Recipe[None]:
+    """Delete a node; that it is gone already is as good."""
+    try:
+        yield ops.Delete(path)
+    except errors.NoNodeError:
+        pass

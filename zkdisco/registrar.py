@@ -1,0 +1,118 @@
+"""`Registrar`: one registration, blocking.
+
+Owns the way between a caller and the core that decides (`registration.Registration`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional
+
+from ._zkwire import Future, errors
+from .client import Client
+from .model import Service
+from .registration import Registration
+from .runner import Runner
+
+
+class RegistrarBase:
+    """What both registrars share: the core, its runner, and the futures of those who wait."""
+
+    def __init__(self, client: Any, service: Service) -> None:
+        if not isinstance(service, Service):
+            raise TypeError(f"a registrar takes a Service, not {service!r}")
+        client.check()
+        self._client, self._service = client, service
+        self._runner = Runner(client.zk, client.executor, self._settle)
+        options = client.options
+        self._core = Registration(service, options.acl, options.payload, os.urandom(16).hex(), self._runner.watcher)
+        self._started = False
+
+    @property
+    def node(self) -> Optional[str]:
+        """The path of our node, or None while there is none."""
+        return self._core.node
+
+    @property
+    def error(self) -> Optional[Exception]:
+        """The newest trouble in keeping the registration up, or None if all is well."""
+        return self._core.error
+
+    def want(self, wanted: bool) -> Any:
+        """Tell the core; a future for the end of it."""
+        self._client.check()
+        if not self._started:
+            self._started = True
+            self._client.adopt(self)
+            self._runner.start(self._core)
+        future = self._client.zk.future()
+        self._runner.tell(self._core.want, wanted, future)
+        return future
+
+    def withdraw(self, future: Any) -> errors.OperationTimeoutError:
+        """Nobody waits for `future` any more; the error to raise."""
+        self._runner.tell(self._core.withdraw, future)
+        why = self._core.error or f"the connection is {self._client.zk.state}"
+        return errors.OperationTimeoutError(f"{self._service.directory}: not done in time; {why}")
+
+    def end(self) -> Any:
+        """The client stops: if it keeps its session, the node must go; a future for that, or None."""
+        if self._core.node is None and not self._core.wanted:
+            self._runner.stop()
+            return None
+        future = self._client.zk.future()
+        self._runner.tell(self._core.want, False, future)
+        return future
+
+    def _settle(self) -> None:
+        for future, outcome in self._core.settled():
+            if not future.done():
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+
+class Registrar(RegistrarBase):
+    """Registers a service, and keeps it registered until `deregister` or `client.stop()`.
+
+    The node is `<path>/<name>/_c_<32 hex>-<10 digits>`, ephemeral. It comes back after the session has expired, or
+    somebody deleted it; it is left alone when a connection was lost and the session survived. `with Registrar(client,
+    service):` registers and deregisters. `timeout` is in seconds, by default the client's session and connect timeout
+    together.
+    """
+
+    def __init__(self, client: Client, service: Service) -> None:
+        super().__init__(client, service)
+
+    def register(self, *, timeout: Optional[float] = None) -> str:
+        """Register; the path of the node. If it is registered already, nothing happens.
+
+        Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
+        """
+        node: str = self._wait(self.want(True), timeout)
+        return node
+
+    def deregister(self, *, timeout: Optional[float] = None) -> None:
+        """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none.
+
+        After `OperationTimeoutError` it goes on in the background.
+        """
+        self._wait(self.want(False), timeout)
+
+    def _wait(self, future: Future[Any], timeout: Optional[float]) -> Any:
+        seconds = self._client.options.timeout if timeout is None else timeout
+        try:
+            return future.result(seconds)
+        except errors.OperationTimeoutError:
+            if future.done():
+                raise
+            raise self.withdraw(future) from None
+
+    def __enter__(self) -> Registrar:
+        self.register()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._core.wanted:
+            self.deregister()
