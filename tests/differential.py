@@ -109,7 +109,7 @@ class Player:
             if name != "zookeeper":
                 self._delete("/" + name)
         for name in self._children("/zookeeper"):
-            if name not in ("config", "quota"):
+            if name != "quota" and (name != "config" or self.version < (3, 5)):
                 self._delete("/zookeeper/" + name)
         for place in ("/zookeeper/quota", "/zookeeper/config"):
             for name in self._children(place):
@@ -118,7 +118,7 @@ class Player:
         self.janitor.close()
 
     def _children(self, path: str) -> list[str]:
-        answer = self._ask(self.janitor, *request(GetChildren(path)), 2)
+        answer = self._ask(self.janitor, *request(raw(GetChildren, path=path, watch=None)), 2)
         if answer is None or struct.unpack_from(">i", answer, 12)[0]:
             return []
         return decode(GetChildren.reply, answer, 16)

@@ -70,7 +70,9 @@ class ServerCore:
         self.settings = settings or Settings()
         self.profile = self.settings.profile
         self.epoch, self.started = epoch, now
-        self.identities = Identities(self.settings.super_password, bool(self.settings.sasl))
+        self.identities = Identities(
+            self.settings.super_password, bool(self.settings.sasl), self.profile.networks_in_acl
+        )
         self.faults = Faults(self)
         self.links: List[Link] = []
         #: Connections that are closed, and whose clients cannot know it yet.

@@ -78,7 +78,7 @@ class Database:
 
     def _draft(self, caller: Caller, time: int) -> writes.Draft:
         context = writes.Context(caller.session, caller.ids, self.issued, time)
-        return writes.Draft(self.tree, self.identities, context, self._extended)
+        return writes.Draft(self.tree, self.identities, context, self.profile, self._extended)
 
     def _write(self, opcode: int, body: bytes, caller: Caller, time: int) -> Any:
         """The value of the reply to a single write. A refused write has a zxid of its own, too."""
@@ -96,7 +96,7 @@ class Database:
     def _multi(self, body: bytes, caller: Caller, time: int) -> List[Tuple[int, Any]]:
         """The results of a transaction: of all operations, or an error for each."""
         try:
-            parts = requests.read_multi(body, 0, self.profile.strict_multi)
+            parts = requests.read_multi(body, 0, self.profile)
         except requests.NullACL:
             raise  # a bug of the real server: this one has no zxid
         except MarshallingError:
@@ -125,7 +125,7 @@ class Database:
     # ------------------------------------------------------------------------------- reads
 
     def _multi_read(self, body: bytes, caller: Caller) -> Tuple[int, bytes]:
-        parts = requests.read_multi(body, 0, self.profile.strict_multi)
+        parts = requests.read_multi(body, 0, self.profile)
         results, complete = reads.multi_read(self._reader(caller), parts)
         return 0 if complete else MarshallingError.code, encode(_MULTI_REPLY, results)
 

@@ -50,9 +50,14 @@ def _network(text: str) -> Optional[List[int]]:
 
 
 class Identities:
-    """The rules of one server. `super_password`: of the superuser "super", None for none; `sasl`: whether it offers it."""
+    """The rules of one server.
 
-    def __init__(self, super_password: Optional[str] = None, sasl: bool = False) -> None:
+    `super_password` is that of the superuser "super", None for none; `sasl` tells whether it is offered, `networks`
+    whether an ip in an ACL may be a network.
+    """
+
+    def __init__(self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True) -> None:
+        self._networks = networks
         self._super = None if super_password is None else make_digest_acl_credential("super", super_password)
         self._sasl = sasl
 
@@ -94,15 +99,14 @@ class Identities:
         return ("digest", "sasl") if self._sasl else ("digest",)
 
     def _is_valid(self, scheme: str, name: Optional[str]) -> bool:
-        if scheme == "world" or scheme in ("digest", "ip") or (scheme == "sasl" and self._sasl):
-            if name is None:
-                raise MarshallingError(f"an identity of scheme {scheme!r} without a name")
+        if name is None and scheme in ("world", *self._authenticated(), "ip"):
+            raise MarshallingError(f"an identity of scheme {scheme!r} without a name")
         if scheme == "world":
             return name == "anyone"
         if scheme == "digest":
             return len(java_split(name or "", ":")) == 2
         if scheme == "ip":
-            return _network(name or "") is not None
+            return _network(name or "") is not None and (self._networks or "/" not in (name or ""))
         return scheme == "sasl" and self._sasl and _is_kerberos_name(name or "")
 
     def check(self, acl: Sequence[ACL], permission: int, ids: Sequence[Id]) -> None:

@@ -81,8 +81,7 @@ def _get_children2(reader: Reader, request: Request) -> Any:
 
 def _get_acl(reader: Reader, request: Request) -> Any:
     node = reader.find(request.path)
-    if not reader.profile.guards_acl:
-        return node.acl, node.stat()
+    # ZOOKEEPER-1392: since 3.4.14, and in Debian's 3.4.13.
     reader.identities.check(node.acl, Permissions.READ | Permissions.ADMIN, reader.ids)
     full = reader.identities.grants(node.acl, Permissions.ADMIN, reader.ids)
     return (node.acl if full else reader.identities.mask(node.acl)), node.stat()

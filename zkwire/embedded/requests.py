@@ -17,6 +17,7 @@ from ..jute import (
 from ..op import Fields
 from ..ops import BY_OPCODE
 from ..records import ACL_ENTRY, Acls, Path
+from .versions import Profile
 
 #: The values of a request, by the names the wire table gives its fields.
 Request = SimpleNamespace
@@ -135,8 +136,8 @@ def _read(fields: Fields, data: bytes, at: int) -> Tuple[Request, int]:
     return request, at
 
 
-def read_multi(data: bytes, at: int, strict: bool) -> List[Part]:
-    """The operations of a transaction (`strict`: as 3.9 reads it); `MarshallingError` if it does not decode.
+def read_multi(data: bytes, at: int, profile: Profile) -> List[Part]:
+    """The operations of a transaction; `MarshallingError` if it does not decode.
 
     Reads and writes do not mix. A create's opcode follows its flags (Op.Create.getOpcode in Java).
     """
@@ -147,20 +148,20 @@ def read_multi(data: bytes, at: int, strict: bool) -> List[Part]:
         opcode, done, _ = header.header
         if done:
             return parts
-        if opcode not in _IN_MULTI:
+        if opcode not in _IN_MULTI or opcode in profile.lacks:
             raise MarshallingError(f"operation {opcode} in a transaction")
         request, at = _read(FIELDS[opcode], data, at)
         kinds.add(_IN_MULTI[opcode])
         if len(kinds) > 1:
             raise MarshallingError("reads and writes in one transaction")
-        parts.append(Part(_kind(opcode, request, strict), request))
+        parts.append(Part(_kind(opcode, request, profile), request))
 
 
-def _kind(opcode: int, request: Request, strict: bool) -> int:
+def _kind(opcode: int, request: Request, profile: Profile) -> int:
     """The opcode a create in a transaction is carried out as, which its flags may change."""
-    if opcode not in (1, 15, 19, 21):
+    if opcode not in (1, 15, 19, 21) or profile.old_create:
         return opcode
-    flags = request.flags
+    flags, strict = request.flags, profile.strict_multi
     if opcode == 21:
         return 21 if flags in _TTL_FLAGS else 19 if flags == 4 else 1
     if strict and flags in _FLAGS and request.acl is None:

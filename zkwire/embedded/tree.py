@@ -15,7 +15,7 @@ from ..records import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
 CONTAINER = -(2**63)
 TTL_MASK = -(2**56)
 CREATED, DELETED, CHANGED, CHILD = 1, 2, 3, 4
-#: Nodes that cannot be deleted.
+#: Nodes that are always there.
 SPECIAL = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
 
 
@@ -68,7 +68,9 @@ class Tree:
         self.ephemerals: Dict[int, Dict[str, None]] = {}
         #: Paths of containers and TTL nodes.
         self.mortal: Set[str] = set()
-        for path in SPECIAL[1 : 4 if config_node else 3]:
+        #: Nodes that cannot be deleted.
+        self.special = SPECIAL if config_node else SPECIAL[:3]
+        for path in self.special[1:]:
             self.nodes[path] = Node(b"", OPEN_ACL_UNSAFE)
             self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
         if config_node:

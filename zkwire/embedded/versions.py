@@ -34,12 +34,16 @@ class Profile:
     watch_modes_add_up: bool = False
     #: A transaction is checked for flags, TTL and null ACLs while it is decoded.
     strict_multi: bool = False
-    #: A create2 in a transaction is answered as such.
-    create2_in_multi: bool = False
     #: A write that does not decode consumes no zxid.
     decodes_first: bool = False
-    #: `getACL` needs READ or ADMIN and masks digests (ZOOKEEPER-1392).
-    guards_acl: bool = True
+    #: A delete looks for the node before it looks at the rights on its parent.
+    finds_before_rights: bool = False
+    #: A create has the flags 0 to 3 only, which are judged after the rights; null in an ACL is malformed.
+    old_create: bool = False
+    #: An ip in an ACL may be a network.
+    networks_in_acl: bool = True
+    #: The last character of each forbidden range is allowed in paths.
+    open_path_ranges: bool = False
     #: checkWatches and removeWatches take any connection's watch on the path for ours (WatchManager before 3.9).
     counts_others_watches: bool = False
 
@@ -51,13 +55,14 @@ _SINCE_3_5 = _SINCE_3_6 | {15, 16, 17, 18, 19, 20, 21}
 PROFILES: Dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, guards_acl=False),
-        Profile("3.5", "3.5.9", _SINCE_3_6),
+        Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, finds_before_rights=True,
+                old_create=True, networks_in_acl=False, open_path_ranges=True),
+        Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True),
         Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True),
         Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
         Profile(
             "3.9", "3.9.3", frozenset(), refuses_lone_check=True, exists_needs_read=True, events_carry_zxid=True,
-            events_need_read=True, watch_modes_add_up=True, strict_multi=True, create2_in_multi=True,
+            events_need_read=True, watch_modes_add_up=True, strict_multi=True,
             decodes_first=True,
         ),
     )

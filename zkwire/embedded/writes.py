@@ -6,6 +6,7 @@ connections, watches or replies.
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import (
@@ -16,10 +17,13 @@ from ..hosts import validate_path
 from ..records import ACL, Id, Permissions, Stat
 from .identity import Identities
 from .requests import Part, Request
-from .tree import CONTAINER, SPECIAL, TTL_MASK, Change, Tree, int32, is_session
+from .tree import CONTAINER, TTL_MASK, Change, Tree, int32, is_session
+from .versions import Profile
 
 EPHEMERAL_FLAGS, SEQUENTIAL_FLAGS, TTL_FLAGS = (1, 3), (2, 3, 6), (5, 6)
 TTL_LIMIT = 0xFFFFFFFFFF
+#: The ends of the ranges of characters that are forbidden in paths (PathUtils before 3.5).
+_RANGE_ENDS = re.compile("[\x1f\x7f\x9f\ud800\uf8ff\ufff0\uffff]")
 #: What a write did: the type of its result in a transaction, the value of its reply, and the events.
 Result = Tuple[int, object, List[Change]]
 
@@ -47,8 +51,11 @@ class _Pending(NamedTuple):
 class Draft:
     """One transaction being prepared. Nothing changes until `apply`; a draft that is dropped never was."""
 
-    def __init__(self, tree: Tree, identities: Identities, context: Context, extended: bool) -> None:
-        self._tree, self._identities, self._context, self._extended = tree, identities, context, extended
+    def __init__(
+        self, tree: Tree, identities: Identities, context: Context, profile: Profile, extended: bool
+    ) -> None:
+        self._tree, self._identities, self._context = tree, identities, context
+        self._profile, self._extended = profile, extended
         self._pending: Dict[str, Optional[_Pending]] = {}
         self._steps: List[Callable[[], Result]] = []
 
@@ -77,20 +84,37 @@ class Draft:
     def _may(self, pending: _Pending, permission: int) -> None:
         self._identities.check(pending.acl, permission, self._context.ids)
 
+    def _validate(self, path: Optional[str]) -> None:
+        if path is not None and self._profile.open_path_ranges:
+            path = _RANGE_ENDS.sub("x", path)
+        try:
+            validate_path(path)  # type: ignore[arg-type]  # a null path is a TypeError
+        except (ValueError, TypeError) as error:
+            raise BadArgumentsError(str(error), path) from error
+
+    def _resolve(self, acl: Optional[Sequence[ACL]]) -> Sequence[ACL]:
+        if self._profile.old_create and (acl is None or any(entry.id.scheme is None for entry in acl)):
+            raise MarshallingError("null in an ACL")
+        return self._identities.resolve(acl, self._context.ids)
+
     # --------------------------------------------------------------------------- operations
 
     def _create(self, opcode: int, request: Request) -> None:
         flags, path, ttl = request.flags, request.path, getattr(request, "ttl", -1)
         if opcode == 21 and not hasattr(request, "ttl"):
             raise MarshallingError("a create with the flags of a TTL node, and no TTL")  # in a transaction, before 3.9
-        self._check_mode(flags, ttl, path)
+        old = self._profile.old_create
+        if not old:
+            self._check_mode(flags, ttl, path)
         parent_path = _parent(path)
-        acl = self._identities.resolve(request.acl, self._context.ids)
+        acl = self._resolve(request.acl)
         parent = self._get(parent_path)
         self._may(parent, Permissions.CREATE)
+        if old and flags not in range(4):
+            raise BadArgumentsError(path=path)
         if flags in SEQUENTIAL_FLAGS:
             path += f"{parent.creates:010d}"
-        _validate(path)
+        self._validate(path)
         try:
             self._get(path)
         except NoNodeError:
@@ -138,10 +162,12 @@ class Draft:
     def _delete(self, opcode: int, request: Request) -> None:
         path = request.path
         parent_path = _parent(path)
-        if path in SPECIAL:
+        if path in self._tree.special:
             raise BadArgumentsError(path=path)
         if opcode == 2:
             parent = self._get(parent_path)
+            if self._profile.finds_before_rights:
+                self._get(path)
             self._may(parent, Permissions.DELETE)
             node = self._get(path)
             _next_version(node.version, request.version, path)
@@ -158,7 +184,7 @@ class Draft:
 
     def _set_data(self, opcode: int, request: Request) -> None:
         path = request.path
-        _validate(path)
+        self._validate(path)
         node = self._get(path)
         self._may(node, Permissions.WRITE)
         version = _next_version(node.version, request.version, path)
@@ -173,8 +199,8 @@ class Draft:
 
     def _set_acl(self, opcode: int, request: Request) -> None:
         path = request.path
-        _validate(path)
-        acl = self._identities.resolve(request.acl, self._context.ids)
+        self._validate(path)
+        acl = self._resolve(request.acl)
         node = self._get(path)
         self._may(node, Permissions.ADMIN)
         version = _next_version(node.aversion, request.version, path)
@@ -186,7 +212,7 @@ class Draft:
         self._steps.append(step)
 
     def _check(self, opcode: int, request: Request) -> None:
-        _validate(request.path)
+        self._validate(request.path)
         node = self._get(request.path)
         self._may(node, Permissions.READ)
         _next_version(node.version, request.version, request.path)
@@ -218,12 +244,6 @@ def _parent(path: Optional[str]) -> str:
         raise BadArgumentsError(path=path)
     return above
 
-
-def _validate(path: Optional[str]) -> None:
-    try:
-        validate_path(path)  # type: ignore[arg-type]  # a null path is a TypeError
-    except (ValueError, TypeError) as error:
-        raise BadArgumentsError(str(error), path) from error
 
 
 def _next_version(current: int, expected: int, path: str) -> int:
