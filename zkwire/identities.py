@@ -15,7 +15,8 @@ class Identity:
     """One identity; `tokens` wait for the server's word, since `since` (seconds)."""
 
     def __init__(self, op: Auth, since: float) -> None:
-        self.op, self.since, self.proven = op, since, False
+        self.op, self.since = op, since
+        self.asked = self.proven = False  # on this connection
         self.tokens: List[Any] = []
 
 
@@ -42,7 +43,7 @@ class Identities:
     def disconnected(self) -> None:
         """The next connection knows none of them."""
         for identity in self._all:
-            identity.proven = False
+            identity.asked = identity.proven = False
 
     def abandon(self, token: Any) -> None:
         """Nobody waits for `token` any more; the identity itself stays."""

@@ -13,7 +13,7 @@ from .op import Op
 from .ops import RemoveWatches, SetWatches2
 from .records import EVENT_TYPES, PERSISTENT, RECURSIVE, EventType, KeeperState, Scope, WatchedEvent, Watcher, WatcherEvent
 from .session_events import Fired
-from .watches import REMOVABLE, REMOVED, Watches
+from .watches import KINDS, REMOVABLE, REMOVED, Watches
 
 
 class Notifier:
@@ -36,9 +36,16 @@ class Notifier:
         if kind is not None and event.path:
             yield from self._tell(self.watches.fire(kind, event.path), kind, state, event.path)
 
-    def replay(self, relative_zxid: int) -> Iterator[Op[Any]]:
-        """The requests that arm all watches on a new connection."""
-        return self.watches.replay(relative_zxid)
+    def replay(self, relative_zxid: int, limit: int) -> Iterator[Op[Any]]:
+        """The requests that arm all watches on a new connection, none longer than `limit` bytes if that can be."""
+        return self.watches.replay(relative_zxid, limit)
+
+    def too_long(self, op: Op[Any]) -> Iterator[Fired]:
+        """A replay that cannot be sent: its watches are gone."""
+        for kind in KINDS:
+            for path in getattr(op, kind, ()):
+                for _, watcher in self.watches.remove(path, None, (kind,)):
+                    yield from self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
 
     def replayed(self, op: Op[Any]) -> Iterator[Fired]:
         """A replay was accepted. Persistent watches get no catch-up events, so their owners must read afresh."""
@@ -53,11 +60,22 @@ class Notifier:
         for kind, path, watcher in self.watches.drop((PERSISTENT, RECURSIVE)):
             yield from self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
 
-    def removal(self, op: RemoveWatches) -> str:
-        """What a removal takes: "nothing" is there, it is done "here", or the "server" is to be asked."""
-        present = self.watches.watchers(self._scope.prepend(op.path), REMOVABLE[op.kind])
-        mine = [w for _, w in present if op.watcher is None or w == op.watcher]
-        return "nothing" if not mine else "here" if op.local or len(mine) < len(present) else "server"
+    def removal(self, op: RemoveWatches, coming: Iterable[Op[Any]]) -> str:
+        """What a removal takes: "nothing" is there, it is done "here", or the "server" is to be asked.
+
+        The server knows paths, not watchers: it is not asked while somebody else waits for this one, or is about to
+        when operations that are `coming` succeed. Nor for one kind only where a persistent watch stands, half of which
+        it would remove (WatchManager keeps those among the others).
+        """
+        path, kinds = self._scope.prepend(op.path), REMOVABLE[op.kind]
+        present = self.watches.watchers(path)
+        near = [w for kind, w in present if kind in kinds]
+        lasting = any(kind not in kinds and kind in (PERSISTENT, RECURSIVE) for kind, _ in present)
+        far = [o.watch for o in coming if o.path == op.path and o.watches and o.watch and o.watches[0] in kinds]
+        mine = [w for w in near if op.watcher in (None, w)]
+        if op.local or lasting or any(op.watcher not in (None, w) for w in near + far):
+            return "here" if mine else "nothing"
+        return "server" if mine or far else "nothing"
 
     def removed(self, op: RemoveWatches, state: str) -> Iterator[Fired]:
         """The watches are gone."""

@@ -21,8 +21,8 @@ from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Seque
 
 from .connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from .errors import (
-    AuthFailedError, ConnectionClosedError, ConnectionLoss, NoWatcherError, ProtocolError, SessionClosedRequireSaslError,
-    SessionExpiredError, TooManyPendingError, UnimplementedError, ZookeeperError,
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, NoWatcherError, ProtocolError,
+    SessionClosedRequireSaslError, SessionExpiredError, TooManyPendingError, UnimplementedError, ZookeeperError,
 )  # fmt: skip
 from .hosts import Host
 from .identities import Identities, Identity
@@ -100,6 +100,8 @@ class Session:
         self._rotation = Rotation(hosts, shuffle, random)
         self._session_id, self._password = client_id if client_id else (0, b"\0" * 16)
         self._last_zxid = 0
+        #: Up to which zxid our watches have told all, and how many batches of them are yet to be set again.
+        self._told_zxid = self._to_replay = 0
         self._connection: Optional[Connection] = None
         self._identities = Identities()
         self._queue: Deque[Tuple[Op[Any], Any, float]] = deque()
@@ -214,7 +216,7 @@ class Session:
             raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
         connection = self._connection
         if self.phase == OPEN and connection is not None:
-            if self._unknown and type(op) in self._unknown.get(self.host, ()):  # type: ignore[arg-type]
+            if self._unknown and self._is_unknown(op):
                 raise UnimplementedError(f"{self.host} does not know {type(op).__name__}", op.path)
             connection.send(op, token)
             self._live.sent(now)
@@ -227,13 +229,23 @@ class Session:
         identity = self._identities.add(op, token, now)
         if identity.proven:
             self._events.append(Settled(token, None))
-        elif self.phase == OPEN and self._connection is not None and len(identity.tokens) <= 1:
-            self._connection.send(op, _Internal(identity))
+        elif self.phase == OPEN and self._connection is not None and not identity.asked:
+            self._prove(identity, self._connection)
             self._live.sent(now)
+
+    def _prove(self, identity: Identity, connection: Connection) -> None:
+        identity.asked = True
+        connection.send(identity.op, _Internal(identity))
+
+    def _is_unknown(self, op: Op[Any]) -> bool:
+        """Whether our host has answered such an operation with -6 before."""
+        return self.host is not None and type(op) in self._unknown.get(self.host, ())
 
     def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
         """Whether a removal needed no word to the server; it is done then."""
-        where = self._notifier.removal(op)
+        slots = self._connection.replies if self._connection is not None else ()
+        coming = [slot.op for slot in slots if slot.token is not None] + [item[0] for item in self._queue]
+        where = self._notifier.removal(op, coming)
         if where == "server":
             return False
         self._events += self._notifier.removed(op, self.client_state)
@@ -292,8 +304,9 @@ class Session:
         connection = self._connection
         if connection is None:
             return
-        self._live.contact(now)
         waiting_for_handshake = self.phase == HANDSHAKE
+        if not waiting_for_handshake:  # what a stranger says in its place is no sign of life of the session
+            self._live.contact(now)
         incoming = connection.received(data)
         if waiting_for_handshake and connection.response is not None:
             self._welcome(connection, now)
@@ -356,6 +369,9 @@ class Session:
         if response.timeout_ms <= 0:
             self._refused(now)
             return
+        if response.session_id == 0:
+            self._hang_up(ProtocolError(f"{self.host}: a session without a number"), now)
+            return
         if self._session_id and response.session_id != self._session_id:  # ClickHouse Keeper, for one
             self._expire("the server opened another session instead", keep_connection=True)
         self._session_id, self._password = response.session_id, response.passwd or b""
@@ -365,13 +381,25 @@ class Session:
             connection.send(CloseSession(), _CLOSE)
             return
         for identity in self._identities:
-            connection.send(identity.op, _Internal(identity))
-        for op in self._notifier.replay(self._last_zxid):
-            connection.send(op, _REPLAY)
+            self._prove(identity, connection)
+        self._replay(connection)
         queue, self._queue = self._queue, deque()
         for op, token, _ in queue:
-            connection.send(op, token)
+            if self._is_unknown(op):
+                self._events.append(Settled(token, UnimplementedError(None, op.path)))
+            else:
+                connection.send(op, token)
         self._announce()
+
+    def _replay(self, connection: Connection) -> None:
+        """Arm the watches again, as of the zxid up to which they have told all."""
+        self._to_replay = 0
+        for op in list(self._notifier.replay(self._told_zxid, self._limits[1])):
+            try:
+                connection.send(op, _REPLAY)
+                self._to_replay += 1
+            except FrameTooLargeError:  # of one path; its read was shorter by a few bytes
+                self._events += self._notifier.too_long(op)
 
     def _refused(self, now: float) -> None:
         """The server has said: expired. Or the password is wrong; on the wire that is the same."""
@@ -397,20 +425,24 @@ class Session:
     # ----------------------------------------------------------------------- replies
 
     def _take(self, incoming: List[Incoming], now: float) -> None:
-        add = self._events.append
+        add, add_all = self._events.append, self._events.extend
         for op, token, err, outcome in incoming:
             if op is None:
                 self._events += self._notifier.notified(outcome, self.client_state)
                 continue
             self._live.replied(now)
+            here = self._connection is not None  # or a reply before this one was the end of it
             if type(token) is _Internal:
-                self._internal(op, token, err, outcome, now)
+                if here:
+                    self._internal(op, token, err, outcome, now)
             elif token is not None:
-                if op.watches is not None and not isinstance(outcome, ProtocolError):
+                if op.watches is not None and here and not isinstance(outcome, ProtocolError):
                     self._notifier.armed(op, err)
                 elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
-                    self._events += self._notifier.removed(op, self.client_state)
+                    add_all(self._notifier.removed(op, self.client_state))
                 add(tuple.__new__(Settled, (token, outcome)))
+            elif isinstance(op, RemoveWatches) and err == 0:
+                add_all(self._notifier.removed(op, self.client_state))  # though nobody waits for it any more
             if err in _FATAL and self._connection is not None:
                 self._fatal(op, err, outcome, now)
 
@@ -441,7 +473,11 @@ class Session:
                 tokens, token.what.tokens = token.what.tokens, []
                 self._settle(tokens, None)
                 self._announce()
+            elif err not in (_EXPIRED, _MOVED):  # not accepted, whatever the number
+                self._events.append(HangUp(str(outcome)))
+                self._end(KeeperState.AUTH_FAILED, outcome)
         elif err == 0:
+            self._to_replay -= 1
             self._events += self._notifier.replayed(op)
         elif err == _UNIMPLEMENTED and isinstance(op, SetWatches2):
             self._events += self._notifier.unsupported()
@@ -457,6 +493,7 @@ class Session:
     def _fail_in_flight(self, error: Failure) -> None:
         """No answer will come any more to what was sent, or was about to be."""
         connection, self._connection = self._connection, None
+        self._identities.disconnected()
         for slot in connection.replies if connection is not None else ():
             if connection is not None and slot.token is not None and type(slot.token) is not _Internal:
                 self._events.append(Settled(slot.token, error(slot.op.path, connection.was_sent(slot))))
@@ -484,15 +521,17 @@ class Session:
     def _drop(self, error: ZookeeperError, now: float) -> None:
         """The connection is gone, the session perhaps not."""
         was_open = self.phase == OPEN
-        self._live.lost(now)
         self.last_error = error
+        if was_open:
+            self._live.lost(now)
         if self._connection is not None:
             self._last_zxid = max(self._last_zxid, self._connection.last_zxid)
+            if was_open and not self._to_replay:  # what has changed under watches yet to be set is yet to be told
+                self._told_zxid = self._last_zxid
         self._fail_in_flight(failing(ConnectionLoss, str(error)))
         if self._closing is not None and (was_open or not self._session_id):
             self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
             return
-        self._identities.disconnected()
         if self._announced == KazooState.CONNECTED:
             self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
         self._pause(now)
@@ -500,7 +539,8 @@ class Session:
     def _expire(self, reason: str, keep_connection: bool = False) -> None:
         """The session is gone: everything is told and forgotten."""
         had_one = bool(self._session_id)
-        self._session_id, self._password, self._last_zxid = 0, b"\0" * 16, 0
+        self._session_id, self._password = 0, b"\0" * 16
+        self._last_zxid = self._told_zxid = self._to_replay = 0
         self._live.forget()
         self.last_error = SessionExpiredError(f"the session has expired: {reason}")
         if not keep_connection:

@@ -31,6 +31,8 @@ REMOVED: Dict[str, str] = {
 }
 #: What RemoveWatches removes, by its kind on the wire; kinds 4 and 5 are refused by 3.8.
 REMOVABLE: Dict[int, Tuple[str, ...]] = {1: (CHILD,), 2: (DATA, EXIST), 3: KINDS}
+#: What a SetWatches2 takes beside its paths, in bytes: header, zxid, five counts.
+_AROUND = 8 + 8 + 5 * 4
 _Watchers = Tuple[Watcher, ...]
 
 
@@ -92,8 +94,10 @@ class Watches:
             self._lists[kind] = {}
         return gone
 
-    def replay(self, relative_zxid: int) -> Iterator[Op[Any]]:
+    def replay(self, relative_zxid: int, limit: int = BATCH) -> Iterator[Op[Any]]:
         """The requests that arm all watches on a new connection, in batches of at most `BATCH` bytes of paths.
+
+        No batch, with its header, is longer than `limit`, unless it is one path that alone is too long.
 
         SetWatches2 is used only if a persistent watch exists: servers before 3.6 hang up on it. The server makes
         events for what changed since `relative_zxid`, which must be taken before any reply of the new connection.
@@ -101,11 +105,11 @@ class Watches:
         kinds = KINDS if self._lists[PERSISTENT] or self._lists[RECURSIVE] else KINDS[:3]
         make: Union[type[SetWatches], type[SetWatches2]] = SetWatches2 if len(kinds) == 5 else SetWatches
         batch: Dict[str, List[str]] = {}
-        size = 0
+        size, limit = 0, min(BATCH, limit - _AROUND)
         for kind in kinds:
             for path in self._lists[kind]:
                 cost = len(path.encode()) + 4
-                if batch and size + cost > BATCH:
+                if batch and size + cost > limit:
                     yield make(relative_zxid, **batch)
                     batch, size = {}, 0
                 batch.setdefault(kind, []).append(path)

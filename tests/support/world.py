@@ -15,8 +15,16 @@ from zkwire.jute import decode, encode
 from zkwire.op import Op
 from zkwire.ops import BY_OPCODE, Ping
 from zkwire.records import (
-    CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, EventType, Scope, Stat,
-    WatchedEvent, WatcherEvent,
+    CONNECT_REQUEST,
+    CONNECT_RESPONSE,
+    WATCHER_EVENT,
+    ConnectRequest,
+    ConnectResponse,
+    EventType,
+    Scope,
+    Stat,
+    WatchedEvent,
+    WatcherEvent,
 )  # fmt: skip
 from zkwire.session import Session
 from zkwire.session_events import Dial, Fired, HangUp, Settled, StateChanged
@@ -199,7 +207,7 @@ class World:
         self.peer.welcomed = True
         self.receive(welcome_frame(**options))
 
-    def open(self, **options: Any) -> "World":
+    def open(self, **options: Any) -> World:
         """From a dial to a session, auth and watches accepted."""
         if self.session.phase == "pausing":
             self.advance(60.0, until=lambda: self.session.phase == "dialing")
