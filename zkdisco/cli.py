@@ -1,0 +1,154 @@
+"""The command line: register a service, watch or list the live instances.
+
+Owns arguments, output and signals. Must not know more of discovery than its public names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from typing import Any, List, Optional, Sequence
+
+from .client import Client
+from .instancer import Instancer
+from .model import DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Event, Service, validate_directory
+from .registrar import Registrar
+
+EXAMPLES = """\
+examples:
+  python -m zkdisco register --servers zk1,zk2 --path /services --name api --data 10.0.2.10:80
+  python -m zkdisco watch --servers zk1:2181 --path /services --name api
+  python -m zkdisco watch --path /services/api --json
+  python -m zkdisco list --path /services/api
+
+'register' stays until it gets SIGTERM or SIGINT, then takes the registration back and exits with 0. Exit status 2 is
+for arguments that cannot be right, 1 for any other trouble, which is told in one line on stderr.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("connection")
+    group.add_argument("--servers", metavar="HOST[:PORT],...", help="ZooKeeper servers (default: 127.0.0.1:2181)")
+    group.add_argument("--connect-timeout", type=float, metavar="SECONDS",
+                       help=f"for one server (default: {DEFAULT_CONNECT_TIMEOUT:g})")  # fmt: skip
+    group.add_argument("--session-timeout", type=float, metavar="SECONDS",
+                       help="after which the instances of a dead process are gone "
+                            f"(default: {DEFAULT_SESSION_TIMEOUT:g})")  # fmt: skip
+    group.add_argument("--credentials", metavar="USER:PASSWORD", help="for the digest scheme; visible to other users "
+                       "of this machine")  # fmt: skip
+    common.add_argument("--json", action="store_true", help="print JSON, one line for each event")
+    parser = argparse.ArgumentParser(
+        prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list}", required=True)
+    for name, text in (
+        ("register", "register an instance, and keep it registered until a signal comes"),
+        ("watch", "print the live instances, then again whenever they change"),
+        ("list", "print the live instances once"),
+    ):
+        verb = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=EXAMPLES,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        verb.add_argument("--path", required=True, help="where services are, as /services")
+        verb.add_argument("--name", required=name == "register", help="the service, as api")
+        if name == "register":
+            verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; the exit status."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        service = Service(options.path, options.name, options.data.encode()) if options.verb == "register" else None
+        directory = validate_directory(Service(options.path, options.name).directory if options.name else options.path)
+    except (ValueError, TypeError) as error:
+        parser.error(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Client(**_client_arguments(options)) as client:
+            if service is not None:
+                _register(client, service, stop, _flag(options))
+            elif options.verb == "watch":
+                _watch(client, directory, stop, _flag(options))
+            else:
+                _list(client, directory, _flag(options))
+    except ValueError as error:
+        parser.error(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # who read our output has left; there is nobody to tell
+    except Exception as error:
+        print(f"zkdisco: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _flag(options: argparse.Namespace) -> bool:
+    return bool(getattr(options, "json", False))
+
+
+def _client_arguments(options: argparse.Namespace) -> Any:
+    credentials = getattr(options, "credentials", None)
+    return dict(
+        servers=getattr(options, "servers", "127.0.0.1:2181"),
+        connect_timeout=getattr(options, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
+        session_timeout=getattr(options, "session_timeout", DEFAULT_SESSION_TIMEOUT),
+        credentials=None if credentials is None else credentials.split(":", 1),
+    )
+
+
+def _register(client: Client, service: Service, stop: threading.Event, as_json: bool) -> None:
+    with Registrar(client, service) as registrar:
+        _print(json.dumps({"node": registrar.node}) if as_json else f"registered {registrar.node}")
+        stop.wait()
+    if not as_json:
+        _print("deregistered")
+
+
+def _watch(client: Client, directory: str, stop: threading.Event, as_json: bool) -> None:
+    broken: List[OSError] = []
+
+    def show(event: Event) -> None:
+        try:
+            _print(_json(event) if as_json else _text(event))
+        except OSError as error:  # nobody reads any more
+            broken.append(error)
+            stop.set()
+
+    instancer = Instancer(client, directory)
+    instancer.register(show)
+    stop.wait()
+    instancer.stop()
+    if broken:
+        raise broken[0]
+
+
+def _list(client: Client, directory: str, as_json: bool) -> None:
+    event = Instancer(client, directory).state
+    if as_json:
+        _print(_json(event))
+    else:
+        for instance in event.instances:
+            _print(instance)
+        if event.error is not None:
+            print(f"zkdisco: {event.error}", file=sys.stderr)
+
+
+def _json(event: Event) -> str:
+    return json.dumps({"instances": list(event.instances), "error": None if event.error is None else str(event.error)})
+
+
+def _text(event: Event) -> str:
+    listed = ", ".join(event.instances) or "none"
+    return f"{len(event.instances)} live: {listed}" + (f"  ({event.error})" if event.error is not None else "")
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
