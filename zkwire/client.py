@@ -30,6 +30,8 @@ from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, 
 from .verbs import Blocking, Transaction
 
 T = TypeVar("T")
+#: start() is late by no more than this, in seconds, when it fails and closes the client.
+GRACE = 0.5
 Listener = Callable[[str], object]
 
 
@@ -108,7 +110,7 @@ class ZooKeeper(Blocking, method=_blocking):
         error = session.last_error
         if session.phase == ENDED:
             raise error if isinstance(error, AuthFailedError) else ConnectionClosedError()
-        self.close()
+        self._close(GRACE)
         raise OperationTimeoutError(f"no session within {timeout} s; the last attempt: {error}")
 
     def close(self) -> None:
@@ -117,13 +119,21 @@ class ZooKeeper(Blocking, method=_blocking):
         May be called from a watcher. What was submitted before is still answered if the server answers in time; later
         calls raise `ConnectionClosedError`.
         """
+        self._close(CLOSE_LIMIT)
+
+    def _close(self, limit: float) -> None:
+        """Wait for the end at most `limit` seconds; what takes longer goes on by itself."""
         self._finalizer.detach()
-        self._driver.close(CLOSE_LIMIT)
+        self._driver.close(limit)
 
     stop = close
 
     def __enter__(self) -> "ZooKeeper":
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # nobody will call __exit__
+            self._close(GRACE)
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
