@@ -42,6 +42,8 @@ class Wire:
         self.send(greeting or encode(CONNECT_REQUEST, ConnectRequest(0, zxid, 30000, *resume, False)))
         answer = self.frame()
         self.response = None if answer is None else decode(CONNECT_RESPONSE, answer)
+        if answer is None:
+            self.close()
 
     def send(self, payload: bytes) -> None:
         self.sock.sendall(struct.pack(">i", len(payload)) + payload)

@@ -78,6 +78,9 @@ class ServerCore:
         #: Connections that are closed, and whose clients cannot know it yet.
         self.ghosts: List[Link] = []
         self.read_only = False
+        #: Where it listens, for those who ask.
+        self.port = 0
+        self._received = self._sent = 0
         self._random = random
         self._reaped = self._now = now
         self._reset()
@@ -121,6 +124,8 @@ class ServerCore:
             self.ghosts.append(link)
         if link in self.links:
             self.links.remove(link)
+            self._received += link.received
+            self._sent += link.sent
         self.data.watches.forget(link)
         session = self.sessions.get(link.session_id)
         if session is not None and session.link is link:
@@ -149,6 +154,11 @@ class ServerCore:
             moments.append(link.heard + patience + self.settings.tick)
         return min((moment for moment in moments if moment is not None), default=None)
 
+    def traffic(self) -> Tuple[int, int]:
+        """How many frames have come and gone so far."""
+        received = self._received + sum(link.received for link in self.links)
+        return received, self._sent + sum(link.sent for link in self.links)
+
     def wall_ms(self, now: float) -> int:
         """The time in Stats: ms since the epoch."""
         return int((now + self.epoch) * 1000)
@@ -175,6 +185,7 @@ class ServerCore:
         word = link.word()
         if word is None or word not in WORDS:
             return False
+        link.received += 1
         link.send_raw(answer_word(self, word.decode(), link, now).encode(), now)
         link.close()
         return True

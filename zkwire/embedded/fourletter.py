@@ -5,6 +5,7 @@ Owns the texts. Must not change anything.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, Dict, Iterator
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def _srvr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
 
 def _figures(core: "ServerCore") -> Iterator[str]:
     yield "Latency min/avg/max: 0/0.0/0\n"
-    yield f"Received: {sum(link.received for link in core.links)}\n"
-    yield f"Sent: {sum(link.sent for link in core.links)}\n"
+    received, sent = core.traffic()
+    yield f"Received: {received}\nSent: {sent}\n"
     yield f"Connections: {len(core.links)}\n"
     yield f"Outstanding: 0\nZxid: 0x{core.data.applied:x}\nMode: {_mode(core)}\n"
     yield f"Node count: {len(core.data.tree)}\n"
@@ -76,10 +77,10 @@ def _cons(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
 def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     ephemerals = sum(map(len, core.data.tree.ephemerals.values()))
     size = sum(len(path) + len(node.data or b"") for path, node in core.data.tree.nodes.items())
+    received, sent = core.traffic()
     figures = {
         "version": _version(core), "server_state": _mode(core), "avg_latency": "0.0", "max_latency": 0,
-        "min_latency": 0, "packets_received": sum(link.received for link in core.links),
-        "packets_sent": sum(link.sent for link in core.links), "num_alive_connections": len(core.links),
+        "min_latency": 0, "packets_received": received, "packets_sent": sent, "num_alive_connections": len(core.links),
         "outstanding_requests": 0, "znode_count": len(core.data.tree), "watch_count": sum(_watches(core)),
         "ephemerals_count": ephemerals, "approximate_data_size": size, "global_sessions": len(core.sessions),
         "local_sessions": sum(session.local for session in core.sessions.all()),
@@ -105,21 +106,40 @@ def _dump(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield f"SessionTracker dump:\nSession Sets ({len(moments)})/({len(sessions)}):\n"
     for moment in moments:
         mine = [session for session in sessions if session.expires == moment]
-        yield f"{len(mine)} expire at {core.wall_ms(moment)}:\n"
+        yield f"{len(mine)} expire at {_date(core, moment)}:\n"
         yield from (f"\t0x{session.id:x}\n" for session in mine)
     yield f"ephemeral nodes dump:\nSessions with Ephemerals ({len(core.data.tree.ephemerals)}):\n"
     for owner, paths in core.data.tree.ephemerals.items():
         yield f"0x{owner:x}:\n"
         yield from (f"\t{path}\n" for path in paths)
     yield f"Connections dump:\nConnections Sets (1)/({len(core.links)}):\n"
-    yield f"{len(core.links)} expire at {core.wall_ms(now)}:\n"
+    yield f"{len(core.links)} expire at {_date(core, now)}:\n"
     yield from (f"\tip: /{link.address[0]}:{link.address[1]} sessionId: 0x{link.session_id:x}\n" for link in core.links)
+
+
+def _date(core: "ServerCore", moment: float) -> str:
+    """A moment as Java prints it."""
+    return datetime.fromtimestamp(core.wall_ms(moment) // 1000, timezone.utc).strftime("%a %b %d %H:%M:%S UTC %Y")
+
+
+def _wchc(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    for link in core.links:
+        paths = [path for path, watchers in core.data.watches.data.paths.items() if link in watchers]
+        if paths:
+            yield f"0x{link.session_id:x}\n" + "".join(f"\t{path}\n" for path in paths)
+    yield "\n"
+
+
+def _wchp(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+    for path, watchers in core.data.watches.data.paths.items():
+        yield f"{path}\n" + "".join(f"\t0x{link.session_id:x}\n" for link in core.links if link in watchers)
+    yield "\n"
 
 
 def _conf(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     settings = core.settings
     figures = {
-        "clientPort": settings.port, "secureClientPort": -1, "dataDir": "(memory)", "dataDirSize": 0,
+        "clientPort": core.port, "secureClientPort": -1, "dataDir": "(memory)", "dataDirSize": 0,
         "dataLogDir": "(memory)", "dataLogSize": 0, "tickTime": round(settings.tick * 1000), "maxClientCnxns": 0,
         "minSessionTimeout": round(settings.min_session_timeout * 1000),
         "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
@@ -132,12 +152,13 @@ def _envi(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
 
 
 _ANSWERS: Dict[str, Callable[["ServerCore", "Link", float], Iterator[str]]] = {
-    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs,
+    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs, "wchc": _wchc,
+    "wchp": _wchp,
     "dump": _dump, "conf": _conf, "envi": _envi,
 }  # fmt: skip
 #: The words a real server knows; those without an answer here are answered as if they were not allowed.
 WORDS = frozenset(
-    word.encode() for word in (*_ANSWERS, "crst", "dirs", "gtmk", "stmk", "srst", "wchc", "wchp", "hash")
+    word.encode() for word in (*_ANSWERS, "crst", "dirs", "gtmk", "stmk", "srst", "hash")
 )
 
 

@@ -6,6 +6,7 @@ not know the protocol.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import selectors
 import socket
@@ -45,7 +46,7 @@ class EmbeddedServer:
         self, port: int = 0, *, super_password: Optional[str] = None, extended: bool = True,
         sasl: Optional[Mapping[str, str]] = None, version: str = "3.9", seed: Optional[int] = None, **settings: Any,
     ) -> None:  # fmt: skip
-        self._settings = Settings(version, super_password, extended, sasl, port=port, **settings)
+        self._settings = Settings(version, super_password, extended, sasl, **settings)
         self._port = port
         now = time.monotonic()
         self._core = ServerCore(self._settings, random=random.Random(seed), now=now, epoch=time.time() - now)  # noqa: S311
@@ -82,7 +83,7 @@ class EmbeddedServer:
                 listener.close()
                 raise
             listener.setblocking(False)
-            self._port = listener.getsockname()[1]
+            self._port = self._core.port = listener.getsockname()[1]
             self._core.restart(time.monotonic())
             woken, self._wake = socket.socketpair()
             woken.setblocking(False)
@@ -206,10 +207,8 @@ class EmbeddedServer:
 
     def _wake_up(self) -> None:
         if self._wake is not None:
-            try:
+            with contextlib.suppress(OSError):  # it is full, or the thread is gone: nothing to wake
                 self._wake.send(b"\0")
-            except OSError:
-                pass  # it is full, or the thread is gone: nothing to wake
 
     def _serve(self, selector: selectors.BaseSelector) -> None:
         """The thread: until `stop` takes it out of `_thread`."""

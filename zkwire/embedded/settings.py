@@ -20,8 +20,8 @@ class Settings:
 
     `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5 and
     `sasl_required` refuses all others; `extended` allows TTL nodes; `local_sessions` lets read-only mode give out
-    sessions; `four_letter_words` are the allowed ones, None for all; `port` is only told, by `conf`; `version` is what
-    to pretend to be.
+    sessions; `four_letter_words` are the allowed ones, None for all; `version` is what to pretend to
+    be.
     """
 
     version: str = "3.9"
@@ -36,7 +36,6 @@ class Settings:
     reap_interval: float = 0.5
     local_sessions: bool = True
     four_letter_words: Optional[FrozenSet[str]] = None
-    port: int = 0
     profile: Profile = field(init=False)
 
     def __post_init__(self) -> None:

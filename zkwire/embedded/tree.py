@@ -78,8 +78,8 @@ class Tree:
             config.acl, config.aversion = READ_ACL_UNSAFE, -1
 
     def __len__(self) -> int:
-        """The number of nodes."""
-        return len(self.nodes) - 1
+        """The number of nodes, as the real server counts them: the root twice."""
+        return len(self.nodes)
 
     def get(self, path: str) -> Optional[Node]:
         """The node, or None."""

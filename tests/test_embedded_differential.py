@@ -1,0 +1,43 @@
+"""The embedded server says what real servers say: a few hundred random scripts on each version.
+
+`python tests/tools/differential.py` runs as many as you like, and shrinks what differs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+
+from tests.differential import Player, compare, shrink
+from tests.differential_scripts import Author
+from zkwire.embedded import EmbeddedServer
+
+SCRIPTS = 100
+NO_REAPING = {"znode.container.checkIntervalMs": 10**9}
+
+
+@pytest.mark.watchdog(120)
+@pytest.mark.parametrize("version", ["3.4", "3.8", "3.9"])
+def test_equal_to_a_real_server(version: str, own_server: Callable[..., Any]):
+    real = own_server(version, extended=version != "3.4", superpw="super", props=NO_REAPING)
+    numbers = tuple(int(part) for part in real.version.split("."))[:2]
+    with EmbeddedServer(version=version, super_password="super", reap_interval=1e9) as embedded:
+        players = {
+            "real": Player(real.host, real.port, numbers),
+            "embedded": Player("127.0.0.1", embedded.port, numbers),
+        }
+        for seed in range(SCRIPTS):
+            script = Author(seed, numbers).script()
+            difference = compare(players, script)
+            assert difference is None, f"seed {seed}: {difference}\nshrunken: {shrink(players, script)}"
+
+
+def test_the_comparison_sees_what_differs_between_versions():
+    with EmbeddedServer(version="3.8") as older, EmbeddedServer(version="3.9") as newer:
+        players = {one.hosts: Player("127.0.0.1", one.port, (3, 8)) for one in (older, newer)}
+        script = next(s for s in (Author(seed, (3, 8)).script() for seed in range(100)) if compare(players, s))
+        shorter = shrink(players, script)
+        assert len(shorter) <= len(script)
+        difference = compare(players, shorter)
+    assert difference is not None and difference.startswith("step ")
