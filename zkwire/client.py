@@ -257,12 +257,18 @@ class ZooKeeper(Blocking, method=_blocking):
             except ZookeeperError as error:
                 outcomes.append(error)
 
-        for op in ops:
-            under_way.append(self._submit(op, False))
-            if len(under_way) >= WINDOW:
+        try:
+            for op in ops:
+                under_way.append(self._submit(op, False))
+                if len(under_way) >= WINDOW:
+                    take()
+            while under_way:
                 take()
-        while under_way:
-            take()
+        except BaseException:  # time is up, say: what is still queued is not to be done later
+            if not self._driver.forked:
+                for future in under_way:
+                    self._driver.abandon(future)
+            raise
         return outcomes
 
     def _finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
@@ -302,9 +308,9 @@ def _hand_on(method: "weakref.WeakMethod[Any]", event: StateChanged) -> None:
 
 def _forgotten(driver: Driver) -> None:
     """The client was collected without `close`: its threads must not live on, keeping the session alive."""
-    if driver.session.phase not in (ENDED, "new"):
-        warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)
+    if driver.session.phase not in (ENDED, "new") and not driver.forked:
         threading.Thread(target=driver.close, args=(CLOSE_LIMIT,), daemon=True).start()
+        warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)  # which may raise
 
 
 __all__ = ["KeeperState", "ZooKeeper"]

@@ -136,5 +136,5 @@ class Dispatcher:
     def _call(self, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
         try:
             function(*arguments)
-        except Exception:
+        except BaseException:  # SystemExit too: it would end this thread, and with it all news
             self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)

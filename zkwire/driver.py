@@ -28,9 +28,9 @@ from .dispatch import Dispatcher, On
 from .errors import ForkedError, ZookeeperError
 from .future import Future, release
 from .op import Op
-from .session import ENDED, Session
+from .session import DIALING, ENDED, Session
 from .session_events import Dial, Fired, HangUp, Settled, StateChanged
-from .transport import READ, WRITE, Attempt, Waker, wait_for
+from .transport import LONGEST_WAIT, READ, WRITE, Attempt, Waker, reader, wait_for
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
 #: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
@@ -54,6 +54,7 @@ class Driver:
         self._leads = 0
         self._followers: Deque[Tuple[Future[Any], LockType]] = deque()
         self._socket: Optional[socket.socket] = None
+        self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
         self._retired: List[socket.socket] = []
         self._blocked = False
         self._dial: Optional[Dial] = None
@@ -69,6 +70,7 @@ class Driver:
         """Begin to connect."""
         with self._lock:
             self.session.start(monotonic())
+            self._waker.open()
             self._act()
         self._keeper.start()
 
@@ -81,7 +83,7 @@ class Driver:
             session.submit(op, future, monotonic())
             if session.news:
                 self._act()
-            if at_once or session.in_flight <= 1 or session.unsent >= ENOUGH:
+            if at_once or session.idle or session.unsent >= ENOUGH:
                 self._flush()
 
     def close(self, timeout: float) -> None:
@@ -104,6 +106,8 @@ class Driver:
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have user code called on the dispatch thread, or on the one it was wrapped for."""
+        if self.forked:
+            raise ForkedError()
         if isinstance(function, On):
             function(*arguments)
         else:
@@ -136,7 +140,7 @@ class Driver:
                     self._follow(future, deadline)
                 if deadline is not None and monotonic() >= deadline:
                     break
-        if future.behind > self.dispatcher.returned:
+        if future.behind > self.dispatcher.returned and not self.forked:
             self.dispatcher.let_run(future.behind)
         return future.done()
 
@@ -149,7 +153,7 @@ class Driver:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
                 return
-            if wait_for(left, (sock.fileno(), READ)):
+            if self._readable(None if left is None else min(left, LONGEST_WAIT) * 1000):
                 with self._lock:
                     if sock is self._socket:
                         self._receive()
@@ -160,7 +164,7 @@ class Driver:
         self._followers.append((future, lock))
         if future.done() or (self._socket is not None and not self._reading.locked()):
             return  # done, or the leader has stopped between two looks: try to lead
-        lock.acquire(True, -1 if deadline is None else max(0.0, deadline - monotonic()))
+        lock.acquire(True, -1 if deadline is None else min(max(0.0, deadline - monotonic()), LONGEST_WAIT))
 
     def _promote(self) -> None:
         """Somebody who waits should lead now; if there is nobody, the keeper reads when it sees nobody leading."""
@@ -215,8 +219,12 @@ class Driver:
                 pass  # gone already
             self._retired.append(sock)
             self._waker.wake()
-            while self._followers:  # they wait for a leader who has nothing to read any more
-                release(self._followers.popleft()[1])
+            followers = self._followers
+            while followers:  # they wait for a leader who has nothing to read any more
+                try:
+                    release(followers.popleft()[1])
+                except IndexError:  # who just stopped leading took the last one
+                    break
 
     def _flush(self) -> None:
         sock, session = self._socket, self.session
@@ -269,16 +277,17 @@ class Driver:
             while self.session.phase != ENDED:
                 parked = self._leads != seen or self._reading.locked()
                 seen = self._leads
-                self._sleep(parked)
-                self._waker.drain()
+                readable = self._sleep(parked)
                 if self._dial is not None or self._attempt is not None:
                     self._connect()
-                if not self._reading.locked():
+                if readable or self._retired:
                     self._read_for_others()
                 self._keep_time()
-        except Exception:
+        except Exception as error:
             self._logger.exception("the keeper of a ZooKeeper client has died; please report this")
-            raise
+            with self._lock:  # without it nobody would ever be told anything
+                self.session.abort(f"the client has failed: {error!r}")
+                self._act()
         finally:
             self._clean_up()
 
@@ -294,8 +303,8 @@ class Driver:
         with self._lock:
             self._flush()
 
-    def _sleep(self, parked: bool) -> None:
-        """Wait for something to do."""
+    def _sleep(self, parked: bool) -> bool:
+        """Wait for something to do; whether there is something to read, or somebody has asked us to look."""
         with self._lock:
             deadline, sock, attempt = self.session.deadline(), self._socket, self._attempt
         if attempt is not None:
@@ -310,7 +319,11 @@ class Driver:
                 wanted.append((sock.fileno(), mask))
             if parked:
                 timeout = PARKED if timeout is None else min(PARKED, timeout)
-        wait_for(timeout, *wanted)
+        ready = wait_for(timeout, *wanted)
+        asked = self._waker.fileno() in ready
+        if asked:
+            self._waker.drain()
+        return asked or len(ready) > 0
 
     def _read_for_others(self) -> None:
         """Nobody leads: read what there is."""
@@ -340,9 +353,11 @@ class Driver:
         """Go on with the attempt to connect, or begin with the newest one asked for."""
         with self._lock:
             dial, self._dial = self._dial, None
+            wanted = self.session.phase == DIALING
+        if self._attempt is not None and (dial is not None or not wanted):
+            self._attempt.give_up()
+            self._attempt = None
         if dial is not None:
-            if self._attempt is not None:
-                self._attempt.give_up()
             self._logger.debug("= connecting to %s", dial.host)
             self._attempt = Attempt(dial.host, dial.deadline, self._waker.wake)
         attempt = self._attempt
@@ -360,7 +375,10 @@ class Driver:
         if sock is not None:
             self._attempt = None
             with self._lock:
-                self._socket = sock
+                if self._dial is not None or self.session.phase != DIALING:
+                    sock.close()  # the core has changed its mind meanwhile
+                    return
+                self._socket, self._readable = sock, reader(sock.fileno())
                 self.session.connected(monotonic())
                 self._act()
                 self._flush()

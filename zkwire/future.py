@@ -12,6 +12,8 @@ from typing import Any, Callable, Generic, List, Optional, Protocol, TypeVar
 from .errors import OperationTimeoutError, ZookeeperError
 
 T = TypeVar("T")
+#: Held while the list of those who wait is made, by one of two who come at once.
+_making = allocate_lock()
 
 
 class CancelledError(ZookeeperError):
@@ -92,7 +94,9 @@ class Future(Generic[T]):
     def add_done_callback(self, function: Callable[["Future[T]"], object]) -> None:
         """Call `function(future)` on the dispatch thread once the outcome is in, or soon if it is already."""
         if self._callbacks is None:
-            self._callbacks = []
+            with _making:
+                if self._callbacks is None:
+                    self._callbacks = []
         self._callbacks.append(function)
         if self._done:
             self._run_callbacks()
@@ -123,7 +127,9 @@ class Future(Generic[T]):
         lock = allocate_lock()
         lock.acquire()
         if self._locks is None:
-            self._locks = []
+            with _making:
+                if self._locks is None:
+                    self._locks = []
         self._locks.append(lock)
         return lock
 

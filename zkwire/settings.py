@@ -43,7 +43,7 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
         if getattr(settings, name):
             raise NotImplementedError(f"{name}= is not supported by this release of zkwire")
     hosts, chroot = parse_hosts(settings.hosts)
-    if not 0 < settings.timeout <= 2**31 / 1000:
+    if not 0 < settings.timeout <= (2**31 - 1) / 1000:
         raise ValueError(f"invalid timeout {settings.timeout!r}: seconds, above 0")
     for name in ("connect_timeout", "request_timeout"):
         value = getattr(settings, name)

@@ -124,52 +124,77 @@ class Waker:
     """Wakes a thread out of `wait_for`: the reading end is polled, `wake` makes it readable."""
 
     def __init__(self) -> None:
+        self._reader: Optional[socket.socket] = None
+        self._writer: Optional[socket.socket] = None
+
+    def open(self) -> None:
+        """Make both ends; before that there is nobody to wake."""
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
 
     def wake(self) -> None:
         """Make the reading end readable. Never blocks, never raises."""
+        writer = self._writer
         try:
-            self._writer.send(b"\0")
+            if writer is not None:
+                writer.send(b"\0")
         except OSError:
             pass  # full: awake already; closed: nobody sleeps any more
 
     def drain(self) -> None:
         """Take what `wake` has written."""
+        reader = self._reader
         try:
-            while len(self._reader.recv(4096)) == 4096:
+            while reader is not None and len(reader.recv(4096)) == 4096:
                 pass
         except OSError:
             pass  # empty, which is what we want
 
     def fileno(self) -> int:
         """The reading end."""
-        return self._reader.fileno()
+        return -1 if self._reader is None else self._reader.fileno()
 
     def close(self) -> None:
         """Free both ends."""
-        self._reader.close()
-        self._writer.close()
+        for end in (self._reader, self._writer):
+            if end is not None:
+                end.close()
 
+
+#: poll and locks take no more; who waits longer wakes once a day, in seconds.
+LONGEST_WAIT = 86400.0
 
 if hasattr(select, "poll"):
     READ, WRITE = select.POLLIN, select.POLLOUT
+
+    def reader(fd: int) -> Callable[[Optional[float]], object]:
+        """A function that blocks until `fd` is readable, at most the given ms (None: for ever); true if it is."""
+        poller = select.poll()
+        poller.register(fd, READ)
+        return poller.poll
 
     def wait_for(timeout: Optional[float], *wanted: Tuple[int, int]) -> List[int]:
         """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; those that are."""
         poller = select.poll()
         for fd, mask in wanted:
             poller.register(fd, mask)
-        return [fd for fd, _ in poller.poll(None if timeout is None else max(0, -(-timeout * 1000 // 1)))]
+        if timeout is not None:
+            timeout = max(0, -(-min(timeout, LONGEST_WAIT) * 1000 // 1))
+        return [fd for fd, _ in poller.poll(timeout)]
 
 else:  # Windows has no poll, and its select no limit of 1024
     READ, WRITE = 1, 4
+
+    def reader(fd: int) -> Callable[[Optional[float]], object]:
+        """A function that blocks until `fd` is readable, at most the given ms (None: for ever); true if it is."""
+        return lambda ms: select.select([fd], [], [], None if ms is None else ms / 1000)[0]
 
     def wait_for(timeout: Optional[float], *wanted: Tuple[int, int]) -> List[int]:
         """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; those that are."""
         readers = [fd for fd, mask in wanted if mask & READ]
         writers = [fd for fd, mask in wanted if mask & WRITE]
+        timeout = None if timeout is None else min(timeout, LONGEST_WAIT)
         return sorted({fd for ready in select.select(readers, writers, writers, timeout) for fd in ready})
 
 
