@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Any, Deque, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Union
 
 from .errors import FrameTooLargeError, MarshallingError, ProtocolError, ZookeeperError
 from .jute import decode, encode
@@ -75,7 +75,8 @@ class Connection:
         self.auth_replies: Deque[Slot] = deque()
         self._next_xid = first_xid
         self._out: Deque[bytes] = deque()
-        self._head: Optional[memoryview] = None
+        self._head: Union[bytes, memoryview, None] = None
+        self._longest = max_request + 4
         self._written = self._sent = 0
         self._chunks: List[bytes] = []
         self._have, self._need = 0, 4
@@ -102,9 +103,13 @@ class Connection:
         xid = op.fixed_xid
         if xid is None:
             xid = self._next_xid
-            self._append(self.frame(op, xid))
+            frame = op.frame(xid, self.scope)
+            if len(frame) > self._longest:
+                frame = self.frame(op, xid)  # which says what is wrong
             self._next_xid = xid + 1 if xid < XID_LIMIT else 1
-            self.replies.append(Slot(xid, op, token, self._written))
+            self._out.append(frame)
+            self._written = end = self._written + len(frame)
+            self.replies.append(tuple.__new__(Slot, (xid, op, token, end)))
             return
         self._append(self.frame(op, xid))
         if xid == -4:
@@ -121,24 +126,28 @@ class Connection:
         """Bytes not yet handed to the socket."""
         return self._written - self._sent
 
-    def data_to_send(self) -> memoryview:
+    def data_to_send(self) -> Union[bytes, memoryview]:
         """The next bytes for the socket, perhaps none, perhaps not all. Report what it took with `sent`."""
         if self._head is None:
-            if not self._out:
-                return memoryview(b"")
-            parts, size, out = [], 0, self._out
+            out = self._out
+            if not out:
+                return b""
+            if len(out) == 1:
+                self._head = out.popleft()
+                return self._head
+            parts, size = [], 0
             while out and size < CHUNK:
                 part = out.popleft()
                 parts.append(part)
                 size += len(part)
-            self._head = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+            self._head = b"".join(parts)
         return self._head
 
     def sent(self, count: int) -> None:
         """The socket took the first `count` bytes of `data_to_send`."""
         self._sent += count
         head = self._head
-        self._head = None if head is None or count >= len(head) else head[count:]
+        self._head = None if head is None or count >= len(head) else memoryview(head)[count:]
 
     def was_sent(self, slot: Slot) -> bool:
         """Whether the last byte of a request has left for the network."""
@@ -210,9 +219,10 @@ class Connection:
             if not self.replies:
                 raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
             slot = self.replies.popleft()
-            if slot.xid != xid or slot.end > self._sent:
+            expected, op, token, end = slot
+            if expected != xid or end > self._sent:
                 self.replies.appendleft(slot)
-                raise ProtocolError(f"a reply to xid {xid}, expected {slot.xid}, and that once it is sent")
+                raise ProtocolError(f"a reply to xid {xid}, expected {expected}, and that once it is sent")
             if zxid > self.last_zxid:
                 self.last_zxid = zxid
         elif xid == -1:
@@ -225,18 +235,17 @@ class Connection:
         else:
             if not self.auth_replies:
                 raise ProtocolError("an auth reply that nothing was asked for")
-            slot = self.auth_replies.popleft()
-        op = slot.op
+            _, op, token, _ = self.auth_replies.popleft()
         if err:
-            incoming.append((op, slot.token, err, op.refusal(err)))
+            incoming.append((op, token, err, op.refusal(err)))
             return
         try:
             outcome = op.result(frame, 20, self.scope)
         except MarshallingError as error:
             error.path = op.path
-            incoming.append((op, slot.token, 0, error))
+            incoming.append((op, token, 0, error))
             raise
-        incoming.append((op, slot.token, 0, outcome))
+        incoming.append((op, token, 0, outcome))
 
     def _check_first(self, length: int, start: bytes) -> None:
         if not 0 <= length <= MAX_HANDSHAKE:

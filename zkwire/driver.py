@@ -37,7 +37,7 @@ from .transport import LONGEST_WAIT, READ, WRITE, Attempt, Waker, reader, wait_f
 PARKED = 0.005
 #: This many bytes are worth a system call of their own.
 ENOUGH = 32 * 1024
-RECEIVE = 128 * 1024
+RECEIVE = 64 * 1024
 
 
 class Driver:
@@ -112,6 +112,13 @@ class Driver:
             function(*arguments)
         else:
             self.dispatcher.call(function, *arguments)
+
+    def withdraw(self, future: Future[Any]) -> bool:
+        """Take its operation back if it is still queued; True if it will never be sent."""
+        if self.forked:
+            raise ForkedError()
+        with self._lock:
+            return self.session.withdraw(future)
 
     def abandon(self, future: Future[Any]) -> bool:
         """Nobody waits for `future` any more; True if its operation will never be sent."""

@@ -18,39 +18,28 @@ class Liveness:
 
     def __init__(self, timeout: float) -> None:
         self.requested = self.timeout = timeout
-        self._replied = self._contact = self._lost = self._sent = 0.0
-        self._partial = False
+        #: When a reply came last, bytes of any kind, and when we sent something, which tells the server that we live.
+        self.replied_at = self.contact_at = self.sent_at = 0.0
+        self._lost = 0.0
+        self._begun_at = -1.0
 
     def started(self, now: float) -> None:
         """Nothing was heard yet, but somebody counts from here."""
-        self._contact = self._lost = now
+        self.contact_at = self._lost = now
 
     def granted(self, timeout: float, now: float) -> None:
         """The server has answered the handshake."""
         self.timeout = max(timeout, SHORTEST_TIMEOUT)
-        self._replied = self._sent = self._contact = now
-        self._partial = False
+        self.replied_at = self.sent_at = self.contact_at = now
 
     def forget(self) -> None:
         """The session is gone; the next one is asked for afresh."""
         self.timeout = self.requested
 
-    def sent(self, now: float) -> None:
-        """We sent something, which tells the server that we live."""
-        self._sent = now
-
-    def contact(self, now: float) -> None:
-        """Bytes of any kind have arrived."""
-        self._contact = now
-
-    def replied(self, now: float) -> None:
-        """A reply has arrived."""
-        self._replied, self._partial = now, False
-
     def reply_begun(self, now: float) -> None:
         """The first bytes of a reply have arrived, which counts once."""
-        if not self._partial:
-            self._replied, self._partial = now, True
+        if self._begun_at != self.replied_at:
+            self.replied_at = self._begun_at = now
 
     def lost(self, now: float) -> None:
         """The connection is gone."""
@@ -58,15 +47,15 @@ class Liveness:
 
     def silent_at(self) -> float:
         """When the connection is to be given up."""
-        return self._replied + self.timeout * 2 / 3
+        return self.replied_at + self.timeout * 2 / 3
 
     def ping_at(self) -> float:
         """When to ping, with no ping under way."""
-        return self._sent + min(self.timeout / 3, LONGEST_PING)
+        return self.sent_at + min(self.timeout / 3, LONGEST_PING)
 
     def expires_at(self) -> float:
         """When the session counts as expired if no server is heard from (ZOOKEEPER-4508: 4/3 of the timeout).
 
         After a jump of the clock, as of a suspended machine, a server is asked before we decide by ourselves.
         """
-        return max(self._contact + self.timeout * 4 / 3, self._lost + self.timeout / 3)
+        return max(self.contact_at + self.timeout * 4 / 3, self._lost + self.timeout / 3)

@@ -65,6 +65,8 @@ class Op(Generic[T]):
     fixed_xid: ClassVar[Optional[int]] = None
     #: Whether a user may submit it: not what stands in transactions only, or is the session's own affair.
     alone: ClassVar[bool] = True
+    #: Whether it goes to the server as it is: one more reason for a closer look than `alone`.
+    plain: ClassVar[bool] = True
     #: Whether it changes anything at the server (so that an unknown outcome matters).
     writes: ClassVar[bool] = False
 

@@ -17,7 +17,7 @@ is whatever the caller wants to see again. Rules:
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Type, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from .errors import (
@@ -110,6 +110,7 @@ class Session:
         self._announced = KazooState.LOST
         self._due = 0.0  # when the pause ends, or the attempt
         self._closing: Optional[float] = None
+        self._ready: Optional[Connection] = None  # the connection, while plain operations may just be sent
 
     # ------------------------------------------------------------------- what it shows
 
@@ -144,13 +145,18 @@ class Session:
         return len(self._connection.replies) if self._connection else 0
 
     @property
+    def idle(self) -> bool:
+        """Whether the newest operation is the only one under way, or there is none."""
+        return self._connection is None or len(self._connection.replies) <= 1
+
+    @property
     def unsent(self) -> int:
         """Bytes that wait to be sent."""
         return self._connection.unsent if self._connection else 0
 
-    def data_to_send(self) -> memoryview:
+    def data_to_send(self) -> Union[bytes, memoryview]:
         """The next bytes for the socket; report what it took with `sent`."""
-        return self._connection.data_to_send() if self._connection else memoryview(b"")
+        return self._connection.data_to_send() if self._connection else b""
 
     def sent(self, count: int) -> None:
         """The socket took `count` bytes of `data_to_send`."""
@@ -203,8 +209,12 @@ class Session:
         `TooManyPendingError`, `UnimplementedError` (this server has refused it before), `ConnectionClosedError`,
         `AuthFailedError`.
         """
-        if self.phase != OPEN or self._closing is not None:
-            self._check_usable()
+        ready = self._ready
+        if ready is not None and op.plain and len(ready.replies) < self._max_pending:
+            ready.send(op, token)
+            self._live.sent_at = now
+            return
+        self._check_usable()
         if not op.alone:
             if isinstance(op, Auth):
                 self._add_auth(op, token, now)
@@ -219,7 +229,7 @@ class Session:
             if self._unknown and self._is_unknown(op):
                 raise UnimplementedError(f"{self.host} does not know {type(op).__name__}", op.path)
             connection.send(op, token)
-            self._live.sent(now)
+            self._live.sent_at = now
         else:
             Connection(self.scope, *self._limits).frame(op)  # what cannot be sent is refused now
             self._queue.append((op, token, now))
@@ -231,7 +241,7 @@ class Session:
             self._events.append(Settled(token, None))
         elif self.phase == OPEN and self._connection is not None and not identity.asked:
             self._prove(identity, self._connection)
-            self._live.sent(now)
+            self._live.sent_at = now
 
     def _prove(self, identity: Identity, connection: Connection) -> None:
         identity.asked = True
@@ -252,12 +262,18 @@ class Session:
         self._events.append(Settled(token, NoWatcherError(None, op.path) if where == "nothing" else None))
         return True
 
-    def abandon(self, token: Any) -> bool:
-        """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
+    def withdraw(self, token: Any) -> bool:
+        """Take an operation back that is still queued: True if it was, and now is never sent."""
         for item in self._queue:
             if item[1] is token:
                 self._queue.remove(item)
                 return True
+        return False
+
+    def abandon(self, token: Any) -> bool:
+        """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
+        if self.withdraw(token):
+            return True
         self._identities.abandon(token)
         if self._connection is not None:
             replies = self._connection.replies
@@ -271,6 +287,7 @@ class Session:
         """End the session: what is under way is still answered, then the server is told. Takes at most 5 s."""
         if self.phase == ENDED or self._closing is not None:
             return
+        self._ready = None
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
         self._fail_queue(failing(ConnectionClosedError))
         if self.phase == OPEN and self._connection is not None:
@@ -279,6 +296,11 @@ class Session:
             self._dial(now)
         elif self.phase in (NEW, PAUSING) or (self.phase == DIALING and not self._session_id):
             self._end(KeeperState.CLOSED, ConnectionClosedError())
+
+    def abort(self, reason: str) -> None:
+        """End it here and now, without a word to the server: its driver has failed."""
+        if self.phase != ENDED:
+            self._end(KeeperState.CLOSED, ConnectionClosedError(reason))
 
     def _check_usable(self) -> None:
         if self.client_state == KeeperState.AUTH_FAILED and self.last_error is not None:
@@ -306,7 +328,7 @@ class Session:
             return
         waiting_for_handshake = self.phase == HANDSHAKE
         if not waiting_for_handshake:  # what a stranger says in its place is no sign of life of the session
-            self._live.contact(now)
+            self._live.contact_at = now
         incoming = connection.received(data)
         if waiting_for_handshake and connection.response is not None:
             self._welcome(connection, now)
@@ -346,7 +368,7 @@ class Session:
             self._hang_up(ConnectionLoss(f"{self.host}: no answer for {self.timeout * 2 / 3:.1f} s"), now)
         elif self.phase == OPEN and now >= self._ping_at() and self._connection is not None:
             self._connection.send(Ping(), None)
-            self._live.sent(now)
+            self._live.sent_at = now
         self._give_up_waiting(now)
 
     # -------------------------------------------------------------------- connecting
@@ -389,6 +411,7 @@ class Session:
                 self._events.append(Settled(token, UnimplementedError(None, op.path)))
             else:
                 connection.send(op, token)
+        self._ready = None if self._unknown.get(self.host) else connection  # type: ignore[arg-type]
         self._announce()
 
     def _replay(self, connection: Connection) -> None:
@@ -430,7 +453,7 @@ class Session:
             if op is None:
                 self._events += self._notifier.notified(outcome, self.client_state)
                 continue
-            self._live.replied(now)
+            self._live.replied_at = now
             here = self._connection is not None  # or a reply before this one was the end of it
             if type(token) is _Internal:
                 if here:
@@ -449,6 +472,7 @@ class Session:
     def _fatal(self, op: Op[Any], err: int, error: ZookeeperError, now: float) -> None:
         """An answer after which the server hangs up."""
         if err == _UNIMPLEMENTED:  # it hangs up by itself, and the session survives; never ask this host again
+            self._ready = None
             if self.host is not None:
                 self._unknown.setdefault(self.host, set()).add(type(op))
         elif err == _EXPIRED:
@@ -492,6 +516,7 @@ class Session:
 
     def _fail_in_flight(self, error: Failure) -> None:
         """No answer will come any more to what was sent, or was about to be."""
+        self._ready = None
         connection, self._connection = self._connection, None
         self._identities.disconnected()
         for slot in connection.replies if connection is not None else ():
@@ -544,7 +569,7 @@ class Session:
         self._live.forget()
         self.last_error = SessionExpiredError(f"the session has expired: {reason}")
         if not keep_connection:
-            self._connection = None
+            self._connection = self._ready = None
         self._fail_queue(failing(SessionExpiredError, str(self.last_error)))
         if had_one:
             self._state(KazooState.LOST, KeeperState.EXPIRED_SESSION, self.last_error)

@@ -80,6 +80,7 @@ class RemoveWatches(Checked, Op[None]):
     watcher: Optional[Watcher] = None
     local: bool = False
     opcode = 18
+    plain = False
     request = (("path", PATH), ("kind", INT))
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class SetWatches(Pathless[None]):
     exist: Sequence[str] = ()
     child: Sequence[str] = ()
     opcode = 101
-    alone = False
+    alone = plain = False
     request = (("relative_zxid", LONG), ("data", _PATHS), ("exist", _PATHS), ("child", _PATHS))
 
 
@@ -115,7 +116,7 @@ class SetWatches2(Pathless[None]):
     persistent: Sequence[str] = ()
     recursive: Sequence[str] = ()
     opcode = 105
-    alone = False
+    alone = plain = False
     request = (*SetWatches.request, ("persistent", _PATHS), ("recursive", _PATHS))
 
 
@@ -127,7 +128,7 @@ class Ping(Pathless[None]):
     """Tells the server that we live; the answer, that it does."""
 
     opcode = 11
-    alone = False
+    alone = plain = False
     fixed_xid = -2
 
 
@@ -142,7 +143,7 @@ class Auth(Pathless[None]):
     credential: bytes
     kind: int = 0
     opcode = 100
-    alone = False
+    alone = plain = False
     fixed_xid = -4  # answered at once by the server's I/O thread, overtaking queued writes
     request = (("kind", INT), ("scheme", USTRING), ("credential", BUFFER))
 
@@ -157,7 +158,7 @@ class Sasl(Pathless[bytes]):
 
     token: Optional[bytes]
     opcode = 102
-    alone = False
+    alone = plain = False
     request = (("token", BUFFER),)
     reply = BUFFER
 
@@ -167,7 +168,7 @@ class CloseSession(Pathless[None]):
     """Ends the session: its ephemeral nodes vanish with it."""
 
     opcode = -11
-    alone = False
+    alone = plain = False
     writes = True
 
 
