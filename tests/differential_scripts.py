@@ -77,6 +77,8 @@ _ACLS = (
     (ACL(31, Id("digest", "no colon")),), (ACL(31, Id("digest", "a:b:c")),), (ACL(31, Id("digest", "a:b:")),),
     (ACL(31, Id("world", "someone")),), (ACL(0, Id("world", "anyone")),), (OPEN[0], OPEN[0]),
     (ACL(30, Id("world", "anyone")),), (ACL(29, Id("world", "anyone")), ACL(2, Id("digest", "carol:xyz="))),
+    (ACL(23, Id("world", "anyone")),), (ACL(27, Id("world", "anyone")),), (ACL(15, Id("world", "anyone")),),
+    (make_digest_acl("bob", "secret", all=True), ACL(1, Id("world", "anyone"))),
     (ACL(31, Id("auth", "")), ACL(1, Id("world", "anyone"))), (ACL(31, Id("ip", "127.0.0")),),
 )  # fmt: skip
 _PATHS = ("", "/a", "/a", "/b", "/a/x", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2", "/c")
@@ -169,7 +171,7 @@ class Author:
         table: list[tuple[int, Callable[[], Any]]] = [
             (16, self.create), (8, self.delete), (8, self.set_data), (6, self.set_acl), (8, self.watching(Exists)),
             (9, self.watching(GetData)), (7, self.watching(GetChildren)), (5, self.watching(GetChildren2)),
-            (4, self.plain(GetACL)), (2, self.plain(Sync)), (9, self.multi), (4, self.auth), (4, self.set_watches),
+            (6, self.plain(GetACL)), (2, self.plain(Sync)), (9, self.multi), (3, self.family), (4, self.auth), (4, self.set_watches),
             (1, Ping), (1, CloseSession), (1, lambda: raw(Check, path=self.path(), version=self.version_number())),
         ]  # fmt: skip
         if self.version >= (3, 5):
@@ -264,6 +266,18 @@ class Author:
         if self.random.random() < 0.03:
             makes += [self.watching(GetData)]
         return raw(Multi, ops=[self.random.choice(makes)() for _ in range(self.random.randrange(5))])
+
+    def family(self) -> Any:
+        """A transaction about one node and its children, in which later operations depend on earlier ones."""
+        path = self.path()
+        child, flags = path + "/z", self.random.choice((0, 0, 1, 2))
+        steps = [
+            raw(Create, path=path, value=b"f", acl=self.acl(), flags=self.random.choice((0, 0, 1, 2))),
+            raw(Create, path=child, value=b"f", acl=OPEN, flags=flags), raw(SetData, path=path, value=b"g", version=0),
+            raw(Create, path=path + "/s", value=b"f", acl=OPEN, flags=2), raw(Check, path=path, version=1),
+            raw(Delete, path=child, version=-1), raw(Delete, path=path, version=1),
+        ]  # fmt: skip
+        return raw(Multi, ops=[step for step in steps if self.random.random() < 0.75])
 
     def check(self) -> Any:
         return raw(Check, path=self.path(), version=self.version_number())

@@ -219,6 +219,9 @@ class ServerCore:
     def _sasl(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
         """One step of the exchange. A server without SASL answers with a null token."""
         token: Optional[bytes] = None
+        if self.settings.sasl and request.token is None:
+            link.kill()
+            return
         if self.settings.sasl:
             link.sasl = link.sasl or DigestServer(self.settings.sasl, "%040x" % self._random.getrandbits(160))
             try:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Dict, Mapping, Optional
 
-REALM = "zk-sasl-md5"
+REALM, URI = "zk-sasl-md5", "zookeeper/zk-sasl-md5"
 _PAIR = re.compile(r'\s*([a-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?:,|$)').match
 
 
@@ -25,13 +25,11 @@ class DigestServer:
         self._challenged = False
         self.user: Optional[str] = None
 
-    def step(self, token: Optional[bytes]) -> bytes:
-        """The answer to a token: first (to an empty one) the challenge, then the server's own proof."""
-        if self.user is not None or token is None:
+    def step(self, token: bytes) -> bytes:
+        """The answer to a token: first (to any) the challenge, then the server's own proof."""
+        if self.user is not None:
             raise SaslRefused("the exchange is over")
         if not self._challenged:
-            if token:
-                raise SaslRefused("a first token that is not empty")
             self._challenged = True
             return f'realm="{REALM}",nonce="{self._nonce}",charset=utf-8,algorithm=md5-sess'.encode()
         fields = parse_pairs(token.decode("utf-8", "replace"))
@@ -40,7 +38,7 @@ class DigestServer:
         return f"rspauth={self._response(fields, '')}".encode()
 
     def _check(self, fields: Dict[str, str]) -> None:
-        expected = {"nonce": self._nonce, "nc": "00000001", "realm": REALM}
+        expected = {"nonce": self._nonce, "nc": "00000001", "realm": REALM, "digest-uri": URI}
         if any(fields.get(name) != value for name, value in expected.items()):
             raise SaslRefused("not an answer to this challenge")
         if fields.get("username") not in self._users or fields.get("qop", "auth") != "auth":
@@ -53,7 +51,7 @@ class DigestServer:
         user, cnonce = fields["username"], fields.get("cnonce", "")
         secret = _md5(f"{user}:{REALM}:{self._users[user]}".encode())
         first = _md5(secret + f":{self._nonce}:{cnonce}".encode()).hex()
-        second = _md5(f"{method}:{fields.get('digest-uri', fields.get('uri', ''))}".encode()).hex()
+        second = _md5(f"{method}:{URI}".encode()).hex()
         return _md5(f"{first}:{self._nonce}:00000001:{cnonce}:auth:{second}".encode()).hex()
 
 

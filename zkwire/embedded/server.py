@@ -7,6 +7,7 @@ not know the protocol.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import selectors
 import socket
@@ -21,6 +22,7 @@ from .core import ServerCore
 from .link import Link
 from .settings import Settings
 
+logger = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 #: Seconds `stop` waits for the thread, which never takes long.
 _JOIN = 10.0
@@ -254,10 +256,14 @@ class EmbeddedServer:
             return
         except OSError:
             data = b""
-        if data:
-            self._core.receive(link, data, time.monotonic())
-        else:
+        if not data:
             self._core.lost(link, time.monotonic())
+            return
+        try:
+            self._core.receive(link, data, time.monotonic())
+        except Exception:  # a bug must not take all other clients with it
+            logger.exception("the embedded server cannot carry out a request of session 0x%x", link.session_id)
+            self._core.drop(link)
 
     def _flush(self, selector: selectors.BaseSelector) -> None:
         """Send what there is to send, and hang up where the core has."""
