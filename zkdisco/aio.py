@@ -21,7 +21,7 @@ from .model import (
     validate_directory,
 )  # fmt: skip
 from .recipes import create_parents
-from .registrar import RegistrarBase
+from .registrar import GRACE, RegistrarBase
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +176,12 @@ class Client:
     async def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
         self.check()
-        registrar = self._registrars.pop(service, None)
+        registrar = self._registrars.get(service)
         if registrar is None:
             raise NotRegisteredError(f"{service.directory}: not registered by this client")
         await registrar.deregister(timeout=timeout)
+        if self._registrars.get(service) is registrar and registrar.node is None:
+            del self._registrars[service]
 
     async def stop(self) -> None:
         """End all registrars and instancers, and the session if this client made it. May be called twice."""
@@ -197,6 +199,8 @@ class Client:
             for future in pending:
                 if future.done() and not future.cancelled():
                     future.exception()  # there is nobody left to tell
+        for child in children:
+            child.closed()
         self.zk.remove_listener(self._session_event)
 
     def check(self) -> None:
@@ -236,11 +240,13 @@ class Registrar(RegistrarBase):
         seconds = self._client.options.timeout if timeout is None else timeout
         try:
             await asyncio.wait([future], timeout=seconds)
+            if not future.done():
+                self.withdraw(future)
+                await asyncio.wait([future], timeout=GRACE)
         except asyncio.CancelledError:
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
             self.withdraw(future)
             raise
-        if not future.done():
-            raise self.withdraw(future)
         return future.result()
 
     async def __aenter__(self) -> Registrar:

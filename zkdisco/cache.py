@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from types import BuiltinMethodType, MethodType
 from typing import Any, Callable, Deque, Dict, Optional, Protocol
 
 from .model import Event
@@ -33,7 +34,7 @@ class Cache:
         self._deliver = deliver
         self._lock = threading.Lock()
         self._newest: Optional[Event] = None
-        self._deliveries: Dict[int, Any] = {}
+        self._deliveries: Dict[Any, Any] = {}
 
     @property
     def newest(self) -> Event:
@@ -51,18 +52,16 @@ class Cache:
         """Tell this one too, beginning with the newest event. The same one is told once."""
         target_of(observer)
         with self._lock:
-            if id(observer) not in self._deliveries:
+            if _key(observer) not in self._deliveries:
                 delivery = self._deliver(observer)
-                self._deliveries[id(observer)] = (observer, delivery)
+                self._deliveries[_key(observer)] = (observer, delivery)
                 if self._newest is not None:
                     delivery.offer(self._newest)
 
     def deregister(self, observer: Any) -> None:
         """Tell it nothing more."""
         with self._lock:
-            # A bound method is another object each time it is looked up, so equality decides where identity does not.
-            key = next((k for k, (o, _) in self._deliveries.items() if o is observer or o == observer), None)
-            found = self._deliveries.pop(key, None) if key is not None else None
+            found = self._deliveries.pop(_key(observer), None)
         if found is not None:
             found[1].stop()
 
@@ -72,6 +71,11 @@ class Cache:
             deliveries, self._deliveries = list(self._deliveries.values()), {}
         for _, delivery in deliveries:
             delivery.stop()
+
+
+def _key(observer: Any) -> Any:
+    """What tells observers apart: identity, except that a bound method is another object each time it is looked up."""
+    return observer if isinstance(observer, (MethodType, BuiltinMethodType)) else id(observer)
 
 
 def target_of(observer: Any) -> Callable[[Any], Any]:

@@ -79,6 +79,8 @@ class Client:
         zk: Optional[ZooKeeper] = None,
     ) -> None:  # fmt: skip
         self.options = Options(servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk)
+        if zk is not None and not (isinstance(zk, ZooKeeper) and zk.connected):
+            raise ValueError("zk= must be a running ZooKeeper: call its start() first")
         self._owns = zk is None
         #: The ZooKeeper below.
         self.zk = zk if zk is not None else ZooKeeper(
@@ -98,8 +100,6 @@ class Client:
             except BaseException:
                 self.stop()
                 raise
-        elif not self.zk.connected:
-            raise ValueError("zk= must be a running ZooKeeper: call its start() first")
 
     def __enter__(self) -> Client:
         return self
@@ -146,10 +146,13 @@ class Client:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
         self.check()
         with self._lock:
-            registrar = self._registrars.pop(service, None)
+            registrar = self._registrars.get(service)
         if registrar is None:
             raise NotRegisteredError(f"{service.directory}: not registered by this client")
         registrar.deregister(timeout=timeout)
+        with self._lock:
+            if self._registrars.get(service) is registrar and registrar.node is None:
+                del self._registrars[service]
 
     # --------------------------------------------------------------------- the ending
 
@@ -177,6 +180,8 @@ class Client:
             self.zk.remove_listener(self._session_event)
             self._handler.stop()
         self.executor.end(1.0)
+        for child in children:
+            child.closed()
 
     def check(self) -> None:
         """Raise `ClientClosedError` after `stop`."""

@@ -11,7 +11,7 @@ from ._zkwire import errors
 from .cache import Cache, Delivery, ThreadDelivery
 from .client import Client
 from .discovery import TRANSIENT, Discovery
-from .model import Event, UndecodableDataError, validate_directory
+from .model import ClientClosedError, Event, UndecodableDataError, validate_directory
 from .runner import Runner
 
 
@@ -50,28 +50,36 @@ class InstancerBase:
     def begin(self) -> Any:
         """Start to watch; a future for the first complete set."""
         self._first = self._client.zk.future()
+        self._first.add_done_callback(_forget)
         self._client.adopt(self)
         self._runner.start(self._core)
         return self._first
 
     def end(self) -> None:
-        """Watch no more, and tell nobody anything more."""
+        """Watch no more, and tell nobody anything more; the watch is taken back from a connection that goes on."""
         self._stopped = True
         self._runner.stop()
         self._cache.stop()
         if self._first is not None and not self._first.done():
-            self._first.cancel()
+            self._first.set_exception(ClientClosedError())
+        self._client.executor.call(self._take_back)
+
+    def closed(self) -> None:
+        """The client has stopped."""
 
     def leave(self) -> None:
-        """`end`, and take the watch back from a connection that goes on."""
+        """`end`, by itself."""
         if not self._stopped:
             self.end()
             self._client.release(self)
-            if self._client.zk.connected:
-                try:
-                    self._client.zk.submit(self._core.stop()).add_done_callback(_forget)
-                except errors.ZookeeperError:
-                    pass  # no connection, no watch
+
+    def _take_back(self) -> None:
+        """On the executor, so that it comes behind whatever was asked for."""
+        if self._client.zk.connected:
+            try:
+                self._client.zk.submit(self._core.stop()).add_done_callback(_forget)
+            except errors.ZookeeperError:
+                pass  # no connection, no watch
 
     def _publish(self) -> None:
         first = self._first

@@ -16,8 +16,8 @@ DEFAULT_ACL: Tuple[ACL, ...] = OPEN_ACL_UNSAFE
 DEFAULT_CONNECT_TIMEOUT = 2.0
 #: Seconds after which the instances of a process that died are gone.
 DEFAULT_SESSION_TIMEOUT = 5.0
-#: Seconds; below this, a busy machine would lose its session for nothing.
-SHORTEST_TIMEOUT = 1.0
+#: Seconds; below this, a busy machine would lose its session for nothing. The wire has milliseconds in 32 bits.
+SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 1.0, 2**31 / 1000
 
 
 class InvalidCredentialsError(ValueError):
@@ -90,7 +90,7 @@ def validate_directory(path: str) -> str:
 
 def validate_timeout(name: str, seconds: float) -> float:
     """`seconds` itself, if it is enough."""
-    if not seconds >= SHORTEST_TIMEOUT:
+    if not SHORTEST_TIMEOUT <= seconds < LONGEST_TIMEOUT:
         raise ValueError(f"invalid {name} {seconds!r}: seconds, at least {SHORTEST_TIMEOUT:g}")
     return seconds
 

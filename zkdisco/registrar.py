@@ -6,13 +6,16 @@ Owns the way between a caller and the core that decides (`registration.Registrat
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Set
 
 from ._zkwire import Future, errors
 from .client import Client
-from .model import Service
+from .model import ClientClosedError, Service
 from .registration import Registration
 from .runner import Runner
+
+#: Seconds in which the core says how it stands when a caller waits no more; it never waits for anything itself.
+GRACE = 1.0
 
 
 class RegistrarBase:
@@ -26,7 +29,8 @@ class RegistrarBase:
         self._runner = Runner(client.zk, client.executor, self._settle)
         options = client.options
         self._core = Registration(service, options.acl, options.payload, os.urandom(16).hex(), self._runner.watcher)
-        self._started = False
+        self._started = self._ended = False
+        self._pending: Set[Any] = set()
 
     @property
     def node(self) -> Optional[str]:
@@ -46,31 +50,46 @@ class RegistrarBase:
             self._client.adopt(self)
             self._runner.start(self._core)
         future = self._client.zk.future()
-        self._runner.tell(self._core.want, wanted, future)
+        self._pending.add(future)
+        self._runner.tell(self._want, wanted, future)
+        if self._ended:  # meanwhile: perhaps nobody is there to be told
+            self.closed()
         return future
 
-    def withdraw(self, future: Any) -> errors.OperationTimeoutError:
-        """Nobody waits for `future` any more; the error to raise."""
+    def withdraw(self, future: Any) -> None:
+        """Nobody will wait for `future` any more: it is settled soon, with success if that came first."""
         self._runner.tell(self._core.withdraw, future)
-        why = self._core.error or f"the connection is {self._client.zk.state}"
-        return errors.OperationTimeoutError(f"{self._service.directory}: not done in time; {why}")
 
     def end(self) -> Any:
         """The client stops: if it keeps its session, the node must go; a future for that, or None."""
-        if self._core.node is None and not self._core.wanted:
-            self._runner.stop()
+        self._ended = True
+        if self._core.at_rest:
             return None
         future = self._client.zk.future()
         self._runner.tell(self._core.want, False, future)
         return future
 
+    def closed(self) -> None:
+        """The client has stopped: nobody waits any more."""
+        self._runner.stop()
+        for future in list(self._pending):
+            self._conclude(future, ClientClosedError())
+
+    def _want(self, wanted: bool, future: Any, now: float) -> None:
+        if not self._ended:
+            self._core.want(wanted, future, now)
+
     def _settle(self) -> None:
         for future, outcome in self._core.settled():
-            if not future.done():
-                if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
+            self._conclude(future, outcome)
+
+    def _conclude(self, future: Any, outcome: Any) -> None:
+        self._pending.discard(future)
+        if not future.done():
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
 
 class Registrar(RegistrarBase):
@@ -101,13 +120,16 @@ class Registrar(RegistrarBase):
         self._wait(self.want(False), timeout)
 
     def _wait(self, future: Future[Any], timeout: Optional[float]) -> Any:
-        seconds = self._client.options.timeout if timeout is None else timeout
         try:
-            return future.result(seconds)
+            return future.result(self._client.options.timeout if timeout is None else timeout)
         except errors.OperationTimeoutError:
             if future.done():
                 raise
-            raise self.withdraw(future) from None
+        except BaseException:
+            self.withdraw(future)  # KeyboardInterrupt, say
+            raise
+        self.withdraw(future)
+        return future.result(GRACE)
 
     def __enter__(self) -> Registrar:
         self.register()

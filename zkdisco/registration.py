@@ -8,7 +8,8 @@ carries out `operations`. Rules:
 3. A session that survived a lost connection needs nothing. A new session takes the node of the old one over in one
    transaction, delete and create, so that nobody ever sees both or none.
 4. A node somebody else deleted comes back. Errors of the background are reported and tried again, ever more slowly.
-5. A caller who was told of a failure to register has no registration: what may be there is cleaned away.
+5. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
+   somebody was told before that it stands.
 """
 
 from __future__ import annotations
@@ -40,15 +41,18 @@ class Registration:
         #: The path of our node, or None.
         self.node: Optional[str] = None
         #: The newest trouble in the background, or None.
-        self.error: Optional[errors.ZookeeperError] = None
+        self.error: Optional[Exception] = None
         self._acl, self._payload = acl, payload
         self._directory = service.directory
         self._prefix = f"_c_{guid}-"
         self._watcher = watcher
-        self._session: Optional[int] = None  # of the connection there is now
+        self._session: Optional[int] = None  # of the newest connection
+        self._connected = False
         self._owner: Optional[int] = None  # of the node
-        self._in_doubt = False
+        self._in_doubt = False  # whether there may be nodes of ours we do not know
         self._dirty = False
+        self._promised = False  # whether somebody was told that it is registered
+        self._intent = False  # what the work is for
         self._work: Optional[Generator[Any, Any, None]] = None
         self._step: List[Any] = []
         self._missing = 0
@@ -79,11 +83,16 @@ class Registration:
         """When to call `timed_out`, if at all."""
         return self._retry_at
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is wanted, nothing is there, and nothing is being done about it."""
+        return not (self.wanted or self._in_doubt or self._work or self.node is not None)
+
     # --------------------------------------------------------------------------- in
 
     def want(self, wanted: bool, token: Any, now: float) -> None:
         """The user's intent; `token` is settled with the node's path, with None once it is gone, or with an error."""
-        if not wanted and not self.wanted:
+        if not wanted and self.at_rest:
             self._settled.append((token, NotRegisteredError(f"{self._directory}: not registered")))
             return
         if wanted != self.wanted:
@@ -91,23 +100,30 @@ class Registration:
                 self._settled.append((earlier, NotRegisteredError(f"{self._directory}: taken back meanwhile")))
             self._waiting = []
         self.wanted = wanted
+        self._promised = self._promised and wanted
         self._waiting.append((token, wanted))
         self._dirty = True
         self._go(now)
 
     def withdraw(self, token: Any, now: float) -> None:
-        """The caller waits no more. A registration it was told nothing of is taken back; a removal goes on."""
-        mine = [entry for entry in self._waiting if entry[0] is token]
+        """The caller waits no more: `token` is settled, unless it was. A registration nobody was told of is taken back;
+        a removal goes on.
+        """
+        if all(waiting is not token for waiting, _ in self._waiting):
+            return
         self._waiting = [entry for entry in self._waiting if entry[0] is not token]
-        if mine and mine[0][1] and self.wanted and self.node is None:
+        why = self.error or ("the server is slow" if self._connected else "there is no connection to ZooKeeper")
+        self._settled.append((token, errors.OperationTimeoutError(f"{self._directory}: not done in time; {why}")))
+        if self.wanted and not self._promised and not self._waiting:
             self.wanted, self._dirty = False, True
             self._go(now)
 
     def session(self, session_id: Optional[int], now: float) -> None:
         """There is a connection with this session now; None: there is none."""
-        self._session = session_id
+        self._connected = session_id is not None
         if session_id is None:
             return
+        self._session = session_id
         if self.node is not None and self._owner != session_id:
             self._dirty = True
         if self._dirty:
@@ -136,8 +152,8 @@ class Registration:
 
     def _go(self, now: float) -> None:
         """Begin, unless something is under way (it looks again when it is done) or there is no connection."""
-        if self._work is None and self._dirty and self._session is not None:
-            self._dirty, self._retry_at = False, None
+        if self._work is None and self._dirty and self._connected:
+            self._dirty, self._retry_at, self._intent = False, None, self.wanted
             self._work = self._register() if self.wanted else self._remove()
             self._advance(None, now)
 
@@ -156,7 +172,7 @@ class Registration:
         except StopIteration:
             self._finished(None, now)
             return
-        except errors.ZookeeperError as error:
+        except Exception as error:  # of any kind: an operation may be refused before it is sent
             self._finished(error, now)
             return
         self._plain = not isinstance(wanted, list)
@@ -164,32 +180,41 @@ class Registration:
         self._step, self._missing = [None] * len(step), len(step)
         self._operations += enumerate(step)
 
-    def _finished(self, error: Optional[errors.ZookeeperError], now: float) -> None:
+    def _finished(self, error: Optional[Exception], now: float) -> None:
         self._work, self.error = None, error
         if error is None:
             self._pause = FIRST_PAUSE
             done = self.node is not None
-            self._settled += [(t, self.node) for t, wanted in self._waiting if wanted == done]
-            self._waiting = [(t, wanted) for t, wanted in self._waiting if wanted != done]
+            self._tell(done, self.node)
             self._dirty = self._dirty or self.wanted != done
+            self._go(now)
+            return
+        self._dirty = True
+        if not isinstance(error, TRANSIENT):
+            self._failed(error)
+        if not (self.wanted or self._in_doubt or self.node is not None):
+            self._dirty = False  # nothing of ours is there, and nothing is wanted
+            self._tell(False, None)
+        elif self.wanted != self._intent:
+            self._go(now)  # what failed is not what is to be done
         else:
-            self._dirty = True
-            if not isinstance(error, TRANSIENT):
-                self._failed(error)
             self._retry_at = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            if self.wanted or self._in_doubt or self.node is not None:
-                return
-            self._dirty, self._retry_at = False, None  # nothing of ours is there, and nothing is wanted
-            return
-        self._go(now)
 
-    def _failed(self, error: errors.ZookeeperError) -> None:
-        """Those who wait hear of it; if they waited for a registration, it is none."""
-        if any(wanted for _, wanted in self._waiting):
-            self.wanted = False
-        self._settled += [(token, error) for token, _ in self._waiting]
-        self._waiting = []
+    def _failed(self, error: Exception) -> None:
+        """Those who wait for what failed hear of it; if they waited for a registration, it is none."""
+        if self.wanted == self._intent:
+            waited = bool(self._waiting)
+            self._tell(self.wanted, error)
+            if self.wanted and waited and not self._promised:
+                self.wanted = False
+
+    def _tell(self, wanted: bool, outcome: Any) -> None:
+        """Settle those who wait for this intent."""
+        told = [token for token, intent in self._waiting if intent == wanted]
+        self._waiting = [entry for entry in self._waiting if entry[1] != wanted]
+        self._settled += [(token, outcome) for token in told]
+        self._promised = self._promised or bool(told and wanted and not isinstance(outcome, Exception))
 
     def _register(self) -> Generator[Any, Any, None]:
         """See that our node is there, in this session, and that we hear when it goes."""
@@ -226,8 +251,9 @@ class Registration:
             try:
                 self._in_doubt = True
                 path: str = (yield ops.Multi([*replace, create]))[-1] if replace else (yield create)
-            except errors.ZookeeperError as error:
-                self._in_doubt = error.maybe_applied
+            except Exception as error:
+                # Of the orphans, too, nobody else would know.
+                self._in_doubt = bool(replace) or getattr(error, "maybe_applied", False)
                 if not isinstance(error, errors.NoNodeError):
                     raise
                 if replace and error.path != create.path:

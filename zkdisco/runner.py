@@ -140,12 +140,12 @@ class Runner:
 
     def _submit(self, key: Any, op: Any) -> None:
         try:
-            future = self._zk.submit(op)
+            # Given along, not added afterwards: an answer must never come behind an event that came after it.
+            self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)))
         except Exception as error:  # refused at once: an outcome like any other
             self._executor.call(self._answered, key, error)
             return
         self._under_way += 1
-        future.add_done_callback(self._executor.on(lambda done: self._done(key, done)))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -179,12 +179,14 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T]) -> asyncio.Future[T]:
-        """Send an operation without waiting; an `asyncio.Future` for its result. Raises as `ZooKeeper.submit` does."""
+    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> asyncio.Future[T]:
+        """Send an operation without waiting; an `asyncio.Future` for its result. As `ZooKeeper.submit`."""
         self._check_process()
         if self._loop is None:
             raise ConnectionClosedError("not started: await start() first")
         session, future = self._session, self._loop.create_future()
+        if then is not None:
+            future.add_done_callback(then)
         session.submit(op, future, self._loop.time())
         if session.news:
             self._act()

@@ -194,18 +194,21 @@ class ZooKeeper(Blocking, method=_blocking):
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T]) -> Future[T]:
+    def submit(self, op: Op[T], then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
         """Send an operation (from `zkwire.ops`) without waiting; a future with `concurrent.futures.Future`'s methods.
 
+        `then(future)` is called with the outcome as by `add_done_callback`, but surely before what happens later.
         Operations are done in the order of their submission. Raises at once what can be known at once: `ValueError`,
         `FrameTooLargeError`, `TooManyPendingError`, `ConnectionClosedError`, `AuthFailedError`.
         """
-        return self._submit(op, False)
+        return self._submit(op, False, then)
 
-    def _submit(self, op: Op[T], at_once: bool) -> Future[T]:
+    def _submit(self, op: Op[T], at_once: bool, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         future: Future[T] = Future(self._driver, op.path)
+        if then is not None:
+            future.add_done_callback(then)
         self._driver.submit(op, future, at_once)
         return future
 
