@@ -25,11 +25,11 @@ class CancelledError(ZookeeperError):
 class Host(Protocol):
     """What a future needs of the one who settles it."""
 
-    def wait(self, future: "Future[Any]", timeout: Optional[float]) -> bool:
+    def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
         """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
 
-    def abandon(self, future: "Future[Any]") -> bool:
-        """Nobody waits for `future` any more; True if its operation will never be sent."""
+    def withdraw(self, future: Future[Any]) -> bool:
+        """Take its operation back if it is still queued; True if it will never be sent."""
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call user code, but not here and not now."""
@@ -45,7 +45,7 @@ class Future(Generic[T]):
         self._done = self._cancelled = False
         self._outcome: Any = None
         self._locks: Optional[List[LockType]] = None
-        self._callbacks: Optional[List[Callable[["Future[T]"], object]]] = None
+        self._callbacks: Optional[List[Callable[[Future[T]], object]]] = None
         #: How many callbacks had been handed out when the answer came; `wait` lets those run first.
         self.behind = 0
         self.path = path
@@ -64,7 +64,7 @@ class Future(Generic[T]):
 
     def cancel(self) -> bool:
         """Take the operation back if it is still queued; False if it was sent or is done already."""
-        if self._done or not self._host.abandon(self):
+        if self._done or not self._host.withdraw(self):
             return self._cancelled
         self._cancelled = True
         self.settle(CancelledError(None, self.path))
@@ -91,7 +91,7 @@ class Future(Generic[T]):
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
         return self._outcome if isinstance(self._outcome, Exception) else None
 
-    def add_done_callback(self, function: Callable[["Future[T]"], object]) -> None:
+    def add_done_callback(self, function: Callable[[Future[T]], object]) -> None:
         """Call `function(future)` on the dispatch thread once the outcome is in, or soon if it is already."""
         if self._callbacks is None:
             with _making:
@@ -149,7 +149,7 @@ class Passive:
     def __init__(self, call: Callable[..., None]) -> None:
         self.call = call
 
-    def wait(self, future: "Future[Any]", timeout: Optional[float]) -> bool:
+    def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
         """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
         if not future.done():
             lock = future.lock()
@@ -157,7 +157,7 @@ class Passive:
                 lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
         return future.done()
 
-    def abandon(self, future: "Future[Any]") -> bool:
+    def abandon(self, future: Future[Any]) -> bool:
         """There is nothing that could be sent."""
         return True
 
