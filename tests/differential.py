@@ -331,7 +331,9 @@ def compare(players: dict[str, Player], script: list[Step]) -> Optional[str]:
     heard = {name: player.play(script) for name, player in players.items()}
     for index, step in enumerate(script):
         if len({tuple(lines[index]) for lines in heard.values()}) > 1:
-            said = "\n".join(f"  {name}:\n" + "".join(f"    {line}\n" for line in lines[index]) for name, lines in heard.items())
+            said = "\n".join(
+                f"  {name}:\n" + "".join(f"    {line}\n" for line in lines[index]) for name, lines in heard.items()
+            )
             return f"step {index}, {step!r}:\n{said}"
     return None
 

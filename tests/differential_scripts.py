@@ -243,7 +243,8 @@ class Author:
         return raw(AddWatch, path=self.path(), recursive=self.random.random() < 0.5)
 
     def auth(self) -> Any:
-        credential = self.random.choice((b"bob:secret", b"bob:secret", b"carol:x", b"nocolon", b"super:super", b":", b""))
+        credentials = (b"bob:secret", b"bob:secret", b"carol:x", b"nocolon", b"super:super", b":", b"")
+        credential = self.random.choice(credentials)
         scheme = self.random.choices(("digest", "ip", "world", "nobody"), (20, 2, 1, 1))[0]
         return Auth(scheme, credential)
 

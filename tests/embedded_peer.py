@@ -1,4 +1,4 @@
-"""A client of a `ServerCore` in memory: sends operations, reads replies and events. For the tests of the embedded server."""
+"""A client of a `ServerCore` in memory, for its tests: sends operations, reads replies and events."""
 
 from __future__ import annotations
 

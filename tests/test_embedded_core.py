@@ -1,4 +1,4 @@
-"""The embedded server's core on a virtual clock: handshakes, sessions, order, limits. Nodes and watches have files of their own."""
+"""The embedded server's core on a virtual clock: handshakes, sessions, order, limits."""
 
 from __future__ import annotations
 
@@ -191,7 +191,9 @@ def test_the_longest_request_and_one_byte_more():
     assert peer.pull() == b"" and peer.link.over
 
 
-@pytest.mark.parametrize("version, opcode", [("3.9", 77), ("3.9", 13), ("3.4", 106), ("3.5", 106), ("3.6", 107), ("3.4", 15)])
+@pytest.mark.parametrize(
+    "version, opcode", [("3.9", 77), ("3.9", 13), ("3.4", 106), ("3.5", 106), ("3.6", 107), ("3.4", 15)]
+)
 def test_unknown_operations_are_refused_and_hung_up_on(version, opcode):
     core = make_core(version=version)
     peer = connected(core)
@@ -219,7 +221,9 @@ def test_the_same_seed_gives_the_same_bytes():
     assert transcripts[0] == transcripts[1]
 
 
-@pytest.mark.parametrize("settings", [{"version": "2.0"}, {"tick": 0}, {"min_session_timeout": 9.0, "max_session_timeout": 1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"version": "2.0"}, {"tick": 0}, {"min_session_timeout": 9.0, "max_session_timeout": 1.0}]
+)
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValueError):
         make_core(**settings)

@@ -48,7 +48,8 @@ def test_sequence_counts_all_creates():
     "op, code",
     [
         (Create("/a/b", b"", OPEN), -101), (Delete("/a"), -101), (SetData("/a", b""), -101), (GetData("/a"), -101),
-        (Create("/a", b"", ()), -114), (Delete("/"), -8), (Delete("/zookeeper"), -8), (Create("/zookeeper", b"", OPEN), -110),
+        (Create("/a", b"", ()), -114), (Delete("/"), -8), (Delete("/zookeeper"), -8),
+        (Create("/zookeeper", b"", OPEN), -110),
         (SetData("/", b"", 7), -103), (Create("/zookeeper/x", None, None), -114), (GetChildren("/a"), -101),
         (RemoveWatches("/a"), -121), (CheckWatches("/a"), -121), (CheckWatches("/a", 9), -5),
     ],

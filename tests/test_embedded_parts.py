@@ -43,7 +43,8 @@ def test_digest_md5_as_a_real_server():
     "token",
     [
         ANSWER.format(NONCE, "0" * 32), ANSWER.format("other", RESPONSE), "", "nonsense", '"',
-        ANSWER.format(NONCE, RESPONSE).replace("bob", "eve"), ANSWER.format(NONCE, RESPONSE).replace("0000001", "0000002"),
+        ANSWER.format(NONCE, RESPONSE).replace("bob", "eve"),
+        ANSWER.format(NONCE, RESPONSE).replace("0000001", "0000002"),
         ANSWER.format(NONCE, RESPONSE).replace("zookeeper/zk", "http/zk"),
     ],
 )  # fmt: skip
@@ -68,7 +69,9 @@ def test_sasl_over_the_core():
     a1 = hashlib.md5(b"bob:zk-sasl-md5:bobsecret").digest() + f":{challenge['nonce']}:c".encode()
     ha1, ha2 = hashlib.md5(a1).hexdigest(), hashlib.md5(b"AUTHENTICATE:zookeeper/zk-sasl-md5").hexdigest()
     response = hashlib.md5(f"{ha1}:{challenge['nonce']}:00000001:c:auth:{ha2}".encode()).hexdigest()
-    token = f'username="bob",realm="zk-sasl-md5",nonce="{challenge["nonce"]}",nc=00000001,cnonce="c",digest-uri="zookeeper/zk-sasl-md5"'
+    nonce = challenge["nonce"]
+    token = f'username="bob",realm="zk-sasl-md5",nonce="{nonce}",nc=00000001,cnonce="c"'
+    token += ',digest-uri="zookeeper/zk-sasl-md5"'
     assert peer.ask(Sasl(f"{token},response={response}".encode())).startswith(b"rspauth=")
     assert peer.ask(Create("/a", b"", (ACL(31, Id("sasl", "bob")),))) == "/a"
     assert peer.ask(GetData("/a"))[0] == b""
@@ -168,7 +171,8 @@ def test_four_letter_words():
     assert f"{sid}:\n\t/e\n" in word(core, b"dump")
     figures = dict(line.split("\t") for line in word(core, b"mntr").splitlines())
     assert (figures["zk_znode_count"], figures["zk_ephemerals_count"], figures["zk_watch_count"]) == ("6", "1", "1")
-    assert "tickTime=1000\n" in word(core, b"conf") and word(core, b"envi").startswith("Environment:\nzookeeper.version=")
+    assert "tickTime=1000\n" in word(core, b"conf")
+    assert word(core, b"envi").startswith("Environment:\nzookeeper.version=")
     assert "Clients:\n /127.0.0.1:4711[1](queued=0,recved=3,sent=3)\n" in word(core, b"stat")
     core.go_read_only(0.0)
     assert word(core, b"isro") == "ro" and "Mode: read-only" in word(core, b"srvr")

@@ -26,7 +26,10 @@ def run(version: str, seeds: range, steps: int) -> int:
     numbers = tuple(int(part) for part in version.split(".")[:2])
     real = Server(version, extended=True, superpw="super", props={"znode.container.checkIntervalMs": 10**9})
     with real, EmbeddedServer(version=version, super_password="super", reap_interval=1e9) as embedded:
-        players = {"real": Player(real.host, real.port, numbers), "embedded": Player("127.0.0.1", embedded.port, numbers)}
+        players = {
+            "real": Player(real.host, real.port, numbers),
+            "embedded": Player("127.0.0.1", embedded.port, numbers),
+        }
         began = said = time.monotonic()
         for count, seed in enumerate(seeds, 1):
             script = Author(seed, numbers).script(steps)

@@ -65,7 +65,7 @@ class ServerCore:
     """
 
     def __init__(
-        self, settings: Optional[Settings] = None, *, random: "Random", now: float = 0.0, epoch: float = 0.0
+        self, settings: Optional[Settings] = None, *, random: Random, now: float = 0.0, epoch: float = 0.0
     ) -> None:
         self.settings = settings or Settings()
         self.profile = self.settings.profile
@@ -223,7 +223,7 @@ class ServerCore:
             link.kill()
             return
         if self.settings.sasl:
-            link.sasl = link.sasl or DigestServer(self.settings.sasl, "%040x" % self._random.getrandbits(160))
+            link.sasl = link.sasl or DigestServer(self.settings.sasl, f"{self._random.getrandbits(160):040x}")
             try:
                 token = link.sasl.step(request.token)
             except SaslRefused:
@@ -361,7 +361,7 @@ class ServerCore:
             self.drop(link)
 
     def restart(self, now: float) -> None:
-        """As a restart of the process: connections and watches are gone, data and sessions stay, time-outs start anew."""
+        """As a restart of the process: connections and watches go, data and sessions stay, time-outs start anew."""
         self.hang_up()
         self.started = now
         for session in self.sessions.all():

@@ -36,7 +36,7 @@ class Rule:
 class Faults:
     """The faults of one server."""
 
-    def __init__(self, core: "ServerCore") -> None:
+    def __init__(self, core: ServerCore) -> None:
         self._core = core
         self._everywhere = Weather()
         self._rules: List[Rule] = []
@@ -98,8 +98,8 @@ class Faults:
     ) -> None:  # fmt: skip
         """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp.
 
-        `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings. The request is
-        not carried out; with `applied` it is, and only its answer is replaced.
+        `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings.
+        The request is not carried out; with `applied` it is, and only its answer is replaced.
         """
         opcode = op if op is None or isinstance(op, int) else op.opcode
         self._rules.append(Rule(code, opcode, path, times, applied))

@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from .link import Link
 
 
-def _ruok(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _ruok(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield "imok"
 
 
-def _isro(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _isro(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield "ro" if core.read_only else "rw"
 
 
-def _mode(core: "ServerCore") -> str:
+def _mode(core: ServerCore) -> str:
     return "read-only" if core.read_only else "standalone"
 
 
-def _version(core: "ServerCore") -> str:
+def _version(core: ServerCore) -> str:
     return f"{core.profile.full}-embedded, built on 1970-01-01 00:00 UTC"
 
 
-def _srvr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _srvr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield f"Zookeeper version: {_version(core)}\n"
     if core.read_only:
         yield "READ-ONLY mode; serving only read-only clients\n"
     yield from _figures(core)
 
 
-def _figures(core: "ServerCore") -> Iterator[str]:
+def _figures(core: ServerCore) -> Iterator[str]:
     yield "Latency min/avg/max: 0/0.0/0\n"
     received, sent = core.traffic()
     yield f"Received: {received}\nSent: {sent}\n"
@@ -45,7 +45,7 @@ def _figures(core: "ServerCore") -> Iterator[str]:
     yield f"Node count: {len(core.data.tree)}\n"
 
 
-def _stat(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _stat(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield f"Zookeeper version: {_version(core)}\n"
     if core.read_only:
         yield "READ-ONLY mode; serving only read-only clients\n"
@@ -56,13 +56,13 @@ def _stat(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield from _figures(core)
 
 
-def _connection(link: "Link", asking: "Link") -> str:
+def _connection(link: Link, asking: Link) -> str:
     host, port = link.address
     interest = 0 if link is asking else 1
     return f" /{host}:{port}[{interest}](queued=0,recved={link.received},sent={link.sent}"
 
 
-def _cons(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _cons(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     for link in core.links:
         text = _connection(link, asking)
         if link.session_id:
@@ -74,7 +74,7 @@ def _cons(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield "\n"
 
 
-def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     ephemerals = sum(map(len, core.data.tree.ephemerals.values()))
     size = sum(len(path) + len(node.data or b"") for path, node in core.data.tree.nodes.items())
     received, sent = core.traffic()
@@ -90,17 +90,17 @@ def _mntr(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
         yield f"zk_{name}\t{value}\n"
 
 
-def _watches(core: "ServerCore") -> Iterator[int]:
+def _watches(core: ServerCore) -> Iterator[int]:
     for watches in (core.data.watches.data, core.data.watches.child):
         yield sum(map(len, watches.paths.values()))
 
 
-def _wchs(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _wchs(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     watchers, paths, total = core.data.watches.summary()
     yield f"{watchers} connections watching {paths} paths\nTotal watches:{total}\n"
 
 
-def _dump(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _dump(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     sessions = sorted(core.sessions.all(), key=lambda session: session.expires)
     moments = sorted({session.expires for session in sessions})
     yield f"SessionTracker dump:\nSession Sets ({len(moments)})/({len(sessions)}):\n"
@@ -117,12 +117,12 @@ def _dump(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield from (f"\tip: /{link.address[0]}:{link.address[1]} sessionId: 0x{link.session_id:x}\n" for link in core.links)
 
 
-def _date(core: "ServerCore", moment: float) -> str:
+def _date(core: ServerCore, moment: float) -> str:
     """A moment as Java prints it."""
     return datetime.fromtimestamp(core.wall_ms(moment) // 1000, timezone.utc).strftime("%a %b %d %H:%M:%S UTC %Y")
 
 
-def _wchc(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _wchc(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     for link in core.links:
         paths = [path for path, watchers in core.data.watches.data.paths.items() if link in watchers]
         if paths:
@@ -130,13 +130,13 @@ def _wchc(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield "\n"
 
 
-def _wchp(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _wchp(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     for path, watchers in core.data.watches.data.paths.items():
         yield f"{path}\n" + "".join(f"\t0x{link.session_id:x}\n" for link in core.links if link in watchers)
     yield "\n"
 
 
-def _conf(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _conf(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     settings = core.settings
     figures = {
         "clientPort": core.port, "secureClientPort": -1, "dataDir": "(memory)", "dataDirSize": 0,
@@ -147,13 +147,13 @@ def _conf(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
     yield from (f"{name}={value}\n" for name, value in figures.items())
 
 
-def _envi(core: "ServerCore", asking: "Link", now: float) -> Iterator[str]:
+def _envi(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield f"Environment:\nzookeeper.version={_version(core)}\nhost.name=localhost\n"
 
 
-_ANSWERS: Dict[str, Callable[["ServerCore", "Link", float], Iterator[str]]] = {
-    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs, "wchc": _wchc,
-    "wchp": _wchp,
+_ANSWERS: Dict[str, Callable[[ServerCore, Link, float], Iterator[str]]] = {
+    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs,
+    "wchc": _wchc, "wchp": _wchp,
     "dump": _dump, "conf": _conf, "envi": _envi,
 }  # fmt: skip
 #: The words a real server knows; those without an answer here are answered as if they were not allowed.
@@ -162,7 +162,7 @@ WORDS = frozenset(
 )
 
 
-def answer_word(core: "ServerCore", word: str, asking: "Link", now: float) -> str:
+def answer_word(core: ServerCore, word: str, asking: Link, now: float) -> str:
     """The text a connection gets that starts with `word`."""
     allowed = core.settings.four_letter_words
     if word not in _ANSWERS or (allowed is not None and word not in allowed):

@@ -119,15 +119,16 @@ class Identities:
         if not acl or any(one.scheme == "super" for one in ids):
             return True
         return any(
-            entry.perms & permission and (entry.id == ("world", "anyone") or any(_matches(one, entry.id) for one in ids))
+            entry.id == ("world", "anyone") or any(_matches(one, entry.id) for one in ids)
             for entry in acl
+            if entry.perms & permission
         )
 
     def mask(self, acl: Sequence[ACL]) -> List[ACL]:
         """The ACL with digests hidden, for those who may not change it."""
         return [
-            ACL(entry.perms, Id("digest", entry.id.id.partition(":")[0] + ":x")) if entry.id.scheme == "digest" else entry
-            for entry in acl
+            ACL(perms, Id(scheme, name.partition(":")[0] + ":x" if scheme == "digest" else name))
+            for perms, (scheme, name) in acl
         ]
 
     def users(self, ids: Sequence[Id]) -> List[Id]:

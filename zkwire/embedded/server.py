@@ -71,7 +71,7 @@ class EmbeddedServer:
         """The server as a connect string."""
         return f"127.0.0.1:{self._port}"
 
-    def start(self) -> "EmbeddedServer":
+    def start(self) -> EmbeddedServer:
         """Listen and serve, with the data there is. A running server is left alone."""
         with self._lock:
             if self._thread is not None:
@@ -93,7 +93,9 @@ class EmbeddedServer:
             self._selector = selectors.DefaultSelector()
             self._selector.register(listener, selectors.EVENT_READ, "accept")
             self._selector.register(woken, selectors.EVENT_READ, "wake")
-            self._thread = threading.Thread(target=self._serve, args=(self._selector,), name="zkwire-embedded", daemon=True)
+            self._thread = threading.Thread(
+                target=self._serve, args=(self._selector,), name="zkwire-embedded", daemon=True
+            )
             self._thread.start()
         return self
 
@@ -110,7 +112,7 @@ class EmbeddedServer:
         self.stop()
         self.start()
 
-    def __enter__(self) -> "EmbeddedServer":
+    def __enter__(self) -> EmbeddedServer:
         return self.start()
 
     def __exit__(
@@ -204,7 +206,7 @@ class EmbeddedServer:
 
     # -------------------------------------------------------------------------------- inside
 
-    def _changed(self) -> "_Changed":
+    def _changed(self) -> _Changed:
         return _Changed(self)
 
     def _wake_up(self) -> None:
@@ -229,7 +231,9 @@ class EmbeddedServer:
                     self._core.tick(time.monotonic())
                     self._flush(selector)
 
-    def _handle(self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, Link], events: int) -> None:
+    def _handle(
+        self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, Link], events: int
+    ) -> None:
         if isinstance(what, Link):
             if events & selectors.EVENT_READ:
                 self._read(sock, what)

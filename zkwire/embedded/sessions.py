@@ -14,7 +14,7 @@ L = TypeVar("L")
 
 
 class Session(Generic[L]):
-    """One session. `link` is the connection that serves it, None while there is none; `local` ones die with read-only mode."""
+    """One session. `link` is the connection that serves it, or None; `local` ones die with read-only mode."""
 
     __slots__ = ("id", "timeout_ms", "expires", "link", "local")
 
