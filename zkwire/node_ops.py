@@ -6,7 +6,7 @@ Owns their opcodes, request fields, reply bodies and watch kinds. Import them fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, List, Optional, Sequence, Tuple, Union
+from typing import Any, ClassVar, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from .errors import ZookeeperError
 from .hosts import validate_path, validate_sequential_path
@@ -14,6 +14,7 @@ from .jute import BUFFER, INT, LONG, USTRING, Codec, Names, Record
 from .op import Fields, Op, PathAndWatch
 from .records import ACL, ACLS, CHILD, DATA, EXIST, PATH, RESULT_ACLS, RESULT_PATH, STAT, Stat, Watcher
 
+T = TypeVar("T")
 NAMES = Names()
 TTL_LIMIT_MS = 0xFFFFFFFFFF  # EphemeralType.TTL: 40 bits of ms
 
@@ -45,7 +46,7 @@ def _check_acl(acl: Optional[Sequence[ACL]]) -> None:
 PATH_AND_STAT: Codec[Tuple[str, Stat]] = Record(pair, RESULT_PATH, STAT)
 
 
-class _Create(Op[Any]):
+class _Create(Op[T]):
     """What all creates share. The opcode, not the flag, decides the type of the node (PrepRequestProcessor)."""
 
     writes = True
@@ -71,19 +72,13 @@ class _Create(Op[Any]):
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Create(_Create, Op[str]):
-    """Creates a node; the result is its path (with the ten digits of a sequential one).
-
-    `acl` None means the client's default. Raises NodeExistsError, NoNodeError (no parent), NoAuthError,
-    NoChildrenForEphemeralsError, InvalidACLError.
-    """
+class _Plain(_Create[T]):
+    """The creates whose type of node is in their flags."""
 
     path: str
     value: Optional[bytes]
     acl: Optional[Sequence[ACL]]
     flags: int
-    opcode = 1
-    reply: ClassVar[Codec[Any]] = RESULT_PATH
 
     def __init__(
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None,
@@ -94,7 +89,19 @@ class Create(_Create, Op[str]):
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Create2(Create, Op[Tuple[str, Stat]]):
+class Create(_Plain[str]):
+    """Creates a node; the result is its path (with the ten digits of a sequential one).
+
+    `acl` None means the client's default. Raises NodeExistsError, NoNodeError (no parent), NoAuthError,
+    NoChildrenForEphemeralsError, InvalidACLError.
+    """
+
+    opcode = 1
+    reply = RESULT_PATH
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Create2(_Plain[Tuple[str, Stat]]):
     """As `Create`, with the Stat of the new node; the Stat is None from a transaction on ZooKeeper before 3.9.
 
     ZooKeeper 3.5 and later (UnimplementedError before).
@@ -105,7 +112,7 @@ class Create2(Create, Op[Tuple[str, Stat]]):
 
 
 @dataclass(frozen=True, repr=False)
-class CreateContainer(_Create, Op[Tuple[str, Stat]]):
+class CreateContainer(_Create[Tuple[str, Stat]]):
     """Creates a container: a node that the server deletes some time after its last child. ZooKeeper 3.5 and later."""
 
     path: str
@@ -130,7 +137,7 @@ class _Milliseconds(Codec[float]):
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class CreateTTL(_Create, Op[Tuple[str, Stat]]):
+class CreateTTL(_Create[Tuple[str, Stat]]):
     """Creates a node that the server deletes once it has had no child and no change for `ttl` seconds.
 
     ZooKeeper 3.5 and later with extendedTypesEnabled (UnimplementedError otherwise).
@@ -177,7 +184,7 @@ class _DataAndStat(Codec[Tuple[Optional[bytes], Stat]]):
 DATA_AND_STAT = _DataAndStat()
 
 
-class Checked(Op[Any]):
+class Checked(Op[T]):
     """Operations of a path, with a version or data perhaps."""
 
     def __post_init__(self) -> None:
@@ -191,7 +198,7 @@ class Checked(Op[Any]):
 
 
 @dataclass(frozen=True, repr=False)
-class Delete(Checked, Op[None]):
+class Delete(Checked[None]):
     """Deletes a node. Raises NoNodeError, NotEmptyError, BadVersionError, NoAuthError."""
 
     path: str
@@ -237,7 +244,7 @@ class GetData(PathAndWatch[Tuple[bytes, Stat]]):
 
 
 @dataclass(frozen=True, repr=False)
-class SetData(Checked, Op[Stat]):
+class SetData(Checked[Stat]):
     """Replaces a node's data; the result is its new Stat. Raises NoNodeError, BadVersionError, NoAuthError."""
 
     path: str
@@ -250,7 +257,7 @@ class SetData(Checked, Op[Stat]):
 
 
 @dataclass(frozen=True, repr=False)
-class GetACL(Checked, Op[Tuple[List[ACL], Stat]]):
+class GetACL(Checked[Tuple[List[ACL], Stat]]):
     """A node's ACL and Stat; without ADMIN the server masks digest ids. Raises NoNodeError, NoAuthError."""
 
     path: str
@@ -260,7 +267,7 @@ class GetACL(Checked, Op[Tuple[List[ACL], Stat]]):
 
 
 @dataclass(frozen=True, repr=False)
-class SetACL(Checked, Op[Stat]):
+class SetACL(Checked[Stat]):
     """Replaces a node's ACL; `version` is compared with `aversion`. Raises NoNodeError, BadVersionError, NoAuthError."""
 
     path: str
@@ -295,7 +302,7 @@ class GetChildren2(PathAndWatch[Tuple[List[str], Stat]]):
 
 
 @dataclass(frozen=True, repr=False)
-class Sync(Checked, Op[str]):
+class Sync(Checked[str]):
     """Lets the server catch up with the leader before the next operation is answered; the result is the path."""
 
     path: str
@@ -305,7 +312,7 @@ class Sync(Checked, Op[str]):
 
 
 @dataclass(frozen=True, repr=False)
-class Check(Checked, Op[None]):
+class Check(Checked[None]):
     """Within a transaction: it fails unless the node exists, with this version (-1: any). Nowhere else."""
 
     path: str
@@ -316,7 +323,7 @@ class Check(Checked, Op[None]):
 
 
 @dataclass(frozen=True, repr=False)
-class GetAllChildrenNumber(Checked, Op[int]):
+class GetAllChildrenNumber(Checked[int]):
     """The number of all nodes below a node. ZooKeeper 3.6 and later."""
 
     path: str

@@ -11,7 +11,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 from .errors import MarshallingError, ZookeeperError
 from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector
 from .node_ops import DATA_AND_STAT, NAMES, Checked
-from .op import Op, Pathless, armed
+from .op import Pathless, armed
 from .records import ID, PATH, PERSISTENT, RECURSIVE, Id, Stat, Watcher
 
 
@@ -19,7 +19,7 @@ from .records import ID, PATH, PERSISTENT, RECURSIVE, Id, Stat, Watcher
 
 
 @dataclass(frozen=True, repr=False)
-class AddWatch(Checked, Op[None]):
+class AddWatch(Checked[None]):
     """Sets a watch that stays: on a node and its children, or with `recursive` on all nodes below it too.
 
     A recursive watch gets no CHILD events: every node below it tells of itself. ZooKeeper 3.6 and later.
@@ -43,7 +43,7 @@ class AddWatch(Checked, Op[None]):
         return (RECURSIVE if self.recursive else PERSISTENT), None
 
     @classmethod
-    def read(cls, data: bytes, at: int, scope: Any) -> Tuple["AddWatch", int]:
+    def read(cls, data: bytes, at: int, scope: Any) -> Tuple[AddWatch, int]:
         """The operation at `at`; any mode but 0 and 1 is malformed (AddWatchMode.fromInt)."""
         op, at = super().read(data, at, scope)
         mode = op.__dict__.pop("mode")
@@ -58,7 +58,7 @@ class AddWatch(Checked, Op[None]):
 
 
 @dataclass(frozen=True, repr=False)
-class CheckWatches(Checked, Op[None]):
+class CheckWatches(Checked[None]):
     """Asks whether the server has a watch: `kind` 1 children, 2 data, 3 any. Raises NoWatcherError."""
 
     path: str
@@ -68,7 +68,7 @@ class CheckWatches(Checked, Op[None]):
 
 
 @dataclass(frozen=True, repr=False)
-class RemoveWatches(Checked, Op[None]):
+class RemoveWatches(Checked[None]):
     """Removes watches on a path: `kind` 1 children, 2 data, 3 any. ZooKeeper 3.5 and later.
 
     With `watcher`, only its own. The server knows paths only, not watchers: it is asked once the last one goes, and
@@ -187,7 +187,7 @@ class _Inside(Codec[List[str]]):
 
 
 @dataclass(frozen=True, repr=False)
-class GetEphemerals(Checked, Op[List[str]]):
+class GetEphemerals(Checked[List[str]]):
     """The paths of this session's ephemeral nodes that start with the string `path`. ZooKeeper 3.6 and later."""
 
     path: str = "/"
