@@ -946,7 +946,7 @@ def test_an_unknown_operation_is_not_asked_for_again_at_that_host() -> None:
     world.submit(AddWatch("/p", watcher), 1)
     world.answer(err=-6, zxid=-1)
     world.failed(1, UnimplementedError)
-    world.lose()
+    assert world.session.phase == "dialing"  # we hang up before it does, so that the next call is not lost with it
     world.open()  # at the other host
     world.submit(AddWatch("/p", watcher), 2)
     world.answer(0)
@@ -979,7 +979,7 @@ def test_an_error_in_the_reply_to_a_ping_is_no_riddle(err: int) -> None:
     world.advance(T, until=lambda: bool(world.peer and world.peer.requests))
     world.pong(err=err)
     assert str(world.session.last_error) != "None" or world.session.phase == "open"
-    assert world.session.phase in ("open", "pausing", "ended")
+    assert world.session.phase in ("open", "pausing", "dialing", "ended")
 
 
 def test_an_answer_of_the_server_that_is_a_time_out_is_not_ours() -> None:

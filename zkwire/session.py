@@ -475,6 +475,9 @@ class Session:
             self._ready = None
             if self.host is not None:
                 self._unknown.setdefault(self.host, set()).add(type(op))
+            if not self.in_flight and self._closing is None:  # be faster, so that the next call is not lost with it
+                self._hang_up(ConnectionLoss(f"{self.host}: it hangs up on those who ask what it does not know"), now)
+                self._dial(now)
         elif err == _EXPIRED:
             self._events.append(HangUp(str(error)))
             self._fail_in_flight(failing(SessionExpiredError, str(error)))
