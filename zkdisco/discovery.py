@@ -4,7 +4,8 @@ Owns what is watched and read, and when a set may be shown. `Runner` (or a simul
 order, and carries out `operations`. Rules:
 
 1. A set is published only while no read is under way: events come before the replies that show their change, so then
-   the replica is what the server has. A partial set is never shown.
+   the replica is what the server has. A partial set is never shown. A deletion, which needs no read, gets one all the
+   same: it may be the first event of a transaction (or of the end of a session) that did more.
 2. With ZooKeeper 3.6 and later one persistent recursive watch tells of every change, and each costs one read. Before
    3.6, one watch is on the list and one on each node; a changed list is read again, of the nodes only the new ones.
 3. Trouble is published with the last good set. Whatever the trouble was, reading starts again: at once with a new
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ._zkwire import EventType, KeeperState, WatchedEvent, errors, ops
+from ._zkwire import EventType, KeeperState, WatchedEvent, errors, hosts, ops
 from .model import Event, UndecodableDataError
 from .replica import Replica
 
@@ -24,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 #: What a new connection cures; the session says so itself.
 TRANSIENT = (errors.ConnectionLoss, errors.SessionExpiredError, errors.SessionMovedError)
 
-_WATCH, _LIST, _EXISTS, _DATA = "watch", "list", "exists", "data"
+_WATCH, _LIST, _EXISTS, _DATA, _BARRIER = "watch", "list", "exists", "data", "barrier"
 _Key = Tuple[int, str, str]
 
 
@@ -100,7 +101,7 @@ class Discovery:
             self._directory_changed(event.type)
         elif "/" not in name:
             if event.type == EventType.DELETED:
-                self._replica.drop(name)
+                self._deleted(name)
             elif event.type in (EventType.CREATED, EventType.CHANGED):
                 self._read(name)
         self._publish()
@@ -151,7 +152,8 @@ class Discovery:
         return ops.GetChildren(self.directory, None if self._recursive else self._watcher)
 
     def _read(self, name: str) -> None:
-        self._ask(_DATA, name, ops.GetData(self._inside + name, None if self._recursive else self._watcher))
+        if hosts.is_name(name):  # no honest server has others
+            self._ask(_DATA, name, ops.GetData(self._inside + name, None if self._recursive else self._watcher))
 
     def _ask(self, kind: str, name: str, op: Any) -> None:
         thing = (kind, name)
@@ -164,6 +166,14 @@ class Discovery:
         for name in names:
             if name not in self._replica and (_DATA, name) not in self._reading:
                 self._read(name)
+
+    def _deleted(self, name: str) -> None:
+        """It is gone; whatever went or came with it has been told of once any read from now on is answered."""
+        self._replica.drop(name)
+        if not self._recursive:
+            self._directory_changed(EventType.CHILD)  # that event follows, and finds the list under way
+        elif not self._reading:
+            self._ask(_BARRIER, "", ops.Exists(self.directory))
 
     def _directory_changed(self, event_type: str) -> None:
         """Before 3.6: its list has changed, or it has come or gone."""

@@ -83,8 +83,10 @@ class Peer:
         unheard = len(self.down)
         for _ in range(rng.randint(0, unheard)):
             if self.connection is None:
-                return  # it ended while we listened
+                return
             self.hear()
+        if self.connection is None:
+            return  # it ended while we listened
         self.hang_up = False
         self.tree.connections.remove(self.connection)
         self.connection = None
