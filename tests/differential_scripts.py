@@ -171,8 +171,9 @@ class Author:
         table: list[tuple[int, Callable[[], Any]]] = [
             (16, self.create), (8, self.delete), (8, self.set_data), (6, self.set_acl), (8, self.watching(Exists)),
             (9, self.watching(GetData)), (7, self.watching(GetChildren)), (5, self.watching(GetChildren2)),
-            (6, self.plain(GetACL)), (2, self.plain(Sync)), (9, self.multi), (3, self.family), (4, self.auth), (4, self.set_watches),
-            (1, Ping), (1, CloseSession), (1, lambda: raw(Check, path=self.path(), version=self.version_number())),
+            (6, self.plain(GetACL)), (2, self.plain(Sync)), (9, self.multi), (3, self.family), (4, self.auth),
+            (4, self.set_watches), (1, Ping), (1, CloseSession),
+            (1, lambda: raw(Check, path=self.path(), version=self.version_number())),
         ]  # fmt: skip
         if self.version >= (3, 5):
             table += [(3, self.watch_kind(CheckWatches)), (3, self.watch_kind(RemoveWatches))]

@@ -84,6 +84,13 @@ def test_failed_sasl_has_a_null_token_and_ends_the_connection():
     assert peer.replies() == [(2, 0, -115, b"\xff\xff\xff\xff")] and peer.link.over
 
 
+def test_3_4_says_nothing_of_failed_sasl():
+    peer = connected(make_core(version="3.4", sasl={"bob": "bobsecret"}))
+    peer.ask(Sasl(b""))
+    peer.send(Sasl(b"nonsense"))
+    assert peer.pull() == b"" and peer.link.over
+
+
 def test_a_null_token_ends_the_connection():
     peer = connected(make_core(sasl={"bob": "bobsecret"}))
     peer.send(Sasl(None))

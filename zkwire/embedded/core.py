@@ -227,6 +227,9 @@ class ServerCore:
             try:
                 token = link.sasl.step(request.token)
             except SaslRefused:
+                if self.profile.silent_about_sasl:
+                    link.kill()
+                    return
                 code = REQUIRES_SASL if self.settings.sasl_required else AUTH_FAILED
                 self._reply(link, xid, 0, code, encode(BUFFER, None), now)
                 link.close()

@@ -40,11 +40,13 @@ class Profile:
     finds_before_rights: bool = False
     #: A create has the flags 0 to 3 only, which are judged after the rights; null in an ACL is malformed.
     old_create: bool = False
+    #: Failed SASL is hung up on without a reply.
+    silent_about_sasl: bool = False
     #: An ip in an ACL may be a network.
     networks_in_acl: bool = True
     #: The last character of each forbidden range is allowed in paths.
     open_path_ranges: bool = False
-    #: checkWatches and removeWatches take any connection's watch on the path for ours (WatchManager before 3.9).
+    #: checkWatches takes any connection's watch on the path for ours (WatchManager before 3.9).
     counts_others_watches: bool = False
 
 
@@ -56,7 +58,7 @@ PROFILES: Dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, finds_before_rights=True,
-                old_create=True, networks_in_acl=False, open_path_ranges=True),
+                old_create=True, networks_in_acl=False, open_path_ranges=True, silent_about_sasl=True),
         Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True),
         Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True),
         Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
