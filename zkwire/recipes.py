@@ -39,7 +39,7 @@ class HasSession(Protocol):
 
 def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:
     """Create what is missing of a path, top down; existing nodes are left alone, and need not be writable."""
-    above = prefixes(path)
+    above = ["/", *prefixes(path)]  # which is the chroot, if there is one
     for _ in range(PATIENCE):
         stats = yield [Exists(p) for p in above]
         known = [i for i, stat in enumerate(stats) if isinstance(stat, Stat)]

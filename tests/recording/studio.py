@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, Dict, List, Tuple
 
 from tests.harness.servers import Ensemble, Server
-from tests.recording import foreign, nodes, sessions
+from tests.recording import foreign, nodes, own, sessions
 from tests.recording.raw import RawClient
 from tests.recording.tape import Tape
 
@@ -90,7 +90,7 @@ class Studio:
             return tape.save(self.version, CLIENT, name, _topic(script), setting)
 
     def _foreign(self) -> Iterator[Tuple[str, Session]]:
-        for name, session in foreign.sessions(self.version, self.numbers):
+        for name, session in [*own.sessions(self.version, self.numbers), *foreign.sessions(self.version, self.numbers)]:
             yield name, lambda session=session: session(self.server({}))  # type: ignore[misc]
 
     # ---------------------------------------------------------------- ensembles
