@@ -20,7 +20,7 @@ from zkwire.errors import (
 from zkwire.ops import GetData, SetData
 from zkwire.records import KazooState
 
-T = 1.5
+T = 0.9
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_silent_server_does_not_hold_up_start_beyond_its_timeout(
 ) -> None:
     """Neither does the close with which start() ends."""
     scripted.handshake = lambda wire: wire.until_closed() or True
-    zk = client(timeout=30.0)
+    zk = client(timeout=6.0)
     started = time.monotonic()
     with pytest.raises(OperationTimeoutError):
         zk.start(timeout=0.5)
@@ -364,7 +364,7 @@ def test_another_session_on_resume_is_told_as_a_loss(scripted: Scripted, client:
     connected.clear()
 
     def other(wire: Wire) -> bool:
-        wire.send(welcome_frame(1500, 0x9999))
+        wire.send(welcome_frame(900, 0x9999))
         scripted.handshake = None
         wire.until_closed()
         return True
