@@ -1,0 +1,55 @@
+"""The deadlines of a session. What they do is shown in test_session; here is the arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from zkwire.liveness import LONGEST_PING, SHORTEST_TIMEOUT, Liveness
+
+
+@pytest.fixture
+def live() -> Liveness:
+    live = Liveness(30.0)
+    live.started(100.0)
+    live.granted(9.0, 100.0)
+    return live
+
+
+def test_granted_and_forgotten(live: Liveness) -> None:
+    assert (live.requested, live.timeout) == (30.0, 9.0)
+    live.forget()
+    assert live.timeout == 30.0
+    live.granted(0.001, 1.0)
+    assert live.timeout == SHORTEST_TIMEOUT
+
+
+def test_silence_is_counted_from_the_last_reply(live: Liveness) -> None:
+    assert live.silent_at() == 106.0
+    live.contact_at = 103.0
+    assert live.silent_at() == 106.0
+    live.replied_at = 103.0
+    assert live.silent_at() == 109.0
+
+
+def test_a_reply_that_begins_counts_once(live: Liveness) -> None:
+    live.reply_begun(101.0)
+    live.reply_begun(105.0)
+    assert live.silent_at() == 107.0
+    live.replied_at = 106.0
+    live.reply_begun(108.0)
+    assert live.silent_at() == 114.0
+
+
+def test_expiry_is_counted_from_the_last_contact_and_leaves_time_to_ask(live: Liveness) -> None:
+    live.contact_at = 104.0
+    assert live.expires_at() == 116.0
+    live.lost(105.0)
+    assert live.expires_at() == 116.0
+    live.lost(200.0)  # noticed late, after a sleep of the machine
+    assert live.expires_at() == 203.0
+
+
+def test_pings_even_with_a_long_timeout(live: Liveness) -> None:
+    assert live.ping_at() == 103.0
+    live.granted(600.0, 100.0)
+    assert live.ping_at() == 100.0 + LONGEST_PING
