@@ -545,3 +545,16 @@ def test_the_child_may_forget_its_parents_client(scripted: Scripted) -> None:
     assert in_child(child) == "[]"
     assert clients[0].get("/a", timeout=5)[0] == b"proper"
     clients[0].close()
+
+
+def test_a_future_of_the_users_own(zk: ZooKeeper) -> None:
+    one, two, three = zk.future(), zk.future(), zk.future()
+    one.set_result(5)
+    assert one.result(1) == 5
+    two.set_exception(KeyError("x"))
+    with pytest.raises(KeyError):
+        two.result(1)
+    with pytest.raises(OperationTimeoutError):
+        three.result(0.01)
+    assert three.cancel()
+    assert three.cancelled()

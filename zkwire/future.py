@@ -157,7 +157,7 @@ class Passive:
                 lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
         return future.done()
 
-    def abandon(self, future: Future[Any]) -> bool:
+    def withdraw(self, future: Future[Any]) -> bool:
         """There is nothing that could be sent."""
         return True
 
