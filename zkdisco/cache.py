@@ -114,15 +114,20 @@ class ThreadDelivery:
     def stop(self) -> None:
         """Deliver nothing more."""
         with self._changed:
-            self._stopped = True
             self._waiting.clear()
+            self.end()
+
+    def end(self) -> None:
+        """Deliver what there is, and nothing more."""
+        with self._changed:
+            self._stopped = True
             self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
-                if self._stopped:
+                if not self._waiting:
                     return
                 event = self._waiting.popleft()
             try:

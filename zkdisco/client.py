@@ -178,7 +178,7 @@ class Client:
                     future.exception(max(0.0, deadline - monotonic()))
         if self._handler is not None:
             self.zk.remove_listener(self._session_event)
-            self._handler.stop()
+            self._handler.end()  # it hears of the end, too
         self.executor.end(1.0)
         for child in children:
             child.closed()

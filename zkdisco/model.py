@@ -83,7 +83,7 @@ class Service:
 
 def validate_directory(path: str) -> str:
     """`path` without a slash at its end; `ValueError` if it can be no path."""
-    if isinstance(path, str) and len(path) > 1 and path.endswith("/"):
+    if isinstance(path, str) and len(path) > 1 and path.endswith("/") and path != "//":
         path = path[:-1]
     return hosts.validate_path(path)
 
@@ -103,6 +103,10 @@ def validate_acl(acl: Sequence[ACL]) -> Tuple[ACL, ...]:
     for entry in acl:
         if not isinstance(entry, ACL):
             raise TypeError(f"an ACL is a sequence of ACL values, not of {type(entry).__name__}")
+        if not isinstance(entry.perms, int) or not isinstance(entry.id, tuple) or len(entry.id) != 2:
+            raise TypeError(f"malformed {entry!r}: permissions are an int, the identity an Id")
+        if not all(isinstance(part, str) for part in entry.id):
+            raise TypeError(f"malformed {entry!r}: an Id is of two str")
     return acl
 
 
