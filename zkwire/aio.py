@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
-import random
-from collections import deque
-from typing import Any, AsyncIterator, Callable, Coroutine, Deque, List, Optional, Sequence, Set, Tuple, TypeVar, Union
+from typing import Any, AsyncGenerator, Callable, Coroutine, List, Optional, Set, TypeVar
 
-from .connection import MAX_FRAME, MAX_REQUEST
-from .errors import AuthFailedError, ConnectionClosedError, ForkedError, OperationTimeoutError, ZookeeperError
+from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError
+from .front import GRACE, Front
+from .hosts import Host
 from .op import Op
-from .ops import Multi
-from .recipes import WINDOW, Work
-from .records import EventType, KazooState, KeeperState, WatchedEvent
+from .ops import AddWatch, RemoveWatches
+from .recipes import Work, drive
+from .records import EventType, KeeperState, WatchedEvent, Watcher
 from .session import CLOSE_LIMIT, ENDED, OPEN
 from .session_events import Dial, Fired, HangUp, Settled, StateChanged
-from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, make_session
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")
 #: An iterator of `watch` that is not read keeps this many events; then they are replaced by one that says: read afresh.
 BACKLOG = 10_000
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
@@ -41,97 +42,108 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
 
 
 class _Wire(asyncio.Protocol):
-    """One connection, as asyncio sees it."""
+    """One connection, as asyncio sees it, from the attempt to the end."""
 
     def __init__(self, front: AsyncZooKeeper) -> None:
         self._front = front
-        self.transport: Optional[asyncio.Transport] = None
-        self.paused = False
+        self.dialling: Optional[asyncio.Task[None]] = None
+        self.transport: Any = None
+        self.writable = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # of create_connection: it is one
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
+        self.writable = True
+        self._front._connected(self)
 
     def data_received(self, data: bytes) -> None:
         self._front._received(self, data)
+
+    def eof_received(self) -> None:
+        self.transport.abort()  # asyncio would first wait until all that was written has gone
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._front._lost(self, str(exc) if exc else "the server closed the connection")
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self.writable = False
 
     def resume_writing(self) -> None:
-        self.paused = False
+        self.writable = True
         self._front._flush()
 
+    def end(self) -> None:
+        """Connect no more, or hang up."""
+        if self.transport is not None:
+            self.transport.abort()
+        elif self.dialling is not None:
+            self.dialling.cancel()
 
-class AsyncZooKeeper(Awaiting, method=_awaiting):
+
+class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     """A ZooKeeper client for asyncio: constructor and verbs of `ZooKeeper`, awaited, and `async with`.
 
-    Cancelling a call leaves the order of the others as it is; what was sent may still be applied. Watchers and
-    listeners are called on the event loop, in wire order; a coroutine function as a watcher becomes a task.
+    It belongs to the event loop it is started on, and to its thread. Cancelling a call leaves the order of the others
+    as it is; what was sent may still be applied. Watchers and listeners are called on the event loop, in wire order;
+    what a coroutine function among them is to do becomes a task. Code that keeps the event loop from turning keeps
+    the session from being renewed: two thirds of its timeout cost the connection, all of it the session.
     """
 
-    def __init__(
-        self, hosts: Union[str, Sequence[str]] = "127.0.0.1:2181", timeout: float = DEFAULT_TIMEOUT,
-        auth_data: Optional[AuthData] = None, default_acl: Any = None, read_only: bool = False,
-        randomize_hosts: bool = True, client_id: Optional[Tuple[int, bytes]] = None,
-        connect_timeout: Optional[float] = None, request_timeout: Optional[float] = None, ssl_context: Any = None,
-        sasl: Any = None, max_pending: int = DEFAULT_MAX_PENDING, max_frame: int = MAX_FRAME,
-        logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
-    ) -> None:  # fmt: skip
-        settings = Settings(
-            hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
-            request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
-        )  # fmt: skip
-        self._session = make_session(settings, random.random, 0.0)
-        self._request_timeout = request_timeout
-        self._logger = logger or logging.getLogger("zkwire")
-        self._listeners: List[Callable[[str], object]] = []
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
+    def _set_up(self) -> None:
         self._pid = os.getpid()
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._wire: Optional[_Wire] = None
-        self._dialling: Optional[asyncio.Task[None]] = None
         self._timer: Optional[asyncio.TimerHandle] = None
         self._flushing = False
-        self._told = KazooState.LOST
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
 
     # ------------------------------------------------------------------------ lifecycle
 
     async def start(self, timeout: float = 15.0) -> None:
-        """Connect, and return once there is a session. Raises as `ZooKeeper.start` does."""
-        self._check_process()
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._session.start(self._loop.time())
+        """Connect, and return once there is a session; nothing happens if there is one already.
+
+        Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None and os.getpid() == self._pid:
+            self._session.start(loop.time())
+            self._loop = loop
             self._act()
-        session = self._session
+        self._check()
         try:
-            await self._until(lambda: self.connected or session.phase == ENDED, timeout)
+            await self._until(lambda: self.connected or self._session.phase == ENDED, timeout)
         except asyncio.CancelledError:
-            await self.close()
+            await self._close(GRACE)
             raise
-        if self.connected:
-            return
-        error = session.last_error
-        if session.phase == ENDED:
-            raise error if isinstance(error, AuthFailedError) else ConnectionClosedError()
-        await self.close()
-        raise OperationTimeoutError(f"no session within {timeout} s; the last attempt: {error}")
+        error = self._no_session(timeout)
+        if error is not None:
+            await self._close(GRACE)
+            raise error
 
     async def close(self) -> None:
-        """End the session, and every call under way. Takes at most 5 s; idempotent."""
-        if os.getpid() != self._pid:
-            return
-        self._session.close(self._loop.time() if self._loop else 0.0)
-        if self._loop is not None:
-            self._act()
-            self._flush()
-            await self._until(lambda: self._session.phase == ENDED, CLOSE_LIMIT)
+        """End the session, its ephemeral nodes with it, and every call under way. Takes at most 5 s; idempotent.
+
+        What was submitted before is still answered if the server answers in time; later calls raise
+        `ConnectionClosedError`.
+        """
+        await self._close(CLOSE_LIMIT)
 
     stop = close
+
+    async def _close(self, limit: float) -> None:
+        if os.getpid() != self._pid:
+            return
+        if self._loop is None or self._loop.is_closed():  # with the loop, all that would have to be told has gone
+            self._session.abort("its event loop was closed")
+            self._wire = None
+            return
+        self._session.close(self._check().time())
+        self._act()
+        self._flush()
+        await self._until(lambda: self._session.phase == ENDED, limit)
+        self._session.abort("close() took too long")
+        self._act()
 
     async def __aenter__(self) -> AsyncZooKeeper:
         await self.start()
@@ -140,62 +152,25 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    # ---------------------------------------------------------------------------- state
-
-    @property
-    def state(self) -> str:
-        """CONNECTED, SUSPENDED or LOST (see `KazooState`)."""
-        return self._session.state
-
-    @property
-    def client_state(self) -> str:
-        """The state in detail (see `KeeperState`)."""
-        return self._session.client_state
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection, and a session on it."""
-        return self._session.state == KazooState.CONNECTED
-
-    @property
-    def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None without a session. Whoever has both can take the session over."""
-        return self._session.client_id
-
-    @property
-    def session_timeout(self) -> float:
-        """The timeout the server granted, in seconds; before that, the one asked for."""
-        return self._session.timeout
-
-    def add_listener(self, listener: Callable[[str], object]) -> None:
-        """Call `listener(state)` at each change of `state`, until it returns True."""
-        if listener not in self._listeners:
-            self._listeners.append(listener)
-
-    def remove_listener(self, listener: Callable[[str], object]) -> None:
-        """Call it no more."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> asyncio.Future[T]:
-        """Send an operation without waiting; an `asyncio.Future` for its result. As `ZooKeeper.submit`."""
-        self._check_process()
-        if self._loop is None:
-            raise ConnectionClosedError("not started: await start() first")
-        session, future = self._session, self._loop.create_future()
-        if then is not None:
-            future.add_done_callback(then)
-        session.submit(op, future, self._loop.time())
+    def submit(self, op: Op[T]) -> asyncio.Future[T]:
+        """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
+
+        Raises as `ZooKeeper.submit` does. If the future is cancelled before the operation is sent, it never is.
+        """
+        loop, session = self._check(), self._session
+        future: asyncio.Future[T] = loop.create_future()
+        session.submit(op, future, loop.time())
         if session.news:
             self._act()
         if session.in_flight <= 1:
             self._flush()
         elif not self._flushing:  # more may come before the loop turns
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            loop.call_soon(self._flush)
         if session.phase != OPEN:
+            future.add_done_callback(self._forget)
             self._arm()
         return future
 
@@ -205,71 +180,38 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
 
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
         """Collect operations to be done together or not at all; `await transaction.commit()` does them."""
-        return Transaction(self._commit)
-
-    async def _commit(self, multi: Multi, timeout: Optional[float]) -> List[Any]:
-        return await self.run(multi, timeout)
+        return Transaction(self.run)
 
     async def run(self, work: Work[T], timeout: Optional[float] = None) -> T:
         """Do an operation or a recipe, within `timeout` seconds (None: `request_timeout`); its result."""
-        if timeout is None:
-            timeout = self._request_timeout
-        self._check_process()
-        if self._loop is None:
-            raise ConnectionClosedError("not started: await start() first")
-        deadline = None if timeout is None else self._loop.time() + timeout
+        loop = self._check()
+        timeout = self._request_timeout if timeout is None else timeout
+        deadline = None if timeout is None else loop.time() + timeout
         if isinstance(work, Op):
             return await self._finish(self.submit(work), deadline)
+        steps = drive(work, self.submit, self._abandon)
         try:
-            wanted = next(work)
+            future = next(steps)
             while True:
                 try:
-                    if isinstance(wanted, Op):
-                        answer = await self._finish(self.submit(wanted), deadline)
-                    else:
-                        answer = await self._pipeline(wanted, deadline)
+                    answer = await self._finish(future, deadline)
                 except Exception as error:
-                    wanted = work.throw(error)
+                    future = steps.throw(error)
                 else:
-                    wanted = work.send(answer)
+                    future = steps.send(answer)
         except StopIteration as stop:
             result: T = stop.value
             return result
-
-    async def _pipeline(self, ops: Sequence[Op[Any]], deadline: Optional[float]) -> List[Any]:
-        """The outcomes of many operations, errors included as values, a window of them under way at a time."""
-        outcomes: List[Any] = []
-        under_way: Deque[asyncio.Future[Any]] = deque()
-        remaining = iter(ops)
-        try:
-            while True:
-                for op in remaining:
-                    under_way.append(self.submit(op))
-                    if len(under_way) >= WINDOW:
-                        break
-                if not under_way:
-                    return outcomes
-                try:
-                    outcomes.append(await self._finish(under_way.popleft(), deadline))
-                except OperationTimeoutError:
-                    raise
-                except ZookeeperError as error:
-                    outcomes.append(error)
         finally:
-            for future in under_way:
-                self._session.abandon(future)
-                future.cancel()
+            steps.close()
 
     async def _finish(self, future: asyncio.Future[T], deadline: Optional[float]) -> T:
         """The result of a future that nobody else awaits, by `deadline`."""
-        if deadline is None or self._loop is None:
-            timer = None
-        else:
-            timer = self._loop.call_at(deadline, self._too_late, future)
+        timer = None if deadline is None else self._check().call_at(deadline, self._too_late, future)
         try:
             return await future
         except asyncio.CancelledError:
-            self._session.abandon(future)
+            self._abandon(future)
             raise
         finally:
             if timer is not None:
@@ -281,41 +223,75 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
             error.maybe_applied = not self._session.abandon(future)
             future.set_exception(error)
 
-    async def watch(self, path: str, recursive: bool = False) -> AsyncIterator[WatchedEvent]:
-        """Every change of a node and its children, or with `recursive` of all nodes below it, as it comes.
+    def _abandon(self, future: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more."""
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # of interest to nobody
+        self._session.abandon(future)
 
-        Type NONE with state CONNECTED says that changes may have been missed: read afresh. With the session the
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self._session.abandon(future)
+
+    # -------------------------------------------------------------------------- watches
+
+    def watch(self, path: str, recursive: bool = False) -> AsyncGenerator[WatchedEvent, None]:
+        """Every change of a node and its children, or with `recursive` of all nodes below it, from now on.
+
+        What is called after `watch` is seen, so nothing is missed between a read and the iteration. Type NONE with
+        state CONNECTED says that changes may have been missed: read afresh. With the watch or the session the
         iteration ends, after an event that says so. ZooKeeper 3.6 and later; `UnimplementedError` before.
         """
-        events: Deque[WatchedEvent] = deque()
-        ready = asyncio.Event()
+        events: asyncio.Queue[WatchedEvent] = asyncio.Queue()
 
         def watcher(event: WatchedEvent) -> None:
-            if len(events) >= BACKLOG:
-                events.clear()
-                events.append(WatchedEvent(EventType.NONE, KeeperState.CONNECTED, path))
-            events.append(event)
-            ready.set()
+            if events.qsize() >= BACKLOG:
+                while not events.empty():
+                    events.get_nowait()
+                events.put_nowait(WatchedEvent(EventType.NONE, KeeperState.CONNECTED, path))
+            events.put_nowait(event)
 
-        await self.add_watch(path, watcher, recursive)
+        armed = self.submit(AddWatch(path, watcher, recursive))
+        return self._iterate(events, armed, functools.partial(self._unwatch, path, watcher))
+
+    async def _iterate(
+        self, events: asyncio.Queue[WatchedEvent], armed: asyncio.Future[None], leave: Callable[[], None]
+    ) -> AsyncGenerator[WatchedEvent, None]:
+        timeout, over = self._request_timeout, False
         try:
-            while True:
-                await ready.wait()
-                ready.clear()
-                while events:
-                    event = events.popleft()
-                    yield event
-                    if event.type == EventType.NONE and event.state != KeeperState.CONNECTED:
-                        return
+            await self._finish(armed, None if timeout is None else self._check().time() + timeout)
+            while not over:
+                event = await events.get()
+                lost = event.type == EventType.NONE and event.state != KeeperState.CONNECTED
+                over = lost or event.type == EventType.PERSISTENT_WATCH_REMOVED
+                yield event
         finally:
-            if self.connected:
-                await self.remove_watches(path, watcher)
+            if not over:
+                leave()
+
+    def _unwatch(self, path: str, watcher: Watcher) -> None:
+        """Take a watch back, without waiting; if the connection ends meanwhile, so that it is not armed again."""
+
+        def done(future: asyncio.Future[None]) -> None:
+            if not future.cancelled() and isinstance(future.exception(), ConnectionLoss):
+                self._unwatch(path, watcher)
+
+        try:
+            self.submit(RemoveWatches(path, watcher=watcher, local=not self.connected)).add_done_callback(done)
+        except ZookeeperError:
+            pass  # closed, and all watches with it
 
     # -------------------------------------------------------------- the event loop's side
 
-    def _check_process(self) -> None:
+    def _check(self) -> asyncio.AbstractEventLoop:
+        """The event loop, if this is the place to use it from."""
         if os.getpid() != self._pid:
             raise ForkedError()
+        if self._loop is None:
+            raise ConnectionClosedError("not started: await start() first")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(f"{self!r} was started on another event loop, and is of use on that one only")
+        return self._loop
 
     async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait until the state is such, at most `timeout` seconds."""
@@ -328,121 +304,105 @@ class AsyncZooKeeper(Awaiting, method=_awaiting):
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        loop = self._loop
-        if loop is None:
-            return
-        arm = False
+        loop = asyncio.get_running_loop()
         for event in self._session.events():
             if type(event) is Settled:
-                if event.token is not None and not event.token.done():
+                if not event.token.done():
                     if isinstance(event.outcome, ZookeeperError):
                         event.token.set_exception(event.outcome)
                     else:
                         event.token.set_result(event.outcome)
-                continue
-            arm = True
-            if isinstance(event, Fired):
+            elif isinstance(event, Fired):
                 for watcher in event.watchers:
                     loop.call_soon(self._call, watcher, event.event)
             elif isinstance(event, StateChanged):
-                self._logger.info("= %s (%s)", event.state, event.client_state)
-                loop.call_soon(self._tell, event.state)
+                self._logger.info("= %s (%s) %s", event.state, event.client_state, event.error or "")
+                for listener in self._to_tell(event.state):
+                    loop.call_soon(self._call, functools.partial(self._tell, listener), event.state)
                 if self._changed is not None and not self._changed.done():
                     self._changed.set_result(None)
-            else:
+            elif isinstance(event, HangUp):
+                self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()
-                if isinstance(event, HangUp):
-                    self._logger.info("= hanging up: %s", event.reason)
-                elif isinstance(event, Dial):
-                    self._dialling = loop.create_task(self._dial(event))
-        if arm:
-            self._arm()
+            elif isinstance(event, Dial):
+                self._disconnect()
+                self._wire = wire = _Wire(self)
+                wire.dialling = loop.create_task(self._dial(wire, event.host))
+        if self._session.phase == ENDED:
+            self._disconnect()
+        self._arm()
 
     def _arm(self) -> None:
         """Have `_timed_out` called in time. A timer that is early only looks again."""
-        deadline = self._session.deadline()
-        if self._timer is not None and (deadline is None or deadline < self._timer.when()):
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None and self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_at(deadline, self._timed_out)
+        deadline, timer = self._session.deadline(), self._timer
+        if timer is not None and (deadline is None or deadline < timer.when()):
+            timer.cancel()
+            self._timer = timer = None
+        if timer is None and deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None
-        if self._loop is not None:
-            deadline = self._session.deadline()
-            if deadline is not None and self._loop.time() >= deadline:
-                self._session.timed_out(self._loop.time())
-                self._act()
-                self._flush()
-            self._arm()
-
-    async def _dial(self, dial: Dial) -> None:
-        loop = asyncio.get_running_loop()
-        wire = _Wire(self)
-        self._logger.debug("= connecting to %s", dial.host)
-        try:
-            connecting = loop.create_connection(lambda: wire, dial.host.name, dial.host.port, happy_eyeballs_delay=0.25)
-            await asyncio.wait_for(connecting, dial.deadline - loop.time())
-        except (OSError, UnicodeError, asyncio.TimeoutError) as error:
-            self._session.lost(str(error) or "connect timed out", loop.time())
-            self._act()
-            return
-        self._wire = wire
-        self._session.connected(loop.time())
+        self._session.timed_out(_now())
         self._act()
         self._flush()
 
+    async def _dial(self, wire: _Wire, host: Host) -> None:
+        """Connect, for as long as the core has patience: it says when to hang up."""
+        loop = asyncio.get_running_loop()
+        self._logger.debug("= connecting to %s", host)
+        try:
+            await loop.create_connection(lambda: wire, host.name, host.port, happy_eyeballs_delay=0.25)
+        except (OSError, UnicodeError) as error:
+            self._lost(wire, str(error))
+
     def _disconnect(self) -> None:
-        if self._dialling is not None and self._dialling is not asyncio.current_task(self._loop):
-            self._dialling.cancel()
-        self._dialling = None
         wire, self._wire = self._wire, None
-        if wire is not None and wire.transport is not None:
-            wire.transport.abort()
+        if wire is not None:
+            wire.end()
+
+    def _connected(self, wire: _Wire) -> None:
+        if wire is not self._wire:
+            wire.end()  # the core has changed its mind meanwhile
+            return
+        self._session.connected(_now())
+        self._act()
+        self._flush()
+
+    def _received(self, wire: _Wire, data: bytes) -> None:
+        if wire is self._wire:
+            self._session.received(data, _now())
+            self._act()
+            if not self._flushing:
+                self._flush()
+
+    def _lost(self, wire: _Wire, reason: str) -> None:
+        if wire is self._wire:
+            self._wire = None
+            self._session.lost(reason, _now())
+            self._act()
 
     def _flush(self) -> None:
         self._flushing = False
         wire = self._wire
-        while wire is not None and wire.transport is not None and not wire.paused:
+        while wire is not None and wire.writable:
             data = self._session.data_to_send()
             if not data:
                 return
-            wire.transport.write(bytes(data))
+            wire.transport.write(data)
             self._session.sent(len(data))
 
-    def _received(self, wire: _Wire, data: bytes) -> None:
-        if wire is self._wire and self._loop is not None:
-            self._session.received(data, self._loop.time())
-            self._act()
-            if self._session.unsent and not self._flushing:
-                self._flush()
-
-    def _lost(self, wire: _Wire, reason: str) -> None:
-        if wire is self._wire and self._loop is not None:
-            self._wire = None
-            self._session.lost(reason, self._loop.time())
-            self._act()
-
-    def _tell(self, state: str) -> None:
-        if state != self._told:
-            self._told = state
-            for listener in list(self._listeners):
-                if self._call(listener, state) is True:
-                    self.remove_listener(listener)
-
-    def _call(self, function: Callable[[Any], object], argument: Any) -> object:
+    def _call(self, function: Callable[[Any], object], argument: Any) -> None:
         """Call user code; what it raises is logged, what it returns to be awaited becomes a task."""
         try:
             result = function(argument)
         except Exception:
             self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
-            return None
+            return
         if asyncio.iscoroutine(result):
             task = asyncio.ensure_future(result)
             self._tasks.add(task)
             task.add_done_callback(self._task_done)
-        return result
 
     def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)

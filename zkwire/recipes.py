@@ -8,7 +8,8 @@ and is sent the list of outcomes, errors included as values. What it returns is 
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Generator, List, Optional, Protocol, Sequence, Tuple, TypeVar, Union
+from collections import deque
+from typing import Any, Callable, Deque, Generator, List, Optional, Protocol, Sequence, Tuple, TypeVar, Union
 
 from .errors import (
     ConnectionLoss, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError, SessionExpiredError,
@@ -23,7 +24,7 @@ T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
 Work = Union[Op[T], Recipe[T]]
 
-#: A front keeps this many operations of a list under way at a time.
+#: This many operations of a list are under way at a time.
 WINDOW = 1000
 #: Parents may vanish while we build on them (containers are reaped when empty); somebody who does that for ever wins.
 PATIENCE = 10
@@ -35,6 +36,56 @@ class HasSession(Protocol):
     @property
     def client_id(self) -> Optional[Tuple[int, bytes]]:
         """Session id and password, or None."""
+
+
+def drive(
+    work: Recipe[T], submit: Callable[[Op[Any]], Any], abandon: Callable[[Any], object]
+) -> Generator[Any, Any, T]:
+    """Runs a recipe for a front: yields each future to wait for, and is sent its result or thrown its error.
+
+    Close it at the end: futures that nobody will wait for are abandoned then.
+    """
+    try:
+        wanted = next(work)
+        while True:
+            try:
+                if isinstance(wanted, Op):
+                    answer = yield submit(wanted)
+                else:
+                    answer = yield from _pipeline(wanted, submit, abandon)
+            except Exception as error:
+                wanted = work.throw(error)
+            else:
+                wanted = work.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _pipeline(
+    ops: Sequence[Op[Any]], submit: Callable[[Op[Any]], Any], abandon: Callable[[Any], object]
+) -> Generator[Any, Any, List[Any]]:
+    """The outcomes of many operations, errors included as values, a window of them under way at a time."""
+    outcomes: List[Any] = []
+    under_way: Deque[Any] = deque()
+    remaining = iter(ops)
+    try:
+        while True:
+            for op in remaining:
+                under_way.append(submit(op))
+                if len(under_way) >= WINDOW:
+                    break
+            if not under_way:
+                return outcomes
+            try:
+                outcomes.append((yield under_way.popleft()))
+            except OperationTimeoutError:
+                raise
+            except ZookeeperError as error:
+                outcomes.append(error)
+    finally:  # time is up, say: what is still queued is not to be done later
+        for future in under_way:
+            abandon(future)
 
 
 def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:

@@ -1,0 +1,117 @@
+"""What both fronts are besides their verbs: constructor, state, listeners.
+
+Owns the arguments, what a client shows of its session, and who hears of its states. Must not know how work is done, nor
+on which thread or loop anything runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from time import monotonic
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+
+from .connection import MAX_FRAME, MAX_REQUEST
+from .errors import AuthFailedError, ConnectionClosedError, OperationTimeoutError, ZookeeperError
+from .records import ACL, KazooState
+from .session import ENDED
+from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, make_session
+
+#: start() is late by no more than this, in seconds, when it fails and closes the client.
+GRACE = 0.5
+Listener = Callable[[str], object]
+
+
+class Front:
+    """The part of a client that neither blocks nor awaits."""
+
+    def __init__(
+        self, hosts: Union[str, Sequence[str]] = "127.0.0.1:2181", timeout: float = DEFAULT_TIMEOUT,
+        auth_data: Optional[AuthData] = None, default_acl: Optional[Sequence[ACL]] = None, read_only: bool = False,
+        randomize_hosts: bool = True, client_id: Optional[Tuple[int, bytes]] = None,
+        connect_timeout: Optional[float] = None, request_timeout: Optional[float] = None, ssl_context: Any = None,
+        sasl: Any = None, max_pending: int = DEFAULT_MAX_PENDING, max_frame: int = MAX_FRAME,
+        logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
+    ) -> None:  # fmt: skip
+        settings = Settings(
+            hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
+            request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
+        )  # fmt: skip
+        self._session = make_session(settings, random.random, monotonic())
+        self._request_timeout = request_timeout
+        self._logger = logger or logging.getLogger("zkwire")
+        self._listeners: List[Listener] = []
+        self._told = KazooState.LOST
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what the front needs besides; nothing is dialled yet."""
+
+    def __repr__(self) -> str:
+        hosts = ",".join(str(host) for host in self._session.hosts)
+        return f"<{type(self).__name__} {hosts}{self._session.scope.prefix} {self.client_state}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled: its session cannot be shared")
+
+    @property
+    def state(self) -> str:
+        """CONNECTED, SUSPENDED or LOST (see `KazooState`)."""
+        return self._session.state
+
+    @property
+    def client_state(self) -> str:
+        """The state in detail (see `KeeperState`)."""
+        return self._session.client_state
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, and a session on it."""
+        return self._session.state == KazooState.CONNECTED
+
+    @property
+    def client_id(self) -> Optional[Tuple[int, bytes]]:
+        """Session id and password, or None without a session. Whoever has both can take the session over."""
+        return self._session.client_id
+
+    @property
+    def session_timeout(self) -> float:
+        """The timeout the server granted, in seconds; before that, the one asked for."""
+        return self._session.timeout
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener(state)` where watchers are called, at each change of `state`, until it returns True."""
+        if not callable(listener):
+            raise TypeError(f"a listener must be callable, not {listener!r}")
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def _to_tell(self, state: str) -> List[Listener]:
+        """Whom to tell of a state of the session: nobody, if it is no news."""
+        if state == self._told:
+            return []
+        self._told = state
+        return list(self._listeners)
+
+    def _tell(self, listener: Listener, state: str) -> object:
+        """Call a listener, unless it was removed meanwhile."""
+        if listener not in self._listeners:
+            return None
+        result = listener(state)
+        if result is True:
+            self.remove_listener(listener)
+        return result
+
+    def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
+        """What start() raises, having waited for a session; None if there is one."""
+        session = self._session
+        if self.connected:
+            return None
+        if session.phase == ENDED:
+            return session.last_error if isinstance(session.last_error, AuthFailedError) else ConnectionClosedError()
+        return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
