@@ -154,13 +154,15 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T]) -> asyncio.Future[T]:
+    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> asyncio.Future[T]:
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
         Raises as `ZooKeeper.submit` does. If the future is cancelled before the operation is sent, it never is.
         """
         loop, session = self._check(), self._session
         future: asyncio.Future[T] = loop.create_future()
+        if then is not None:
+            future.add_done_callback(then)
         session.submit(op, future, loop.time())
         if session.news:
             self._act()
