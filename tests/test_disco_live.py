@@ -468,7 +468,7 @@ def watches(server: Any, zk: ZooKeeper) -> Any:
 
 def test_the_end_of_the_client_ends_a_waiting_call(server38: Any, where: str) -> None:
     with FaultProxy(server38.host, server38.port) as proxy:
-        client = Client(proxy.hosts, session_timeout=20)
+        client = Client(proxy.hosts, session_timeout=6)
         registered = Registrar(client, Service(where, "api", b"r"))
         registered.register()
         proxy.refuse()
@@ -489,7 +489,7 @@ def test_the_end_of_the_client_ends_a_waiting_call(server38: Any, where: str) ->
         threads = [threading.Thread(target=call, args=each) for each in calls]
         for thread in threads:
             thread.start()
-        until(lambda: len(client._children) == 3)
+        until(lambda: len(client._children) == 3)  # register, deregister, Instancer
         began = time.monotonic()
         client.stop()
         for thread in threads:

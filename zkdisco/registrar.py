@@ -6,6 +6,7 @@ Owns the way between a caller and the core that decides (`registration.Registrat
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any, Optional, Set
 
 from ._zkwire import Future, errors
@@ -29,7 +30,8 @@ class RegistrarBase:
         self._runner = Runner(client.zk, client.executor, self._settle)
         options = client.options
         self._core = Registration(service, options.acl, options.payload, os.urandom(16).hex(), self._runner.watcher)
-        self._started = self._ended = False
+        self._lock = threading.Lock()  # for `_running`, and that nobody comes to wait when it ends
+        self._running = self._ended = False
         self._pending: Set[Any] = set()
 
     @property
@@ -45,15 +47,16 @@ class RegistrarBase:
     def want(self, wanted: bool) -> Any:
         """Tell the core; a future for the end of it."""
         self._client.check()
-        if not self._started:
-            self._started = True
-            self._client.adopt(self)
-            self._runner.start(self._core)
         future = self._client.zk.future()
-        self._pending.add(future)
+        with self._lock:
+            if not self._running:
+                self._client.adopt(self)
+                self._running = True
+                self._runner.start(self._core)
+            self._pending.add(future)
         self._runner.tell(self._want, wanted, future)
         if self._ended:  # meanwhile: perhaps nobody is there to be told
-            self.closed()
+            self._conclude(future, ClientClosedError())
         return future
 
     def withdraw(self, future: Any) -> None:
@@ -61,12 +64,10 @@ class RegistrarBase:
         self._runner.tell(self._core.withdraw, future)
 
     def end(self) -> Any:
-        """The client stops: if it keeps its session, the node must go; a future for that, or None."""
+        """The client stops: if it keeps its session, the node must go; a future for that."""
         self._ended = True
-        if self._core.at_rest:
-            return None
         future = self._client.zk.future()
-        self._runner.tell(self._core.want, False, future)
+        self._runner.tell(self._end, future)
         return future
 
     def closed(self) -> None:
@@ -79,9 +80,21 @@ class RegistrarBase:
         if not self._ended:
             self._core.want(wanted, future, now)
 
+    def _end(self, future: Any, now: float) -> None:
+        if self._core.at_rest:
+            self._conclude(future, None)
+        else:
+            self._core.want(False, future, now)
+
     def _settle(self) -> None:
         for future, outcome in self._core.settled():
             self._conclude(future, outcome)
+        if self._core.at_rest:
+            with self._lock:
+                if self._running and not self._ended and not self._pending:
+                    self._running = False
+                    self._runner.stop()
+                    self._client.release(self)
 
     def _conclude(self, future: Any, outcome: Any) -> None:
         self._pending.discard(future)

@@ -72,7 +72,7 @@ class Runner:
         """Begin: the core hears of the connection there is, then of everything to come."""
         self._core = core
         self._zk.add_listener(self._listener)
-        self._executor.call(self._state, self._zk.state)
+        self._executor.call(self._begin)
 
     def stop(self) -> None:
         """The core hears nothing more."""
@@ -90,6 +90,9 @@ class Runner:
         if self._core is not None:
             function(*arguments, monotonic())
             self._pump()
+
+    def _begin(self) -> None:
+        self._state(self._zk.state)  # as it is now: what the listener has heard since comes behind
 
     def _state(self, state: str) -> None:
         if self._core is not None:
