@@ -121,7 +121,8 @@ def test_usage_errors_exit_with_2(arguments: Any) -> None:
 
 
 def test_other_errors_are_one_line_and_exit_with_1(server38: Any, where: str) -> None:
-    failed = done("list", "--servers", "127.0.0.1:1", "--path", "/a", "--session-timeout", "1", "--connect-timeout", "1")
+    short = ("--session-timeout", "1", "--connect-timeout", "1")
+    failed = done("list", "--servers", "127.0.0.1:1", "--path", "/a", *short)
     assert failed.returncode == 1 and failed.stdout == "" and failed.stderr.count("\n") == 1
     assert "127.0.0.1:1" in failed.stderr
     with ZooKeeper(server38.hosts) as zk:

@@ -168,7 +168,9 @@ def test_rights_lost_later_are_trouble_and_cured(server: Any, client: Client, zk
     seen.wait_set("2", timeout=10)
 
 
-def test_trouble_comes_with_the_last_good_set_and_an_event_with_the_cure(server: Any, zk: ZooKeeper, where: str) -> None:
+def test_trouble_comes_with_the_last_good_set_and_an_event_with_the_cure(
+    server: Any, zk: ZooKeeper, where: str
+) -> None:
     zk.create(where)
     zk.create(where + "/a", b"1")
     with FaultProxy(server.host, server.port) as proxy, Client(proxy.hosts, session_timeout=10) as client:
@@ -226,9 +228,10 @@ def test_no_server_at_all(server38: Any, where: str) -> None:
             raises_within(timed_out, 1.5, client.register, Service(where, "x", b""), timeout=0.5)
             raises_within((*timed_out, errors.ConnectionLoss), 1.5, client.get_entries, where, timeout=0.5)
             raises_within((*timed_out, errors.ConnectionLoss), 1.5, client.create_parent_nodes, where, timeout=0.5)
-        raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, session_timeout=1, connect_timeout=1)
+        short = {"session_timeout": 1, "connect_timeout": 1}
+        raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, **short)
         proxy.refuse()
-        error = raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, session_timeout=1, connect_timeout=1)
+        error = raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, **short)
         assert isinstance(error, TimeoutError) and "refused" in str(error).lower()
 
 

@@ -26,7 +26,8 @@ class World:
 
     def __init__(self, parents: bool = True, strangers: bool = True) -> None:
         self.tree = Tree(DIRECTORY)
-        self.core = Registration(Service("/org", "api", b"10.0.0.1:80"), OPEN_ACL_UNSAFE, (b"p0",), GUID, lambda e: None)
+        service = Service("/org", "api", b"10.0.0.1:80")
+        self.core = Registration(service, OPEN_ACL_UNSAFE, (b"p0",), GUID, lambda event: None)
         self.peer = Peer(self.tree, self.core)
         self.outcomes: List[Any] = []
         self.open: List[int] = []

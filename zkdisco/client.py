@@ -16,8 +16,8 @@ from ._zkwire import (
 from .cache import ThreadDelivery
 from .model import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, NodeNotFoundError,
-    NotRegisteredError, Service, UndecodableDataError, validate_acl, validate_credentials, validate_directory, validate_payload,
-    validate_timeout,
+    NotRegisteredError, Service, UndecodableDataError, validate_acl, validate_credentials, validate_directory,
+    validate_payload, validate_timeout,
 )  # fmt: skip
 from .recipes import create_parents
 
@@ -207,7 +207,8 @@ class Client:
 def session_event(state: str, client_state: str) -> WatchedEvent:
     """What an event handler hears of a state."""
     known = {KazooState.CONNECTED: KeeperState.CONNECTED, KazooState.SUSPENDED: KeeperState.CONNECTING}
-    lost = client_state if client_state in (KeeperState.AUTH_FAILED, KeeperState.CLOSED) else KeeperState.EXPIRED_SESSION
+    ended = client_state in (KeeperState.AUTH_FAILED, KeeperState.CLOSED)
+    lost = client_state if ended else KeeperState.EXPIRED_SESSION
     return WatchedEvent(EventType.NONE, known.get(state, lost), None)
 
 

@@ -1,4 +1,4 @@
-"""What an instancer decides, without threads, sockets or clocks: a replica of one directory, published when it is whole.
+"""What an instancer decides, without threads, sockets or clocks: a replica of one directory, shown when it is whole.
 
 Owns what is watched and read, and when a set may be shown. `Runner` (or a simulation) feeds it what happens, in wire
 order, and carries out `operations`. Rules:
@@ -65,7 +65,7 @@ class Discovery:
         return key[0] == self._round
 
     def stop(self) -> ops.RemoveWatches:
-        """The operation that ends our watch; servers before 3.6 need not be told, and those before 3.5 hang up on it."""
+        """The operation that ends our watch; before 3.6 no server is told, since those before 3.5 hang up on it."""
         return ops.RemoveWatches(self.directory, watcher=self._watcher, local=not self._recursive)
 
     def deadline(self) -> Optional[float]:
@@ -177,10 +177,11 @@ class Discovery:
 
     def _directory_changed(self, event_type: str) -> None:
         """Before 3.6: its list has changed, or it has come or gone."""
-        if not self._recursive and event_type in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
-            # A list under way when a CHILD event comes was asked for after it, and will show the change.
-            if event_type != EventType.CHILD or (_LIST, "") not in self._reading:
-                self._ask(_LIST, "", self._list())
+        if self._recursive or event_type not in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
+            return
+        # A list under way when a CHILD event comes has not been answered yet, and will show the change.
+        if event_type != EventType.CHILD or (_LIST, "") not in self._reading:
+            self._ask(_LIST, "", self._list())
 
     def _missing(self, kind: str, name: str) -> None:
         """There is no such node: gone between list and read; or there is no directory, which is an empty set."""

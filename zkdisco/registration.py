@@ -163,10 +163,7 @@ class Registration:
         if work is None:
             return
         try:
-            if isinstance(answer, Exception):
-                wanted = work.throw(answer)
-            else:
-                wanted = work.send(answer)
+            wanted = work.throw(answer) if isinstance(answer, Exception) else work.send(answer)
             while wanted == []:
                 wanted = work.send([])
         except StopIteration:

@@ -79,7 +79,9 @@ def elapsed(since: float) -> float:
     return time.monotonic() - since
 
 
-def raises_within(kind: Any, seconds: float, function: Callable[..., Any], *arguments: Any, **options: Any) -> Exception:
+def raises_within(
+    kind: Any, seconds: float, function: Callable[..., Any], *arguments: Any, **options: Any
+) -> Exception:
     """`function` raises this kind of error, and in time."""
     began = time.monotonic()
     try:

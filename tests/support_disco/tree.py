@@ -184,7 +184,8 @@ class Tree:
 
     def children(self, path: str) -> List[str]:
         inside = path.rstrip("/") + "/"
-        return [p[len(inside) :] for p in self.nodes if p.startswith(inside) and p != "/" and "/" not in p[len(inside) :]]
+        below = [p[len(inside) :] for p in self.nodes if p.startswith(inside) and p != "/"]
+        return [name for name in below if "/" not in name]
 
     # ------------------------------------------------------------ transactions
 
