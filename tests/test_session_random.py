@@ -180,7 +180,7 @@ class Run:
         assert all(pair in GRAPH for pair in zip(["LOST", *world.states], world.states)), world.states
         assert world.session.deadline() is None
         assert world.session.pending == 0
-        assert len(world.session._notifier.watches) == 0
+        assert len(world.session._exchange._notifier.watches) == 0
         assert world.states[-1:] in ([], [KazooState.LOST])
 
 
