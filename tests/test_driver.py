@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import resource
@@ -340,64 +339,34 @@ def test_ctrl_c_in_a_waiting_call_leaves_the_client_usable(scripted: Scripted, z
     assert scripted.connections == 1
 
 
-class Interrupt(Exception):
-    """What the signal handler raises."""
+@pytest.mark.parametrize("where", ["received", "events"])
+def test_ctrl_c_in_the_midst_of_the_cores_work_leaves_nobody_waiting(
+    where: str, scripted: Scripted, zk: ZooKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P05: the answers were taken from the wire, and those who wait for them not yet told."""
+    go = threading.Event()
+    scripted.request = lambda wire, xid, op: op.opcode == 4 and not go.wait(5)
+    others = [zk.submit(GetData("/a")) for _ in range(3)]
+    session, real, struck = zk._driver.session, getattr(zk._driver.session, where), []
 
+    def strike(*arguments: Any) -> Any:
+        result = real(*arguments)
+        if go.is_set() and not struck and threading.current_thread() is threading.main_thread():
+            struck.append(1)
+            raise KeyboardInterrupt
+        return result
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
-def test_a_storm_of_signals_that_raise_hangs_nobody(scripted: Scripted) -> None:
-    """P05, T11: wherever an exception strikes the calling thread, other threads' calls end and the client lives."""
-    client = ZooKeeper(scripted.hosts, timeout=1.5)
-    client.start()
-    stop = threading.Event()
-
-    def others() -> None:
-        while not stop.is_set():
-            with contextlib.suppress(ZookeeperError):
-                client.get("/other", timeout=3)
-
-    threads = [threading.Thread(target=others) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    armed = False
-
-    def strike(number: int, frame: Any) -> None:
-        if armed:
-            raise Interrupt
-
-    before = signal.signal(signal.SIGVTALRM, strike)
-    interrupts = calls = 0
-    end = time.monotonic() + 2.0
+    monkeypatch.setattr(session, where, strike)
+    timer = threading.Timer(0.2, go.set)
+    timer.start()
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.003, 0.0031)
-        while time.monotonic() < end:
-            try:
-                armed = True
-                client.get("/a", timeout=3)
-                armed = False
-                calls += 1
-            except Interrupt:
-                armed = False
-                interrupts += 1
-            except ZookeeperError:
-                armed = False
-    finally:
-        armed = False
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-    stop.set()
-    for thread in threads:
-        thread.join(8)
-    assert not any(thread.is_alive() for thread in threads)
-    assert interrupts > 10
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            assert client.get("/a", timeout=3)[0] == b"proper"
-            break
-        except ConnectionLoss:
-            assert time.monotonic() < deadline
-    client.close()
+        zk.exists("/b")
+    except (KeyboardInterrupt, ConnectionLoss):
+        pass
+    timer.join()
+    assert all(isinstance(future.exception(3), (ConnectionLoss, type(None))) for future in others)
+    scripted.request = None
+    assert zk.get("/a", timeout=5)[0] == b"proper"
 
 
 # --------------------------------------------------------------------------------- forks

@@ -19,17 +19,18 @@ import os
 import socket
 import threading
 import weakref
-from _thread import LockType, allocate_lock
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Tuple
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
+from .connection import Slot
 from .dispatch import Dispatcher, On
-from .errors import ForkedError, ZookeeperError
+from .errors import ConnectionLoss, ForkedError, ZookeeperError
 from .future import Future, release
 from .op import Op
 from .session import DIALING, ENDED, Session
-from .session_events import Dial, Fired, HangUp, Settled, StateChanged
+from .session_events import Dial, Event, Fired, HangUp, Settled, StateChanged
 from .transport import LONGEST_WAIT, READ, WRITE, Attempt, Waker, reader, wait_for
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
@@ -38,6 +39,7 @@ PARKED = 0.005
 #: This many bytes are worth a system call of their own.
 ENOUGH = 32 * 1024
 RECEIVE = 64 * 1024
+_MAIN = threading.main_thread().ident
 
 
 class Driver:
@@ -56,6 +58,7 @@ class Driver:
         self._socket: Optional[socket.socket] = None
         self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
         self._retired: List[socket.socket] = []
+        self._todo: Deque[Event] = deque()
         self._blocked = False
         self._dial: Optional[Dial] = None
         self._attempt: Optional[Attempt] = None
@@ -80,11 +83,17 @@ class Driver:
             raise ForkedError()
         session = self.session
         with self._lock:
-            session.submit(op, future, monotonic())
-            if session.news:
-                self._act()
-            if at_once or session.idle or session.unsent >= ENOUGH:
-                self._flush()
+            try:
+                session.submit(op, future, monotonic())
+                if session.news:
+                    self._act()
+                if at_once or session.idle or session.unsent >= ENOUGH:
+                    self._flush()
+            except (ZookeeperError, ValueError, TypeError):
+                raise
+            except BaseException:
+                self._interrupted(())
+                raise
 
     def close(self, timeout: float) -> None:
         """End the session and the threads; returns within about `timeout` seconds, whatever the server does."""
@@ -191,9 +200,10 @@ class Driver:
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        events = self.session.events()
-        dispatcher = self.dispatcher
-        for event in events:
+        todo, dispatcher = self._todo, self.dispatcher
+        todo.extend(self.session.events())
+        while todo:
+            event = todo.popleft()
             kind = type(event)
             if kind is Settled:
                 event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
@@ -266,10 +276,23 @@ class Driver:
         if not data:
             self._lose("the server closed the connection")
             return
-        self.session.received(data, monotonic())
-        self._act()
-        if self.session.unsent and not self._blocked:
-            self._flush()
+        # Signal handlers run in the main thread, and may raise there wherever it is, here too.
+        slots = self.session.slots() if get_ident() == _MAIN else ()
+        try:
+            self.session.received(data, monotonic())
+            self._act()
+            if self.session.unsent and not self._blocked:
+                self._flush()
+        except BaseException:
+            self._interrupted(slots)
+            raise
+
+    def _interrupted(self, slots: Sequence[Slot]) -> None:
+        """Ctrl-C, say, in the midst of the core's work: begin afresh, and leave nobody without an answer."""
+        self._lose("interrupted by an exception, perhaps of a signal handler")
+        for slot in slots:
+            if isinstance(slot.token, Future):
+                slot.token.settle(ConnectionLoss(None, slot.op.path))
 
     def _lose(self, reason: str) -> None:
         self._disconnect()
@@ -422,7 +445,7 @@ def _reason(error: Optional[ZookeeperError]) -> str:
     return "" if error is None else f": {error}"
 
 
-_all: "weakref.WeakSet[Driver]" = weakref.WeakSet()
+_all: weakref.WeakSet[Driver] = weakref.WeakSet()
 
 
 def _disown_all() -> None:
