@@ -24,6 +24,7 @@ ZKWIRE = (
     ("recipes", "settings", "future", "dispatch", "transport"),
     ("verbs", "driver", "front"),
     ("client", "aio"),
+    ("embedded",),
     ("__init__",),
     ("cli",),
     ("__main__",),

@@ -24,7 +24,7 @@ def test_shuffled_evenly() -> None:
     counts = {order: orders.count(order) for order in set(orders)}
     assert len(counts) == 6
     assert all(400 < count < 600 for count in counts.values())
-    assert HOSTS == [Host(name, 2181) for name in "abc"]  # the caller's list is left alone
+    assert [Host(name, 2181) for name in "abc"] == HOSTS  # the caller's list is left alone
 
 
 def test_random_numbers_at_their_ends_are_within_the_list() -> None:

@@ -32,11 +32,12 @@ else:
 
 def async_zookeeper() -> type[AsyncZooKeeper]:
     """The class `AsyncZooKeeper`, of the same zkwire; its import costs as much as all the rest."""
-    found: type[AsyncZooKeeper] = importlib.import_module(".aio", ZooKeeper.__module__.rpartition(".")[0]).AsyncZooKeeper
+    package = ZooKeeper.__module__.rpartition(".")[0]
+    found: type[AsyncZooKeeper] = importlib.import_module(".aio", package).AsyncZooKeeper
     return found
 
 
 __all__ = [
-    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "KazooState", "KeeperState", "Stat", "WatchedEvent", "Watcher",
-    "ZooKeeper", "__version__", "async_zookeeper", "errors", "hosts", "ops", "recipes",
+    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "KazooState", "KeeperState", "Stat", "WatchedEvent",
+    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "errors", "hosts", "ops", "recipes",
 ]  # fmt: skip

@@ -17,8 +17,8 @@ from .cache import target_of
 from .client import EventHandler, Options, entries_of, session_event
 from .instancer import InstancerBase
 from .model import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, NotRegisteredError, Service,
-    validate_directory,
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, NotRegisteredError,
+    Service, validate_directory,
 )  # fmt: skip
 from .recipes import create_parents
 from .registrar import GRACE, RegistrarBase

@@ -137,10 +137,8 @@ class Client:
 
         self.check()
         with self._lock:
-            registrar = self._registrars.get(service) or Registrar(self, service)
-            self._registrars[service] = registrar
-        node: str = registrar.register(timeout=timeout)
-        return node
+            registrar: Registrar = self._registrars.setdefault(service, Registrar(self, service))
+        return registrar.register(timeout=timeout)
 
     def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
@@ -151,7 +149,7 @@ class Client:
             raise NotRegisteredError(f"{service.directory}: not registered by this client")
         registrar.deregister(timeout=timeout)
         with self._lock:
-            if self._registrars.get(service) is registrar and registrar.node is None:
+            if registrar.node is None and self._registrars.get(service) is registrar:
                 del self._registrars[service]
 
     # --------------------------------------------------------------------- the ending

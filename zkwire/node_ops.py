@@ -268,7 +268,7 @@ class GetACL(Checked[Tuple[List[ACL], Stat]]):
 
 @dataclass(frozen=True, repr=False)
 class SetACL(Checked[Stat]):
-    """Replaces a node's ACL; `version` is compared with `aversion`. Raises NoNodeError, BadVersionError, NoAuthError."""
+    """Replaces a node's ACL if its `aversion` is `version`. Raises NoNodeError, BadVersionError, NoAuthError."""
 
     path: str
     acl: Sequence[ACL]

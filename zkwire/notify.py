@@ -11,7 +11,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence
 from .errors import NoNodeError
 from .op import Op
 from .ops import RemoveWatches, SetWatches2
-from .records import EVENT_TYPES, PERSISTENT, RECURSIVE, EventType, KeeperState, Scope, WatchedEvent, Watcher, WatcherEvent
+from .records import (
+    EVENT_TYPES, PERSISTENT, RECURSIVE, EventType, KeeperState, Scope, WatchedEvent, Watcher, WatcherEvent,
+)  # fmt: skip
 from .session_events import Fired
 from .watches import KINDS, REMOVABLE, REMOVED, Watches
 

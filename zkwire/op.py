@@ -1,4 +1,4 @@
-"""What every operation of the wire table has in common: how a value becomes a request frame and a reply becomes a value.
+"""What all operations of the wire table have in common: how a value becomes a request, and a reply becomes a value.
 
 Owns the machinery; `ops` owns the table. Works in both directions: a client writes requests and reads replies, a
 server (or a test) reads requests and writes replies. Must not know connections, sessions or watch bookkeeping.

@@ -163,8 +163,9 @@ def protected_name(name: str, guid: Optional[str] = None) -> Tuple[str, str]:
 
 
 def create_protected(
-    front: HasSession, make: Callable[[str], Op[Any]], path: str, ephemeral: bool, with_parents: Callable[[Op[Any]], Any]
-) -> Recipe[Any]:
+    front: HasSession, make: Callable[[str], Op[Any]], path: str, ephemeral: bool,
+    with_parents: Callable[[Op[Any]], Any],
+) -> Recipe[Any]:  # fmt: skip
     """Create a node under a name of its own, so that it is found again if the answer is lost: never two of them.
 
     `make(path)` gives the operation. A node left by an earlier session of ours is dying: it is deleted, and a new one

@@ -234,8 +234,8 @@ class Session:
             return
         self.phase = HANDSHAKE
         self._exchange.connection = connection = self._exchange.connect()
-        timeout_ms = round(self._live.requested * 1000)
-        connection.open(ConnectRequest(0, self._exchange.last_zxid, timeout_ms, self._session_id, self._password, False))
+        zxid, timeout_ms = self._exchange.last_zxid, round(self._live.requested * 1000)
+        connection.open(ConnectRequest(0, zxid, timeout_ms, self._session_id, self._password, False))
 
     def received(self, data: bytes, now: float) -> None:
         """Bytes have arrived. b"" is for `lost`, not for here."""

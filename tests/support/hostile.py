@@ -168,7 +168,7 @@ class Scripted:
         for thread in self._threads:
             thread.join(5)
 
-    def __enter__(self) -> "Scripted":
+    def __enter__(self) -> Scripted:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
