@@ -113,6 +113,8 @@ def test_a_connection_lost_and_a_session_kept_touch_nothing(world: World) -> Non
     before = world.tree.zxid
     for seed in range(20):
         world.cut(seed)
+        world.peer.connect()
+        assert not world.peer.up, "not even a look"
         world.run()
     assert world.tree.zxid == before
 
