@@ -105,10 +105,9 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
         Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
         """
-        loop = asyncio.get_running_loop()
         if self._loop is None and os.getpid() == self._pid:
-            self._session.start(loop.time())
-            self._loop = loop
+            self._session.start(_now())
+            self._loop = asyncio.get_running_loop()
             self._act()
         self._check()
         try:
@@ -136,7 +135,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             return
         if self._loop is None or self._loop.is_closed():  # with the loop, all that would have to be told has gone
             self._session.abort("its event loop was closed")
-            self._wire = None
+            self._loop = self._wire = None
             return
         self._session.close(self._check().time())
         self._act()
@@ -351,10 +350,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     async def _dial(self, wire: _Wire, host: Host) -> None:
         """Connect, for as long as the core has patience: it says when to hang up."""
-        loop = asyncio.get_running_loop()
         self._logger.debug("= connecting to %s", host)
+        # For addresses there is no race to be run; cancelled in the middle of one, asyncio forgets to close a socket.
+        delay = 0.25 if host.name[-1:].isalpha() and ":" not in host.name else None
         try:
-            await loop.create_connection(lambda: wire, host.name, host.port, happy_eyeballs_delay=0.25)
+            await asyncio.get_running_loop().create_connection(
+                lambda: wire, host.name, host.port, happy_eyeballs_delay=delay
+            )
         except (OSError, UnicodeError) as error:
             self._lost(wire, str(error))
 
