@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import AnyServer
 from zkwire import ACL, OPEN_ACL_UNSAFE, Id, ZooKeeper, make_digest_acl, make_digest_acl_credential
 from zkwire.errors import (
-    AuthFailedError, BadVersionError, ConnectionClosedError, FrameTooLargeError, InvalidACLError, MarshallingError,
+    AuthFailedError, BadVersionError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, InvalidACLError,
+    MarshallingError,
     NoAuthError, NoChildrenForEphemeralsError, NodeExistsError, NoNodeError, NotEmptyError, NoWatcherError,
     RolledBackError, RuntimeInconsistency, TooManyPendingError, UnimplementedError,
 )  # fmt: skip
@@ -66,6 +67,14 @@ def zk(server: AnyServer, make: Make, unique: str) -> ZooKeeper:
     root = make(server.hosts)
     root.create(f"/{unique}")
     return make(f"{server.hosts}/{unique}")
+
+
+def again(call: Callable[[], Any]) -> Any:
+    """Repeat a lost call: 3.4, when it hangs up for an unknown operation, at times takes the next connection along."""
+    try:
+        return call()
+    except ConnectionLoss:
+        return call()
 
 
 @pytest.fixture
@@ -127,8 +136,8 @@ def test_newer_kinds_of_nodes(zk: ZooKeeper, new: bool) -> None:
     if not new:
         for options in ({"container": True}, {"ttl": 10.0}, {"include_data": True}):
             with pytest.raises(UnimplementedError):
-                zk.create("/n", **options)  # type: ignore[call-overload]
-        assert zk.exists("/n") is None
+                again(lambda options=options: zk.create("/n", **options))  # type: ignore[misc]
+        assert again(lambda: zk.exists("/n")) is None
         return
     assert zk.create("/c", container=True) == "/c"
     assert zk.create("/t", ttl=100.0) == "/t"
@@ -299,9 +308,9 @@ def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
         with pytest.raises(UnimplementedError):
             zk.add_watch("/a", ever)
         with pytest.raises(UnimplementedError):
-            zk.add_watch("/a", below, recursive=True)
-        assert zk.get("/a", timeout=5)[0] == b""
-        zk.set("/a", b"1")
+            again(lambda: zk.add_watch("/a", below, recursive=True))
+        assert again(lambda: zk.get("/a", timeout=5))[0] == b""
+        again(lambda: zk.set("/a", b"1"))
         once.wait(1)
         assert once.events == [("CHANGED", "/a")]
         return

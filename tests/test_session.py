@@ -144,7 +144,7 @@ def test_refusals_by_all_hosts_are_no_busy_loop() -> None:
                         world.lose()
                     else:
                         world.receive(b"HTTP/1.1 400")
-            world.advance(end - world.now, until=lambda: world.session.phase == "dialing")
+            world.advance(end - world.now, until=lambda world=world: world.session.phase == "dialing")  # type: ignore[misc]
         assert 6 <= len(world.dials) <= 24
 
 
@@ -466,8 +466,8 @@ def test_pings_go_out_after_a_third_of_silence_of_ours() -> None:
     times = []
     for _ in range(5):
         assert world.peer is not None
-        before = len(world.peer.requests)
-        world.advance(60.0, until=lambda: len(world.peer.requests) > before)  # type: ignore[union-attr]
+        requests, before = world.peer.requests, len(world.peer.requests)
+        world.advance(60.0, until=lambda r=requests, before=before: len(r) > before)  # type: ignore[misc]
         times.append(world.now)
         world.pong()
     gaps = [b - a for a, b in zip([1000.0, *times], times)]
@@ -518,7 +518,6 @@ def test_a_reply_that_drips_in_counts_once() -> None:
         if world.states[-1] != CONNECTED:
             break
         world.receive(bytes([byte]))
-        begun = world.now if world.now == start else begun  # noqa: F821
         world.advance(0.05, until=lambda: world.states[-1] == SUSPENDED)
     assert world.states[-1] == SUSPENDED
     assert world.now - start <= T * 2 / 3 + 8 * 0.05
