@@ -103,7 +103,7 @@ def test_without_rights_register_says_so_and_nothing_is_registered_later(
         children = Seen()
         assert zk.get_children(where + "/api", watch=children) == []
         zk.set_acls(where + "/api", OPEN_ACL_UNSAFE)
-        children.never(lambda events: bool(events), 1.5)
+        children.never(lambda events: bool(events), 1.2)
         with pytest.raises(NotRegisteredError):
             registrar.deregister()
         assert registrar.register() == registrar.node  # and now it works
@@ -247,7 +247,7 @@ def test_the_orphan_of_a_session_lost_here_and_alive_there_is_replaced(own_serve
     """The server stands still for longer than we wait; when it goes on, our old node is still there."""
     server = own_server("3.8", cfg={"maxSessionTimeout": 60000})
     with FaultProxy(server.host, server.port) as proxy, ZooKeeper(server.hosts) as zk:
-        with Client(proxy.hosts, session_timeout=3) as client:
+        with Client(proxy.hosts, session_timeout=2) as client:
             registrar = Registrar(client, Service(where, "api", b"d"))
             node, session = registrar.register(), client.zk.client_id[0]
             keep = ZooKeeper(server.hosts, client_id=client.zk.client_id, timeout=60)

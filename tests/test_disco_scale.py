@@ -116,7 +116,9 @@ def test_rounds_of_random_kills(own_server: Any, where: str, version: str) -> No
     rng = random.Random(seed)
     server = own_server(version)
     rounds, registrars_of = 50, 4
-    with FaultProxy(server.host, server.port) as proxy, ZooKeeper(server.hosts, timeout=30) as zk:
+    # A server that is about to serve may take a connection and never answer on it: do not wait long for that.
+    looking = ZooKeeper(server.hosts, timeout=30, connect_timeout=2)
+    with FaultProxy(server.host, server.port) as proxy, looking as zk:
         clients = [Client(proxy.hosts, session_timeout=6) for _ in range(5)]
         try:
             registrars = [
@@ -168,7 +170,7 @@ def hurt(kind: str, rng: random.Random, server: Any, proxy: Any, clients: Any, r
     else:
         server.kill()
         server.start()
-        until(lambda: zk.connected, 15)
+        until(lambda: zk.connected, 15, "connected again")
 
 
 def rest(registrars: Any, instancers: Any, zk: Any, where: str, truth: Any, when: str) -> None:
