@@ -73,6 +73,18 @@ def test_missing_parents_get_payload_by_depth_and_the_acl(server: Any, zk: ZooKe
         assert zk.get(where)[1].version == 0
 
 
+def test_below_a_chroot_that_is_not_there_yet(server: Any, zk: ZooKeeper, where: str) -> None:
+    with Client(server.hosts + where, payload=[b"one"]) as client:
+        instancer, seen = Instancer(client, "/x/api"), Seen()
+        instancer.register(seen)
+        node = client.register(Service("/x", "api", b"d"))
+        assert node.startswith("/x/api/_c_") and zk.get(where + node)[0] == b"d"
+        assert [zk.get(where + path)[0] for path in ("", "/x", "/x/api")] == [b"", b"one", b""]
+        seen.wait_set("d")
+        client.deregister(Service("/x", "api", b"d"))
+        seen.wait_set()
+
+
 def test_parents_that_may_only_be_read_or_not_even_that_are_no_error(server: Any, zk: ZooKeeper, where: str) -> None:
     zk.add_auth("digest", "boss:secret")
     boss = make_digest_acl("boss", "secret", all=True)

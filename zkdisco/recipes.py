@@ -18,14 +18,14 @@ PATIENCE = 10
 def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> Recipe[None]:
     """Create what is missing of `path`, itself included: persistent, with `payload` by depth.
 
-    What exists is left alone, and need not be writable, nor its parents readable.
+    What exists is left alone, and need not be writable, nor its parents readable. "/" is the chroot, if there is one.
     """
-    prefixes = hosts.prefixes(path)
+    prefixes, data = ["/", *hosts.prefixes(path)], (b"", *payload)
     for _ in range(PATIENCE):
         found = yield [ops.Exists(p) for p in prefixes]
         known = [i for i, stat in enumerate(found) if isinstance(stat, Stat)]
         first = known[-1] + 1 if known else 0
-        missing = [ops.Create(p, payload[i] if i < len(payload) else b"", acl) for i, p in enumerate(prefixes)][first:]
+        missing = [ops.Create(p, data[i] if i < len(data) else b"", acl) for i, p in enumerate(prefixes)][first:]
         outcomes = yield missing
         failed = [o for o in outcomes if isinstance(o, errors.ZookeeperError)]
         failed = [o for o in failed if not isinstance(o, errors.NodeExistsError)]
