@@ -470,6 +470,22 @@ def test_a_running_zookeeper_is_left_running_and_left_clean(server: Any, zk: Zoo
         Client(zk=shared)
 
 
+def test_a_client_stopped_without_a_connection_leaves_no_node_either(server38: Any, where: str) -> None:
+    with FaultProxy(server38.host, server38.port) as proxy, ZooKeeper(server38.hosts) as zk:
+        with ZooKeeper(proxy.hosts, timeout=20) as shared:
+            client = Client(zk=shared, session_timeout=1, connect_timeout=1)
+            node = client.register(Service(where, "api", b"d"))
+            proxy.refuse()
+            proxy.cut()
+            until(lambda: not shared.connected)
+            began = time.monotonic()
+            client.stop()
+            assert elapsed(began) < 4 and zk.exists(node)
+            proxy.heal()
+            until(lambda: zk.exists(node) is None)
+            assert shared.connected
+
+
 def watches(server: Any, zk: ZooKeeper) -> Any:
     """How many watches the server holds for a session, as it says itself."""
     number = f"{zk.client_id[0]:x}"

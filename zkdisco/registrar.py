@@ -9,7 +9,7 @@ import os
 import threading
 from typing import Any, Optional, Set
 
-from ._zkwire import Future, errors
+from ._zkwire import Future, errors, ops
 from .client import Client
 from .model import ClientClosedError, Service
 from .registration import Registration
@@ -71,8 +71,13 @@ class RegistrarBase:
         return future
 
     def closed(self) -> None:
-        """The client has stopped: nobody waits any more."""
+        """The client has stopped: nobody waits any more. A node left for want of a connection goes with the next one."""
         self._runner.stop()
+        if self._core.node is not None:
+            try:
+                self._client.zk.submit(ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception())
+            except errors.ZookeeperError:
+                pass  # the session has ended, and the node with it
         for future in list(self._pending):
             self._conclude(future, ClientClosedError())
 
