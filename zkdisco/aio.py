@@ -26,6 +26,12 @@ from .registrar import GRACE, RegistrarBase
 logger = logging.getLogger(__name__)
 
 
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Its error is of no interest to anybody."""
+    if not future.cancelled():
+        future.exception()
+
+
 class _LoopExecutor:
     """The event loop, as `Runner` wants it."""
 
@@ -226,14 +232,31 @@ class Registrar(RegistrarBase):
 
     def __init__(self, client: Client, service: Service) -> None:
         super().__init__(client, service)
+        self._callers = 0  # of `register`, under way
+        self._told = False  # whether one of them has returned since
 
     async def register(self, *, timeout: Optional[float] = None) -> str:
-        """Register; the path of the node. If it is registered already, nothing happens."""
-        node: str = await self._wait(self.want(True), timeout)
+        """Register; the path of the node. If it is registered already, nothing happens.
+
+        Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
+        """
+        future = self.want(True)
+        self._callers += 1
+        try:
+            node: str = await self._wait(future, timeout)
+        except asyncio.CancelledError:
+            done = future.done() and not future.cancelled() and future.exception() is None
+            if done and not self._told and self._callers == 1 and self._core.wanted:
+                self.want(False).add_done_callback(_forget)  # it stands, and nobody knows
+            raise
+        finally:
+            self._callers -= 1
+        self._told = True
         return node
 
     async def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none."""
+        self._told = False
         await self._wait(self.want(False), timeout)
 
     async def _wait(self, future: asyncio.Future[Any], timeout: Optional[float]) -> Any:
@@ -244,7 +267,7 @@ class Registrar(RegistrarBase):
                 self.withdraw(future)
                 await asyncio.wait([future], timeout=GRACE)
         except asyncio.CancelledError:
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            future.add_done_callback(_forget)
             self.withdraw(future)
             raise
         return future.result()
@@ -271,6 +294,8 @@ class Instancer(InstancerBase):
     async def start(self, timeout: Optional[float] = None) -> None:
         """Wait for the first complete set; raises as the blocking constructor does."""
         self._client.check()
+        if self._stopped:
+            raise ClientClosedError("the instancer has been stopped")
         first = self._first if self._first is not None else self.begin()
         seconds = self._client.options.timeout if timeout is None else timeout
         try:
@@ -306,8 +331,10 @@ class Instancer(InstancerBase):
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        if self._first is None:
+        if self._first is None and not self._stopped:
             await self.start()
+        if self._stopped:
+            return  # nobody would ever say that it is over
         mailbox = _Mailbox()
         self._iterations.append(mailbox)
         self.register(mailbox)
