@@ -172,8 +172,11 @@ class Client:
             pending = [child.end() for child in children]
             deadline = monotonic() + self.options.timeout
             for future in pending:
-                if future is not None:
-                    future.exception(max(0.0, deadline - monotonic()))
+                try:
+                    if future is not None:
+                        future.exception(max(0.0, deadline - monotonic()))
+                except errors.OperationTimeoutError:
+                    pass  # there is no connection; see `closed`
         if self._handler is not None:
             self.zk.remove_listener(self._session_event)
             self._handler.end()  # it hears of the end, too

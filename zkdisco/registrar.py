@@ -71,7 +71,7 @@ class RegistrarBase:
         return future
 
     def closed(self) -> None:
-        """The client has stopped: nobody waits any more. A node left for want of a connection goes with the next one."""
+        """The client has stopped: nobody waits any more. A node left for want of a connection goes with the next."""
         self._runner.stop()
         if self._core.node is not None:
             try:
