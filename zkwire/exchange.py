@@ -269,6 +269,7 @@ class Exchange:
     def expired(self, failure: Failure) -> None:
         """The session is gone, and its watches with it; a new one begins at zxid 0."""
         self.last_zxid = self._told_zxid = self._to_replay = 0
+        self._unknown.clear()  # servers may have been upgraded since
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:

@@ -6,7 +6,7 @@ not know operations, sockets or sessions.
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock
+from _thread import TIMEOUT_MAX, LockType, allocate_lock
 from typing import Any, Callable, Generic, List, Optional, Protocol, TypeVar
 
 from .errors import OperationTimeoutError, ZookeeperError
@@ -154,7 +154,7 @@ class Passive:
         if not future.done():
             lock = future.lock()
             if not future.done():
-                lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
+                lock.acquire(True, -1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
         return future.done()
 
     def withdraw(self, future: Future[Any]) -> bool:

@@ -401,12 +401,12 @@ class Session:
 
     def _drop(self, error: ZookeeperError, now: float) -> None:
         """The connection is gone, the session perhaps not."""
-        was_open = self.phase == OPEN
+        was_open, said_all = self.phase == OPEN, self.unsent == 0
         self.last_error = error
         if was_open:
             self._live.lost(now)
         self._exchange.disconnected(failing(ConnectionLoss, str(error)), was_open)
-        if self._closing is not None and (was_open or not self._session_id):
+        if self._closing is not None and (was_open and said_all or not self._session_id):
             self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
             return
         if self._announced == KazooState.CONNECTED:

@@ -1,0 +1,72 @@
+"""A session that is closed while its connection dies: the server is told all the same, if it can be."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+from zkwire.hosts import Host
+from zkwire.jute import encode
+from zkwire.ops import CloseSession
+from zkwire.records import CONNECT_RESPONSE, ConnectResponse
+from zkwire.session import DIALING, ENDED, HANDSHAKE, OPEN, Session
+
+BODY = encode(CONNECT_RESPONSE, ConnectResponse(0, 10_000, 7, b"p" * 16, False))
+WELCOME = struct.pack(">i", len(BODY)) + BODY
+
+
+def opened() -> Session:
+    """A session with a connection."""
+    session = Session([Host("h", 1)], timeout=10.0, random=random.Random(1).random)
+    session.start(0.0)
+    connect(session, 0.0)
+    return session
+
+
+def connect(session: Session, now: float) -> None:
+    """Let it connect, and be welcomed."""
+    session.connected(now)
+    session.sent(len(session.data_to_send()))
+    session.received(WELCOME, now)
+    assert session.phase == OPEN
+
+
+def test_a_goodbye_that_never_left_is_said_on_another_connection() -> None:
+    session = opened()
+    session.close(1.0)
+    assert session.unsent
+    session.lost("reset", 1.1)
+    assert session.phase != ENDED
+    session.timed_out(1.1 + 0.2)
+    assert session.phase == DIALING
+    session.connected(1.4)
+    assert session.phase == HANDSHAKE
+    session.sent(len(session.data_to_send()))
+    session.received(WELCOME, 1.5)
+    assert bytes(session.data_to_send())[8:12] == CloseSession.opcode.to_bytes(4, "big", signed=True)
+    session.sent(len(session.data_to_send()))
+    session.lost("the server closed the connection", 1.6)
+    assert session.phase == ENDED
+
+
+def test_a_goodbye_that_left_and_was_answered_by_silence_is_enough() -> None:
+    session = opened()
+    session.close(1.0)
+    session.sent(len(session.data_to_send()))
+    session.lost("the server closed the connection", 1.1)
+    assert session.phase == ENDED
+
+
+def test_it_does_not_try_for_ever() -> None:
+    session = opened()
+    session.close(1.0)
+    session.lost("reset", 1.1)
+    limit = session.deadline()
+    now = 1.1
+    while session.phase != ENDED:
+        now = session.deadline() or now
+        assert now <= 1.0 + 5.0
+        session.timed_out(now)
+        if session.phase == DIALING:
+            session.lost("refused", now)
+    assert limit is not None
