@@ -192,7 +192,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             error.maybe_applied = not unsent
             if not future.done():
                 raise error
-        return future.result(0)
+        return future.settled()
 
 
 class BlockingTransaction(Transaction[List[Any]]):

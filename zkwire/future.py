@@ -78,6 +78,10 @@ class Future(Generic[T]):
         self._host.wait(self, timeout)
         if not self._done:
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
+        return self.settled()
+
+    def settled(self) -> T:
+        """The result of a future that is done; raises the operation's error."""
         outcome = self._outcome
         if isinstance(outcome, Exception):
             raise outcome
