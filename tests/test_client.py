@@ -8,7 +8,9 @@ from typing import Any, Callable, Iterator, List, Tuple
 import pytest
 
 from tests.conftest import AnyServer
-from zkwire import ACL, OPEN_ACL_UNSAFE, Id, ZooKeeper, make_digest_acl, make_digest_acl_credential
+from zkwire import (
+    ACL, OPEN_ACL_UNSAFE, Id, WatchedEvent, ZooKeeper, make_digest_acl, make_digest_acl_credential,
+)  # fmt: skip
 from zkwire.errors import (
     AuthFailedError, BadVersionError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, InvalidACLError,
     MarshallingError,
@@ -500,3 +502,25 @@ def test_no_secret_is_logged_or_shown(server: AnyServer, make: Make, caplog: pyt
     text = caplog.text + repr(zk) + str(vars(zk._driver.session))
     for secret in ("hush-hush", "top-secret-data", password.hex(), repr(password)[2:-1]):
         assert secret not in text
+
+
+def test_get_config_lies_outside_the_chroot(server: Any, unique: str) -> None:
+    """ZOOKEEPER-4565, -4601, -4742: its events must not be cut as if they lay below the chroot, /zookeeper/... or not."""
+    if server.version.startswith("3.4"):
+        with ZooKeeper(server.hosts) as zk, pytest.raises(NoNodeError):
+            zk.get_config()
+        return
+    seen: List[WatchedEvent] = []
+    heard = threading.Event()
+
+    def watcher(event: WatchedEvent) -> None:
+        seen.append(event)
+        heard.set()
+
+    with ZooKeeper(f"{server.hosts}/{unique}") as zk, ZooKeeper(server.hosts, auth_data=[("digest", "super:super")]) as top:
+        zk.ensure_path("/")
+        data, stat = zk.get_config(watcher)
+        assert stat.version >= 0 and (data or b"") == (top.get("/zookeeper/config")[0] or b"")
+        top.set("/zookeeper/config", data)
+        assert heard.wait(10)
+    assert seen[0] == WatchedEvent("CHANGED", "CONNECTED", "/zookeeper/config")

@@ -243,6 +243,25 @@ class GetData(PathAndWatch[Tuple[bytes, Stat]]):
         return super().result(data, at, scope)
 
 
+@dataclass(frozen=True, repr=False, init=False)
+class GetConfig(GetData):
+    """The configuration of the ensemble (bytes: lines of `server.N=...` and `version=...`), and the Stat of its node.
+
+    It lies at the server's root, outside any chroot. ZooKeeper 3.5 and later; NoNodeError before.
+    """
+
+    def __init__(self, watch: Optional[Watcher] = None) -> None:
+        super().__init__("/zookeeper/config", watch)
+
+    def server_path(self, scope: Any) -> str:
+        """The path itself: the chroot has no part in it."""
+        return self.path
+
+    def frame(self, xid: int, scope: Any) -> bytes:
+        """The whole request, without the chroot."""
+        return super().frame(xid, None)
+
+
 @dataclass(frozen=True, repr=False)
 class SetData(Checked[Stat]):
     """Replaces a node's data; the result is its new Stat. Raises NoNodeError, BadVersionError, NoAuthError."""

@@ -30,7 +30,7 @@ class Notifier:
         kinds = op.watches or (None, None)
         kind = kinds[0] if err == 0 else kinds[1] if err == NoNodeError.code else None
         if kind is not None and op.watch is not None:
-            self.watches.add(kind, self._scope.prepend(op.path or "/"), op.watch)
+            self.watches.add(kind, op.server_path(self._scope), op.watch)
 
     def notified(self, event: WatcherEvent, state: str) -> Iterator[Fired]:
         """A notification. What we do not know, or nobody waits for, is passed over."""

@@ -80,6 +80,11 @@ class Op(Generic[T]):
 
     # ---------------------------------------------------------------- the client's direction
 
+    def server_path(self, scope: Any) -> str:
+        """The path as the server knows it, by which watches are kept."""
+        path: str = scope.prepend(self.path or "/")
+        return path
+
     def body(self, out: bytearray, scope: Any) -> None:
         """Append the fields of the request to `out`; `ValueError` if one does not fit its type on the wire."""
         try:

@@ -13,7 +13,7 @@ from .errors import MarshallingError, RolledBackError, RuntimeInconsistency, Zoo
 from .jute import BOOL, INT, NOTHING, Codec, Record
 from .node_ops import (
     DATA_AND_STAT, NAMES, PATH_AND_STAT, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL,
-    GetAllChildrenNumber, GetChildren, GetChildren2, GetData, SetACL, SetData, Sync, pair,
+    GetAllChildrenNumber, GetChildren, GetChildren2, GetConfig, GetData, SetACL, SetData, Sync, pair,
 )  # fmt: skip
 from .op import Op, Pathless
 from .records import RESULT_PATH, STAT
@@ -170,7 +170,7 @@ IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + I
 
 __all__ = [
     "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateContainer",
-    "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetData",
+    "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetConfig", "GetData",
     "GetEphemerals", "Multi", "MultiRead", "Op", "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData",
     "SetWatches", "SetWatches2", "Sync", "WhoAmI",
 ]  # fmt: skip
