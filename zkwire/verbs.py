@@ -19,7 +19,8 @@ from .hosts import validate_path, validate_sequential_path
 from .op import Op
 from .ops import (
     AddWatch, Auth, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber,
-    GetChildren, GetChildren2, GetConfig, GetData, GetEphemerals, Multi, MultiRead, RemoveWatches, SetACL, SetData, Sync, WhoAmI,
+    GetChildren, GetChildren2, GetConfig, GetData, GetEphemerals, Multi, MultiRead, RemoveWatches, SetACL, SetData, Sync,
+    WhoAmI,
 )  # fmt: skip
 from .recipes import Recipe, Work
 from .records import ACL, Id, Stat, Watcher
@@ -268,7 +269,7 @@ class Verbs:
     def get_config(
         self, watch: Optional[Watcher] = None, *, timeout: Optional[float] = None
     ) -> Op[Tuple[bytes, Stat]]:
-        """The configuration of the ensemble and the `Stat` of its node, whatever the chroot. ZooKeeper 3.5 and later."""
+        """The ensemble's configuration and the `Stat` of its node, whatever the chroot. ZooKeeper 3.5 and later."""
         return GetConfig(watch)
 
     @verb
