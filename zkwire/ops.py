@@ -171,6 +171,6 @@ IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + I
 __all__ = [
     "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateContainer",
     "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetConfig",
-    "GetData", "GetEphemerals", "Multi", "MultiRead", "Op", "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData",
-    "SetWatches", "SetWatches2", "Sync", "WhoAmI",
+    "GetData", "GetEphemerals", "Multi", "MultiRead", "Op", "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL",
+    "SetData", "SetWatches", "SetWatches2", "Sync", "WhoAmI",
 ]  # fmt: skip

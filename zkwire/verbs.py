@@ -19,8 +19,8 @@ from .hosts import validate_path, validate_sequential_path
 from .op import Op
 from .ops import (
     AddWatch, Auth, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber,
-    GetChildren, GetChildren2, GetConfig, GetData, GetEphemerals, Multi, MultiRead, RemoveWatches, SetACL, SetData, Sync,
-    WhoAmI,
+    GetChildren, GetChildren2, GetConfig, GetData, GetEphemerals, Multi, MultiRead, RemoveWatches, SetACL, SetData,
+    Sync, WhoAmI,
 )  # fmt: skip
 from .recipes import Recipe, Work
 from .records import ACL, Id, Stat, Watcher
