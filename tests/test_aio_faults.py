@@ -8,6 +8,7 @@ import gc
 import os
 import random
 import struct
+import time
 import tracemalloc
 import warnings
 from typing import Any, AsyncIterator, Callable, Iterator, List
@@ -726,3 +727,25 @@ def test_a_silent_auth_is_dropped_in_time(scripted: Scripted) -> None:
             await zk.close()
 
     run(main())
+
+
+@aio
+async def test_a_loop_that_was_blocked_reads_before_it_gives_up(server38: AnyServer) -> None:
+    async with AsyncZooKeeper(server38.hosts, timeout=3) as zk:
+        states = Log()
+        zk.add_listener(states)
+        call = zk.submit(Exists("/"))
+        time.sleep(2.2)  # the fault itself: what awaits nothing for more than two thirds of the timeout
+        assert await call
+        assert await zk.exists("/")
+        assert states.seen == []
+
+
+@aio
+async def test_a_host_by_name(server38: AnyServer) -> None:
+    hosts = server38.hosts.replace("127.0.0.1", "localhost")
+    async with AsyncZooKeeper(hosts) as zk:
+        assert await zk.exists("/")
+    zk = AsyncZooKeeper("no-such-host.invalid:1", connect_timeout=1)
+    with pytest.raises(OperationTimeoutError):
+        await zk.start(timeout=0.5)

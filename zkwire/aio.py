@@ -19,16 +19,12 @@ from .ops import AddWatch, RemoveWatches
 from .recipes import Work, drive
 from .records import EventType, KeeperState, WatchedEvent, Watcher
 from .session import CLOSE_LIMIT, ENDED, OPEN
-from .session_events import Dial, Fired, HangUp, Settled, StateChanged
+from .session_events import Dial, Fired, Settled, StateChanged
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")
 #: An iterator of `watch` that is not read keeps this many events; then they are replaced by one that says: read afresh.
 BACKLOG = 10_000
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
@@ -48,12 +44,10 @@ class _Wire(asyncio.Protocol):
         self._front = front
         self.dialling: Optional[asyncio.Task[None]] = None
         self.transport: Any = None
-        self.writable = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
-        self.writable = True
         self._front._connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -65,11 +59,7 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._front._lost(self, str(exc) if exc else "the server closed the connection")
 
-    def pause_writing(self) -> None:
-        self.writable = False
-
     def resume_writing(self) -> None:
-        self.writable = True
         self._front._flush()
 
     def end(self) -> None:
@@ -91,7 +81,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def _set_up(self) -> None:
         self._pid = os.getpid()
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._loop: Any = None  # an event loop from start() on, and nothing happens before that
         self._wire: Optional[_Wire] = None
         self._timer: Optional[asyncio.TimerHandle] = None
         self._flushing = False
@@ -106,7 +96,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
         """
         if self._loop is None and os.getpid() == self._pid:
-            self._session.start(_now())
+            self._session.start(asyncio.get_running_loop().time())
             self._loop = asyncio.get_running_loop()
             self._act()
         self._check()
@@ -171,7 +161,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._flushing = True
             loop.call_soon(self._flush)
         if session.phase != OPEN:
-            future.add_done_callback(self._forget)
+            future.add_done_callback(lambda done: done.cancelled() and session.abandon(done))
             self._arm()
         return future
 
@@ -185,9 +175,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     async def run(self, work: Work[T], timeout: Optional[float] = None) -> T:
         """Do an operation or a recipe, within `timeout` seconds (None: `request_timeout`); its result."""
-        loop = self._check()
-        timeout = self._request_timeout if timeout is None else timeout
-        deadline = None if timeout is None else loop.time() + timeout
+        self._check()
+        deadline = self._deadline(timeout)
         if isinstance(work, Op):
             return await self._finish(self.submit(work), deadline)
         steps = drive(work, self.submit, self._abandon)
@@ -206,17 +195,20 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         finally:
             steps.close()
 
+    def _deadline(self, timeout: Optional[float]) -> Optional[float]:
+        timeout = self._request_timeout if timeout is None else timeout
+        return None if timeout is None else self._loop.time() + timeout
+
     async def _finish(self, future: asyncio.Future[T], deadline: Optional[float]) -> T:
         """The result of a future that nobody else awaits, by `deadline`."""
-        timer = None if deadline is None else self._check().call_at(deadline, self._too_late, future)
+        if deadline is not None and not future.done():
+            timer = self._loop.call_at(deadline, self._too_late, future)
+            future.add_done_callback(lambda done: timer.cancel())
         try:
             return await future
         except asyncio.CancelledError:
             self._abandon(future)
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def _too_late(self, future: asyncio.Future[Any]) -> None:
         if not future.done():
@@ -229,12 +221,6 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if not future.cancel() and not future.cancelled():
             future.exception()  # of interest to nobody
         self._session.abandon(future)
-
-    def _forget(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self._session.abandon(future)
-
-    # -------------------------------------------------------------------------- watches
 
     def watch(self, path: str, recursive: bool = False) -> AsyncGenerator[WatchedEvent, None]:
         """Every change of a node and its children, or with `recursive` of all nodes below it, from now on.
@@ -258,9 +244,9 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     async def _iterate(
         self, events: asyncio.Queue[WatchedEvent], armed: asyncio.Future[None], leave: Callable[[], None]
     ) -> AsyncGenerator[WatchedEvent, None]:
-        timeout, over = self._request_timeout, False
+        over = False
         try:
-            await self._finish(armed, None if timeout is None else self._check().time() + timeout)
+            await self._finish(armed, self._deadline(None))
             while not over:
                 event = await events.get()
                 lost = event.type == EventType.NONE and event.state != KeeperState.CONNECTED
@@ -284,7 +270,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     # -------------------------------------------------------------- the event loop's side
 
-    def _check(self) -> asyncio.AbstractEventLoop:
+    def _check(self) -> Any:
         """The event loop, if this is the place to use it from."""
         if os.getpid() != self._pid:
             raise ForkedError()
@@ -296,18 +282,17 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait until the state is such, at most `timeout` seconds."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while not done() and loop.time() < deadline:
+        deadline = self._loop.time() + timeout
+        while not done() and self._loop.time() < deadline:
             if self._changed is None or self._changed.done():
-                self._changed = loop.create_future()
-            await asyncio.wait([self._changed], timeout=deadline - loop.time())
+                self._changed = self._loop.create_future()
+            await asyncio.wait([self._changed], timeout=deadline - self._loop.time())
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         for event in self._session.events():
-            if type(event) is Settled:
+            if isinstance(event, Settled):
                 if not event.token.done():
                     if isinstance(event.outcome, ZookeeperError):
                         event.token.set_exception(event.outcome)
@@ -322,13 +307,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                     loop.call_soon(self._call, functools.partial(self._tell, listener), event.state)
                 if self._changed is not None and not self._changed.done():
                     self._changed.set_result(None)
-            elif isinstance(event, HangUp):
-                self._logger.info("= hanging up: %s", event.reason)
-                self._disconnect()
             elif isinstance(event, Dial):
                 self._disconnect()
                 self._wire = wire = _Wire(self)
                 wire.dialling = loop.create_task(self._dial(wire, event.host))
+            else:
+                self._logger.info("= hanging up: %s", event.reason)
+                self._disconnect()
         if self._session.phase == ENDED:
             self._disconnect()
         self._arm()
@@ -340,11 +325,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             timer.cancel()
             self._timer = timer = None
         if timer is None and deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._timed_out)
+            self._timer = self._loop.call_at(deadline, self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._session.timed_out(_now())
+        self._session.timed_out(self._loop.time())
         self._act()
         self._flush()
 
@@ -354,9 +339,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         # For addresses there is no race to be run; cancelled in the middle of one, asyncio forgets to close a socket.
         delay = 0.25 if host.name[-1:].isalpha() and ":" not in host.name else None
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: wire, host.name, host.port, happy_eyeballs_delay=delay
-            )
+            await self._loop.create_connection(lambda: wire, host.name, host.port, happy_eyeballs_delay=delay)
         except (OSError, UnicodeError) as error:
             self._lost(wire, str(error))
 
@@ -369,13 +352,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if wire is not self._wire:
             wire.end()  # the core has changed its mind meanwhile
             return
-        self._session.connected(_now())
+        self._session.connected(self._loop.time())
         self._act()
         self._flush()
 
     def _received(self, wire: _Wire, data: bytes) -> None:
         if wire is self._wire:
-            self._session.received(data, _now())
+            self._session.received(data, self._loop.time())
             self._act()
             if not self._flushing:
                 self._flush()
@@ -383,13 +366,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _lost(self, wire: _Wire, reason: str) -> None:
         if wire is self._wire:
             self._wire = None
-            self._session.lost(reason, _now())
+            self._session.lost(reason, self._loop.time())
             self._act()
 
     def _flush(self) -> None:
         self._flushing = False
         wire = self._wire
-        while wire is not None and wire.writable:
+        while wire is not None and wire.transport is not None and not wire.transport.get_write_buffer_size():
             data = self._session.data_to_send()
             if not data:
                 return
