@@ -38,13 +38,18 @@ class Loop:
 
 
 class Done:
-    """A future that is done."""
+    """A future that is done, or will never be."""
 
-    def __init__(self, outcome: Any) -> None:
-        self.outcome = outcome
+    def __init__(self, outcome: Any = None, then: Any = None) -> None:
+        self.outcome, self.then, self.taken_back = outcome, then, False
+
+    def cancel(self) -> bool:
+        self.taken_back = True
+        self.then(self)
+        return True
 
     def cancelled(self) -> bool:
-        return False
+        return self.taken_back
 
     def exception(self) -> Optional[Exception]:
         return self.outcome if isinstance(self.outcome, Exception) else None
@@ -70,13 +75,15 @@ class Quick:
     def remove_listener(self, listener: Any) -> None:
         self.listeners.remove(listener)
 
-    def submit(self, op: Any, then: Any) -> None:
+    def submit(self, op: Any, then: Any) -> Done:
         if self.refuse is not None:
             raise self.refuse
-        self.submitted.append((op, then))
+        future = Done("answer", then)
+        self.submitted.append((op, lambda done: then(future)))
         if self.at_once:
-            then(Done("answer"))
+            then(future)
             self.event()
+        return future
 
 
 class Core:
@@ -141,6 +148,20 @@ def test_a_refusal_is_an_outcome() -> None:
     zk.refuse = errors.TooManyPendingError("many")
     loop.run()
     assert core.heard == [("session", 7), ("answer", 0, zk.refuse)]
+
+
+def test_nothing_waits_for_a_connection() -> None:
+    """It would be done later, when nobody may want it any more."""
+    loop, zk, core, runner = begun(2)
+    zk.at_once = False
+    loop.run()
+    zk.listeners[0]("SUSPENDED")
+    core.wanted = [(9, Exists("/late"))]
+    loop.run()
+    assert core.heard[:2] == [("session", 7), ("session", None)]
+    assert sorted(entry[1] for entry in core.heard[2:]) == [0, 1, 9] and len(zk.submitted) == 2
+    for _, _, outcome in core.heard[2:]:
+        assert isinstance(outcome, errors.ConnectionLoss) and not outcome.sent and not outcome.maybe_applied
 
 
 def test_nothing_is_heard_after_stop() -> None:

@@ -63,7 +63,7 @@ def test_one_change_among_ten_thousand_costs_two_round_trips_and_a_kilobyte(own_
             instancer, seen = Instancer(client, where + "/api", timeout=40), Seen()
             assert len(instancer.state.instances) == MANY and instancer.state.error is None
             assert elapsed(before) < 20, "loading is pipelined"
-            assert tap.round_trips() < MANY / 5
+            assert tap.round_trips() < MANY / 2  # one by one it would be twice that at least
             instancer.register(seen)
             seen.wait(lambda events: len(events) == 1)
 

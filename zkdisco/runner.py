@@ -1,16 +1,17 @@
 """Carries out what a core decides, on either front of zkwire.
 
 Owns the way from a core to ZooKeeper and back: operations, watches, session states, timers, all on one executor in
-wire order. Must not know what the cores decide. The executor is a `Dispatcher` (a thread) or an event loop.
+wire order. Nothing of a core's waits for a connection: without one, it fails at once, known not to have been sent, and
+the core decides anew. Must not know what the cores decide. The executor is a `Dispatcher` (a thread) or an event loop.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Protocol, Tuple
+from typing import Any, Callable, Deque, List, Optional, Protocol, Set, Tuple
 
-from ._zkwire import KazooState, WatchedEvent
+from ._zkwire import KazooState, WatchedEvent, errors
 
 #: So many operations of one core are under way at a time; the rest waits here.
 WINDOW = 1000
@@ -61,7 +62,8 @@ class Runner:
         self._zk, self._executor, self._outcome = zk, executor, outcome
         self._core: Optional[Core] = None
         self._backlog: Deque[Tuple[Any, Any]] = deque()
-        self._under_way = 0
+        self._under_way: Set[Any] = set()
+        self._connected = False
         self._timer: Any = None
         self._timer_at: Optional[float] = None
         self._listener = executor.on(self._state)
@@ -95,8 +97,12 @@ class Runner:
         self._state(self._zk.state)  # as it is now: what the listener has heard since comes behind
 
     def _state(self, state: str) -> None:
+        self._connected = state == KazooState.CONNECTED
+        if not self._connected:
+            for future in list(self._under_way):
+                future.cancel()  # what was sent has failed by now; this takes back what waits to be sent
         if self._core is not None:
-            client_id = self._zk.client_id if state == KazooState.CONNECTED else None
+            client_id = self._zk.client_id if self._connected else None
             self._core.session(client_id[0] if client_id else None, monotonic())
             self._pump()
 
@@ -106,10 +112,8 @@ class Runner:
             self._pump()
 
     def _done(self, key: Any, future: Any) -> None:
-        self._under_way -= 1
-        if future.cancelled():
-            return
-        error = future.exception()
+        self._under_way.discard(future)
+        error = _unsent() if future.cancelled() else future.exception()
         self._answered(key, error if error is not None else future.result())
 
     def _answered(self, key: Any, outcome: Any) -> None:
@@ -129,7 +133,7 @@ class Runner:
         if core is None:
             return
         self._backlog += core.operations()
-        while self._backlog and self._under_way < WINDOW:
+        while self._backlog and len(self._under_way) < WINDOW:
             key, op = self._backlog.popleft()
             if core.current(key):
                 self._submit(key, op)
@@ -142,15 +146,22 @@ class Runner:
         self._outcome()
 
     def _submit(self, key: Any, op: Any) -> None:
+        if not self._connected:
+            self._executor.call(self._answered, key, _unsent())
+            return
         try:
             # Given along, not added afterwards: an answer must never come behind an event that came after it.
-            self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)))
+            future = self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)))
         except Exception as error:  # refused at once: an outcome like any other
             self._executor.call(self._answered, key, error)
             return
-        self._under_way += 1
+        self._under_way.add(future)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._timer_at = None
+
+
+def _unsent() -> errors.ConnectionLoss:
+    return errors.ConnectionLoss("no connection to ZooKeeper", sent=False)
