@@ -196,12 +196,12 @@ class Exchange:
         if op is None:
             return
         if token is not None:
-            if op.watches is not None and not isinstance(outcome, ProtocolError):
-                if self.connection is not None:
-                    self._notifier.armed(op, err)
-                elif op.watch is not None and not isinstance(outcome, ZookeeperError):
-                    # An answer before this one, in the same bytes, was the end: no success without the watch.
-                    outcome = failing(ConnectionLoss, "the connection ended, and the watch with it")(op.path, True)
+            if self.connection is None and not op.writes:
+                # An answer before this one, in the same bytes, was the end, perhaps that watches could not be set
+                # again: this read would have no watch, and would show what no event has told.
+                outcome = failing(ConnectionLoss, "the connection ended in front of the answer")(op.path, True)
+            elif op.watches is not None and not isinstance(outcome, ProtocolError):
+                self._notifier.armed(op, err)
             elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
                 self._report += self._notifier.removed(op, state)
             self._report.append(tuple.__new__(Settled, (token, outcome)))
