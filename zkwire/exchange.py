@@ -188,7 +188,8 @@ class Exchange:
 
     def event(self, event: Any, state: str) -> None:
         """A notification has arrived."""
-        self._report += self._notifier.notified(event, state)
+        if self.connection is not None or not self._to_replay:  # or the next replay tells of it, and of what it missed
+            self._report += self._notifier.notified(event, state)
 
     def settle(self, reply: Incoming, state: str) -> None:
         """A reply to a user's operation has arrived."""
