@@ -229,6 +229,39 @@ async def test_a_cancelled_iteration_does_not_wait_for_the_server(server38: AnyS
             await zk.remove_watches("/")
 
 
+@aio
+async def test_a_watch_cancelled_while_it_is_set_is_taken_back_from_the_server(server38: AnyServer, unique: str) -> None:
+    async with AsyncZooKeeper(server38.hosts) as zk:
+        await zk.create(f"/{unique}")
+        for turns in range(6):
+            events = zk.watch(f"/{unique}")
+            step = asyncio.ensure_future(events.__anext__())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            step.cancel()
+            await asyncio.wait([step])
+            await events.aclose()
+            if turns:  # before the first step there is nothing to be ended
+                await zk.sync("/")
+                await zk.sync("/")  # behind the removal, which is behind the answer to the first
+                assert f"/{unique}" not in await in_thread(server38.four, "wchp")
+            else:
+                await zk.remove_watches(f"/{unique}")
+        for _ in range(20):  # several of one path, each ended while others come and go
+            steps = [asyncio.ensure_future(zk.watch(f"/{unique}").__anext__()) for _ in range(5)]
+            for step in steps:
+                await asyncio.sleep(0)
+                step.cancel()
+            await asyncio.wait(steps)
+        gc.collect()
+        await zk.sync("/")
+        await zk.sync("/")
+        with pytest.raises(NoWatcherError):
+            await zk.remove_watches(f"/{unique}")
+        assert f"/{unique}" not in await in_thread(server38.four, "wchp")
+        await zk.delete(f"/{unique}")
+
+
 # ---------------------------------------------------------------------- start, and loops
 
 

@@ -239,14 +239,15 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             events.put_nowait(event)
 
         armed = self.submit(AddWatch(path, watcher, recursive))
-        return self._iterate(events, armed, functools.partial(self._unwatch, path, watcher))
+        armed.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody iterates
+        return self._iterate(events, armed, functools.partial(self._unwatch, path, watcher, armed))
 
     async def _iterate(
         self, events: asyncio.Queue[WatchedEvent], armed: asyncio.Future[None], leave: Callable[[], None]
     ) -> AsyncGenerator[WatchedEvent, None]:
         over = False
         try:
-            await self._finish(armed, self._deadline(None))
+            await self._finish(asyncio.shield(armed), self._deadline(None))  # or it could not be taken back
             while not over:
                 event = await events.get()
                 lost = event.type == EventType.NONE and event.state != KeeperState.CONNECTED
@@ -256,13 +257,16 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             if not over:
                 leave()
 
-    def _unwatch(self, path: str, watcher: Watcher) -> None:
-        """Take a watch back, without waiting; if the connection ends meanwhile, so that it is not armed again."""
+    def _unwatch(self, path: str, watcher: Watcher, asked: asyncio.Future[None]) -> None:
+        """Take a watch back once it stands; if the connection ends meanwhile, so that it is not armed again."""
 
         def done(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and isinstance(future.exception(), ConnectionLoss):
-                self._unwatch(path, watcher)
+                self._unwatch(path, watcher, future)
 
+        if not asked.done():
+            asked.add_done_callback(functools.partial(self._unwatch, path, watcher))
+            return
         try:
             self.submit(RemoveWatches(path, watcher=watcher, local=not self.connected)).add_done_callback(done)
         except ZookeeperError:
@@ -290,7 +294,6 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        loop = self._loop
         for event in self._session.events():
             if isinstance(event, Settled):
                 if not event.token.done():
@@ -300,17 +303,17 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                         event.token.set_result(event.outcome)
             elif isinstance(event, Fired):
                 for watcher in event.watchers:
-                    loop.call_soon(self._call, watcher, event.event)
+                    self._loop.call_soon(self._call, watcher, event.event)
             elif isinstance(event, StateChanged):
                 self._logger.info("= %s (%s) %s", event.state, event.client_state, event.error or "")
                 for listener in self._to_tell(event.state):
-                    loop.call_soon(self._call, functools.partial(self._tell, listener), event.state)
+                    self._loop.call_soon(self._call, functools.partial(self._tell, listener), event.state)
                 if self._changed is not None and not self._changed.done():
                     self._changed.set_result(None)
             elif isinstance(event, Dial):
                 self._disconnect()
                 self._wire = wire = _Wire(self)
-                wire.dialling = loop.create_task(self._dial(wire, event.host))
+                wire.dialling = self._loop.create_task(self._dial(wire, event.host))
             else:
                 self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()
