@@ -1,0 +1,155 @@
+"""What users wait for: calls and watches, and what must be true when they hear of them.
+
+Owns the invariants of outcomes and events of one session. Must not know the network or the server's insides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, List, Optional
+
+from zkwire.errors import ConnectionClosedError, ConnectionLoss, NoNodeError, SessionExpiredError, UnimplementedError
+from zkwire.op import Op
+from zkwire.ops import Auth, Create, Exists, GetChildren2, GetData, RemoveWatches, SetData
+from zkwire.records import CHILD, DATA, EXIST, EventType, Stat, WatchedEvent
+from zkwire.session import OPEN
+
+from .rules import Key, Violation, require
+
+if TYPE_CHECKING:
+    from .client import Client
+
+#: Failures the client makes by itself: they must say whether the request had left.
+LOCAL = (ConnectionLoss, SessionExpiredError, ConnectionClosedError)
+EVENTS = {
+    DATA: (EventType.CHANGED, EventType.DELETED),
+    EXIST: (EventType.CREATED,),
+    CHILD: (EventType.CHILD, EventType.DELETED),
+}
+
+
+class Call:
+    """An operation under way."""
+
+    __slots__ = ("number", "op", "key", "since", "done", "watch", "over")
+
+    def __init__(self, number: int, op: Op[Any], key: Key, since: float, done: Optional[Callable[[Any], object]],
+                 watch: Optional[Watch]) -> None:  # fmt: skip
+        self.number, self.op, self.key, self.since, self.done, self.watch = number, op, key, since, done, watch
+        self.over = False
+
+    def settled(self) -> None:
+        """Its end."""
+        require(not self.over, "I1", "{} ends twice", self)
+        self.over = True
+
+    def __repr__(self) -> str:
+        return f"#{self.number} {self.op!r}"
+
+
+class Watch:
+    """A one-shot watch of a user: what it waits for once the read was answered, and what it was told."""
+
+    def __init__(self, client: Client, path: str) -> None:
+        self.client, self.path = client, path
+        self.kind: Optional[str] = None
+        self.seen = self.sid = 0
+        self.over = False
+
+    def __call__(self, event: WatchedEvent) -> None:
+        require(not self.over, "I7", "{} hears {} behind its end", self, event.type)
+        require(self.kind is not None, "I8", "{} hears {} without being set", self, event.type)
+        require(event.path == self.path, "I8", "{} hears of {}", self, event.path)
+        self._end()
+        if event.type in (EventType.NONE, EventType.DATA_WATCH_REMOVED, EventType.CHILD_WATCH_REMOVED):
+            return
+        require(event.type in EVENTS[str(self.kind)], "I8", "{} hears {}", self, event.type)
+        changed = self.kind == EXIST or self.missed() is not None  # what existed may be gone again
+        require(changed, "I8", "{} hears {}, and nothing has changed", self, event.type)
+
+    def arm(self, kind: str, seen: int) -> None:
+        """The read was answered: it stands now."""
+        self.kind, self.seen, self.sid = kind, seen, self.client.sid
+        self.client.watches.setdefault(self.path, []).append(self)
+
+    def _end(self) -> None:
+        self.over = True
+        watches = self.client.watches.get(self.path)
+        if watches is not None and self in watches:
+            watches.remove(self)
+            if not watches:
+                del self.client.watches[self.path]
+
+    def shows(self, stat: Optional[Stat]) -> Optional[str]:
+        """What a later answer shows that it should have heard of; None if there is nothing."""
+        if self.kind == EXIST:
+            return None if stat is None else "it exists"
+        if stat is None:
+            return "it is gone"
+        zxid = stat.mzxid if self.kind == DATA else stat.pzxid
+        return None if zxid == self.seen else f"zxid {zxid}"
+
+    def missed(self) -> Optional[str]:
+        """As `shows`, of the server's state now."""
+        node = self.client.world.server.data.tree.get(self.path)
+        return self.shows(node.stat() if node is not None else None)
+
+    def __repr__(self) -> str:
+        return f"watch({self.kind} {self.path} since {self.seen})"
+
+
+def check_outcome(client: Client, call: Call, outcome: Any) -> None:
+    """What holds for every end of a call."""
+    op, ledger = call.op, client.ledger
+    if isinstance(outcome, LOCAL):
+        if not isinstance(op, Auth) and not outcome.maybe_applied:
+            ledger.unsent(call.key)
+        return
+    failed = isinstance(outcome, Exception)
+    if isinstance(op, (Auth, RemoveWatches)):
+        return  # which may be answered here
+    if not isinstance(outcome, UnimplementedError):
+        require(call.number > client.acked, "I2", "{} is answered behind #{}", call, client.acked)
+        client.acked = call.number
+    if failed:
+        if isinstance(outcome, NoNodeError) and isinstance(op, (GetData, GetChildren2)):
+            _observe(client, str(op.path), None)
+        return
+    if op.writes:
+        ledger.succeeded(call.key)
+    _check_result(client, call, outcome)
+
+
+def _check_result(client: Client, call: Call, outcome: Any) -> None:
+    """A successful answer: of the right kind, and what it shows."""
+    op, watch = call.op, call.watch
+    stat: Any = None
+    if isinstance(op, Create):
+        require(isinstance(outcome, str) and outcome.startswith(op.path), "I2", "{} gives {!r}", call, outcome)
+    elif isinstance(op, SetData):
+        require(isinstance(outcome, Stat), "I2", "{} gives {!r}", call, outcome)
+        stat = outcome
+        if client.session.phase == OPEN:  # or the connection ended with an answer before this one
+            _observe(client, op.path, stat)
+    elif isinstance(op, (GetData, GetChildren2, Exists)):
+        stat = outcome if isinstance(op, Exists) else outcome[1]
+        require(stat is None or isinstance(stat, Stat), "I2", "{} gives {!r}", call, outcome)
+        _observe(client, op.path, stat)
+        if watch is not None:
+            if stat is None:
+                watch.arm(EXIST, 0)
+            elif isinstance(op, GetChildren2):
+                watch.arm(CHILD, stat.pzxid)
+            else:
+                watch.arm(DATA, stat.mzxid)
+
+
+def _observe(client: Client, path: str, stat: Optional[Stat]) -> None:
+    """A session has seen a node in this state: never older than before, and its watches know already."""
+    if stat is not None:
+        require(stat.mzxid >= client.seen.get(path, 0), "I5", "{} goes back to zxid {}", path, stat.mzxid)
+        client.seen[path] = stat.mzxid
+    watches: List[Watch] = client.watches.get(path, [])
+    for watch in watches:
+        news = watch.shows(stat)
+        if news is not None:
+            raise Violation("I6", f"{watch} has not heard yet, but an answer shows it: {news}")

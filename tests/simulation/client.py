@@ -1,0 +1,345 @@
+"""One client: a session core and its driver, as a front has it, on the virtual clock.
+
+Owns the way between the core, the network and those who wait; the client's own clock, its freezes and jumps. What the
+core reports is held to the invariants before anybody hears of it. Must not know servers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple
+
+import zkdisco.runner
+from zkwire.errors import ZookeeperError
+from zkwire.hosts import Host
+from zkwire.op import Op
+from zkwire.ops import Auth
+from zkwire.records import KazooState, KeeperState, Scope
+from zkwire.session import OPEN, Session
+from zkwire.session_events import Dial, Fired, HangUp, Settled, StateChanged
+
+from .calls import Call, Watch, check_outcome
+from .network import Wire
+from .rules import key_of, require
+from .tap import Tap
+
+if TYPE_CHECKING:
+    from .world import World
+
+GRAPH = {
+    ("LOST", "CONNECTED"), ("CONNECTED", "SUSPENDED"), ("SUSPENDED", "CONNECTED"), ("SUSPENDED", "LOST"),
+    ("CONNECTED", "LOST"), ("LOST", "LOST"),
+}  # fmt: skip
+#: Seconds on top of what the time-outs allow, for the network.
+SLACK = 10.0
+
+
+class Client:
+    """`lag` is how many seconds its dispatcher is behind, at most."""
+
+    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float) -> None:
+        self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
+        self.ledger = world.ledger
+        self._clock, self._lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
+        self.session = Session(
+            [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
+            connect_timeout=rng.choice((None, 2.0)),
+        )  # fmt: skip
+        self.wire: Optional[Wire] = None
+        self.tap = Tap(self)
+        # What the tap knows: of the session, and when a sign of life came last.
+        self.sid, self.password, self.zxid = 0, b"\0" * 16, 0
+        self.granted, self.contact_at, self.replied_at = float(timeout), self.now(), self.now()
+        self.refused = False
+        self.identities: List[bytes] = []
+        # Of the user.
+        self.calls: Deque[Call] = deque()
+        self.number_of_calls = self.acked = 0
+        self.watches: Dict[str, List[Watch]] = {}
+        self.seen: Dict[str, int] = {}
+        self.removed_paths: Dict[str, None] = {}
+        self._listeners: List[Callable[[str], object]] = []
+        self._state = KazooState.LOST
+        self._ended = False
+        # Of the driver.
+        self._dial = 0
+        self._timer: Optional[float] = None
+        self.frozen_until = 0.0
+        self._inbox: Deque[Optional[bytes]] = deque()
+        self._jobs: Deque[Tuple[Callable[..., object], Tuple[Any, ...]]] = deque()
+        self._timers: List[Timer] = []
+        self._busy = self._scheduled = False
+        self.reconnects = 0
+
+    def now(self) -> float:
+        """The time, as this client has it."""
+        return self._clock.now + self._skew
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self.session.start(self.now())
+        self.settle()
+
+    # ---------------------------------------------------------------------- for users
+
+    def submit(self, op: Op[Any], done: Optional[Callable[[Any], object]] = None, watch: Optional[Watch] = None) -> Call:
+        """Submit an operation; `done` is called with its outcome. Raises what the core raises."""
+        self.number_of_calls += 1
+        call = Call(self.number_of_calls, op, key_of(op, Scope()), self.now(), done, watch)
+        counted = not isinstance(op, Auth)
+        if counted:
+            self.ledger.submitted(call.key)
+        try:
+            self.session.submit(op, call, self.now())
+        except (ZookeeperError, ValueError):
+            if counted:
+                self.ledger.refused(call.key)
+            raise
+        if not counted and call.key[1] not in self.identities:
+            self.identities.append(call.key[1])
+        self.calls.append(call)
+        return call
+
+    def withdraw(self, call: Call) -> bool:
+        """Take an operation back that was not sent yet."""
+        if not self.session.withdraw(call):
+            return False
+        call.settled()
+        self.ledger.unsent(call.key)
+        return True
+
+    def add_listener(self, listener: Callable[[str], object]) -> None:
+        """Tell it of states."""
+        self._listeners.append(listener)
+
+    # -------------------------------------------------------------------- the executor
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run it on the dispatcher, soon."""
+        self._jobs.append((function, arguments))
+        self._kick()
+
+    def on(self, function: Callable[..., object]) -> Callable[..., None]:
+        """A function that runs it there."""
+        return lambda *arguments: self.call(function, *arguments)
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Run it there, later; the result has `cancel`."""
+        timer = Timer(self.now() + delay, function, arguments)
+        self._timers.append(timer)
+        self._clock.at(self._clock.now + delay, self._wake)
+        return timer
+
+    def _kick(self) -> None:
+        if self._lag and not self._scheduled:
+            self._scheduled = True
+            self._clock.at(self._clock.now + self.rng.random() * self._lag, self._work)
+
+    def _work(self) -> None:
+        """Run what waits."""
+        self._scheduled = False
+        if self._clock.now < self.frozen_until:
+            self._scheduled = True
+            self._clock.at(self.frozen_until, self._work)
+            return
+        zkdisco.runner.monotonic = self.now  # type: ignore[attr-defined]
+        for _ in range(len(self._jobs)):
+            function, arguments = self._jobs.popleft()
+            function(*arguments)
+        if self._jobs:
+            self._kick()
+        if self._lag:
+            self.settle()
+
+    # ---------------------------------------------------------------------- the driver
+
+    def settle(self) -> None:
+        """Act on all the core has to say, send what it wants to, and see to its deadline."""
+        if self._busy or self._clock.now < self.frozen_until:
+            return
+        self._busy = True
+        session = self.session
+        while True:
+            if session.news:
+                for event in session.events():
+                    _ACTIONS[type(event)](self, event)
+            self._send()
+            if self._jobs and not self._lag:
+                self._work()
+            elif not session.news:
+                break
+        self._busy = False
+        deadline = session.deadline()
+        if deadline is not None:
+            when = deadline - self._skew
+            if self._timer is None or when < self._timer:
+                self._timer = when
+                self._clock.at(when + 1e-6, self._wake)
+
+    def _send(self) -> None:
+        wire, session = self.wire, self.session
+        while wire is not None:
+            data = session.data_to_send()
+            size = min(len(data), wire.room())
+            if size <= 0:
+                return
+            if size > 1 and self.rng.random() < 0.03:  # the socket takes a part
+                size = self.rng.randrange(1, size)
+            part = bytes(data[:size])
+            session.sent(size)
+            self.tap.wrote(part)
+            wire.up.push(part)
+
+    def _wake(self) -> None:
+        """Time has passed."""
+        if self._clock.now < self.frozen_until:
+            self._clock.at(self.frozen_until, self._wake)
+            return
+        self._read_inbox()
+        now = self.now()
+        due = [timer for timer in self._timers if timer.due <= now + 1e-9]
+        if due:
+            self._timers = [timer for timer in self._timers if timer.due > now + 1e-9]
+            for timer in due:
+                if not timer.cancelled:
+                    self.call(timer.function, *timer.arguments)
+        if self._timer is not None and self._timer <= self._clock.now:
+            self._timer = None
+        deadline = self.session.deadline()
+        if deadline is not None and deadline <= now:
+            self.session.timed_out(now)
+        self.settle()
+
+    def dialled(self, wire: Optional[Wire], dial: int) -> None:
+        """The attempt to connect has come to its end: with a connection, or None."""
+        if dial != self._dial or self._clock.now < self.frozen_until:
+            return  # given up meanwhile (or asleep: the attempt fails by time)
+        if wire is None:
+            self.session.lost("refused", self.now())
+        else:
+            self.wire, self.tap, self.refused = wire, Tap(self), False
+            self._inbox.clear()
+            self.session.connected(self.now())
+        self.settle()
+
+    def receive(self, wire: Wire, data: Optional[bytes]) -> None:
+        """Bytes for this client; None is their end."""
+        if wire is self.wire:
+            self._inbox.append(data)
+            if self._clock.now >= self.frozen_until:
+                self._read_inbox()
+                self.settle()
+
+    def _read_inbox(self) -> None:
+        while self._inbox:
+            data = self._inbox.popleft()
+            if data is None:
+                self.wire = None
+                self._inbox.clear()
+                self.session.lost("the server closed the connection", self.now())
+            else:
+                self.tap.reads(data)
+                self.session.received(data, self.now())
+            self.settle()
+
+    def freeze(self, seconds: float) -> None:
+        """The process stands still; the world goes on."""
+        self.frozen_until = max(self.frozen_until, self._clock.now + seconds)
+        self._drift += seconds
+        self._clock.at(self.frozen_until, self._wake)
+
+    def jump(self, seconds: float) -> None:
+        """Its clock leaps ahead."""
+        self._skew += seconds
+        self._drift += seconds
+        self._timer = None
+        self._wake()
+
+    # ---------------------------------------------------------------------- the core's events
+
+    def _dials(self, event: Dial) -> None:
+        require(self.wire is None, "I9", "dials while there is a connection")
+        self._dial += 1
+        self.world.dial(self, self._dial)
+
+    def _hangs_up(self, event: HangUp) -> None:
+        self._dial += 1
+        wire, self.wire = self.wire, None
+        self._inbox.clear()
+        if wire is not None:
+            wire.up.finish()
+            wire.down.kill()
+
+    def _settled(self, event: Settled) -> None:
+        call = event.token
+        call.settled()
+        check_outcome(self, call, event.outcome)
+        while self.calls and self.calls[0].over:
+            self.calls.popleft()
+        if call.done is not None:
+            call.done(event.outcome)
+
+    def _fires(self, event: Fired) -> None:
+        for watcher in event.watchers:
+            watcher(event.event)
+
+    def _state_changed(self, event: StateChanged) -> None:
+        require((self._state, event.state) in GRAPH, "I9", "{} after {}", event.state, self._state)
+        require(not self._ended, "I9", "{} after the end", event.client_state)
+        self._state = event.state
+        if event.state == KazooState.CONNECTED:
+            self.reconnects += 1
+            live = [w for watches in self.watches.values() for w in watches if w.sid != self.sid]
+            require(not live, "I7", "watches of an earlier session: {}", live[:3])
+        elif event.state == KazooState.LOST:
+            self._lost(event)
+        for listener in list(self._listeners):
+            listener(event.state)
+
+    def _lost(self, event: StateChanged) -> None:
+        """The session is over; whose word is that?"""
+        self._ended = event.client_state == KeeperState.CLOSED
+        require(event.client_state != KeeperState.AUTH_FAILED, "I9", "authentication failed, without a reason")
+        silent = self.now() - self.contact_at >= self.granted * 4 / 3 - 1e-3
+        gone = self.world.server.sessions.get(self.sid) is None
+        require(self._ended or self.refused or gone or silent, "I13", "expired by itself; session {:#x}", self.sid)
+        self.sid, self.password, self.zxid, self.refused = 0, b"\0" * 16, 0, False
+        self.granted = float(self.timeout)
+        self.seen.clear()
+
+    # ------------------------------------------------------------------------ checks
+
+    def check(self) -> None:
+        """The invariants of time: nobody waits too long, and silence is noticed."""
+        if self._clock.now < self.frozen_until:
+            return
+        now = self.now()
+        if self.calls:
+            oldest = self.calls[0]
+            limit = oldest.since + self.timeout * 2 + SLACK + self._drift
+            require(now <= limit, "I1", "{} waits since {:.1f} s", oldest, now - oldest.since)
+        if self.session.phase == OPEN:
+            limit = self.replied_at + self.granted * 4 / 3 + 0.1
+            require(now <= limit, "I1", "connected, and no reply for {:.1f} s", now - self.replied_at)
+        if not self._lag:
+            require(not self._jobs and not self.session.news, "I12", "something is left to be done")
+
+
+class Timer:
+    """A call to come, at a time of its client's clock."""
+
+    __slots__ = ("due", "function", "arguments", "cancelled")
+
+    def __init__(self, due: float, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
+        self.due, self.function, self.arguments, self.cancelled = due, function, arguments, False
+
+    def cancel(self) -> None:
+        """It is not to be."""
+        self.cancelled = True
+
+
+_ACTIONS: Dict[type, Callable[[Client, Any], None]] = {
+    Dial: Client._dials, HangUp: Client._hangs_up, Settled: Client._settled, Fired: Client._fires,
+    StateChanged: Client._state_changed,
+}  # fmt: skip

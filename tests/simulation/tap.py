@@ -1,0 +1,117 @@
+"""Reads all bytes of a connection beside the client, and holds them to the rules of the wire.
+
+Owns the model of what a client must say on a connection, given what it was told. Must not know how the client does it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from zkwire.jute import decode
+from zkwire.records import CONNECT_REQUEST, CONNECT_RESPONSE
+
+from .rules import require
+
+if TYPE_CHECKING:
+    from .client import Client
+
+_LENGTH = struct.Struct(">i")
+_HEAD = struct.Struct(">ii")
+_REPLY = struct.Struct(">iqi")
+PING, AUTH, SET_WATCHES, SET_WATCHES2, CLOSE = 11, 100, 101, 105, -11
+
+
+class Tap:
+    """One connection of `client`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._up, self._down = bytearray(), bytearray()
+        self._asked = self._welcome = self._users = self._closing = False
+        self._identities: Any = ()
+        self._next_xid = 1
+
+    # ------------------------------------------------------------------ to the server
+
+    def wrote(self, data: bytes) -> None:
+        """The client has put bytes on the wire."""
+        up = self._up
+        up += data
+        while len(up) >= 4:
+            end = 4 + _LENGTH.unpack_from(up)[0]
+            require(12 <= end <= 0xFFFFF + 4, "I11", "a frame of {} bytes", end)
+            if len(up) < end:
+                break
+            frame = bytes(up[4:end])
+            del up[:end]
+            if self._asked:
+                self._request(frame)
+            else:
+                self._handshake(frame)
+        require(self._welcome or not up or not self._asked, "I11", "bytes before the answer to the handshake")
+
+    def _handshake(self, frame: bytes) -> None:
+        self._asked = True
+        client, request = self._client, decode(CONNECT_REQUEST, frame)
+        require(request.session_id == client.sid, "I11", "session {:#x} asked for", request.session_id)
+        require(request.last_zxid_seen == client.zxid, "I5", "last zxid {}, not {}", request.last_zxid_seen, client.zxid)
+        require(request.timeout_ms == client.timeout * 1000, "I11", "time-out of {} ms asked for", request.timeout_ms)
+        require(request.passwd == client.password, "I11", "another password")
+
+    def _request(self, frame: bytes) -> None:
+        xid, opcode = _HEAD.unpack_from(frame)
+        require(self._welcome, "I11", "operation {} before the answer to the handshake", opcode)
+        require(not self._closing or opcode == PING, "I11", "operation {} after the close", opcode)
+        if opcode == PING:
+            require(xid == -2, "I11", "a ping with xid {}", xid)
+        elif opcode == AUTH:
+            require(xid == -4, "I11", "auth with xid {}", xid)
+            if self._identities:
+                require(self._identities[0] == frame[8:], "I11", "identities in another order")
+                del self._identities[0]
+        else:
+            require(xid == self._next_xid, "I11", "xid {}, not {}", xid, self._next_xid)
+            self._next_xid += 1
+            require(not self._identities, "I11", "operation {} before the identities", opcode)
+            if opcode in (SET_WATCHES, SET_WATCHES2):
+                require(not self._users, "I11", "watches are set again behind operations of the user")
+            elif opcode == CLOSE:
+                self._closing = True
+            else:
+                self._users = True
+                self._client.ledger.wired((opcode, frame[8:]))
+
+    # ------------------------------------------------------------------ to the client
+
+    def reads(self, data: bytes) -> None:
+        """The client is about to get bytes."""
+        client, down = self._client, self._down
+        if self._welcome:  # before, it may be anybody who speaks
+            client.contact_at = client.now()
+        down += data
+        while len(down) >= 4:
+            end = 4 + _LENGTH.unpack_from(down)[0]
+            if len(down) < end:
+                return
+            frame = bytes(down[4:end])
+            del down[:end]
+            if not self._welcome:
+                self._welcomed(frame)
+                continue
+            xid, zxid, _ = _REPLY.unpack_from(frame)
+            if xid != -1:
+                client.replied_at = client.now()
+            if xid > 0 and zxid > client.zxid:
+                client.zxid = zxid
+
+    def _welcomed(self, frame: bytes) -> None:
+        client, response = self._client, decode(CONNECT_RESPONSE, frame)
+        if response.timeout_ms <= 0:
+            client.refused = True
+            return
+        self._welcome = True
+        client.sid, client.password = response.session_id, response.passwd
+        client.granted, client.replied_at = response.timeout_ms / 1000, client.now()
+        client.contact_at = client.now()
+        self._identities = list(client.identities)
