@@ -9,7 +9,7 @@ import argparse
 import json
 import signal
 import sys
-import threading
+from queue import SimpleQueue
 from typing import Any, List, Optional, Sequence
 
 from .client import Client
@@ -69,9 +69,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         directory = validate_directory(Service(options.path, options.name).directory if options.name else options.path)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
-    stop = threading.Event()
+    stop: SimpleQueue[None] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.put(None))
     try:
         with Client(**_client_arguments(options)) as client:
             if service is not None:
@@ -104,15 +104,15 @@ def _client_arguments(options: argparse.Namespace) -> Any:
     )
 
 
-def _register(client: Client, service: Service, stop: threading.Event, as_json: bool) -> None:
+def _register(client: Client, service: Service, stop: SimpleQueue[None], as_json: bool) -> None:
     with Registrar(client, service) as registrar:
         _print(json.dumps({"node": registrar.node}) if as_json else f"registered {registrar.node}")
-        stop.wait()
+        stop.get()
     if not as_json:
         _print("deregistered")
 
 
-def _watch(client: Client, directory: str, stop: threading.Event, as_json: bool) -> None:
+def _watch(client: Client, directory: str, stop: SimpleQueue[None], as_json: bool) -> None:
     broken: List[OSError] = []
 
     def show(event: Event) -> None:
@@ -120,11 +120,11 @@ def _watch(client: Client, directory: str, stop: threading.Event, as_json: bool)
             _print(_json(event) if as_json else _text(event))
         except OSError as error:  # nobody reads any more
             broken.append(error)
-            stop.set()
+            stop.put(None)
 
     instancer = Instancer(client, directory)
     instancer.register(show)
-    stop.wait()
+    stop.get()
     instancer.stop()
     if broken:
         raise broken[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
+from queue import SimpleQueue
 from typing import Optional, Sequence
 
 EXAMPLES = """\
@@ -41,9 +41,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _serve(parser: argparse.ArgumentParser, port: int, version: str) -> int:
     from .embedded import EmbeddedServer
 
-    stop = threading.Event()
+    stop: SimpleQueue[None] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.put(None))
     try:
         server = EmbeddedServer(port, version=version)
     except ValueError as error:
@@ -51,7 +51,7 @@ def _serve(parser: argparse.ArgumentParser, port: int, version: str) -> int:
     try:
         with server:
             print(f"serving on {server.hosts}", flush=True)
-            stop.wait()
+            stop.get()
     except OSError as error:
         print(f"zkwire: port {port}: {error}", file=sys.stderr)
         return 1

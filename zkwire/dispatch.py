@@ -40,7 +40,7 @@ class On:
 
     __slots__ = ("dispatcher", "function")
 
-    def __init__(self, dispatcher: "Dispatcher", function: Callable[..., object]) -> None:
+    def __init__(self, dispatcher: Dispatcher, function: Callable[..., object]) -> None:
         self.dispatcher, self.function = dispatcher, function
 
     def __call__(self, *arguments: Any) -> None:

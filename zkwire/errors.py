@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Dict, Optional, Type
 
 #: Code to class; filled by the classes themselves as they are defined.
-BY_CODE: Dict[int, Type["ZookeeperError"]] = {}
+BY_CODE: Dict[int, Type[ZookeeperError]] = {}
 
 
 class ZookeeperError(Exception):
