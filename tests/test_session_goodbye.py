@@ -1,4 +1,4 @@
-"""A session that is closed while its connection dies: the server is told all the same, if it can be."""
+"""A session that is closed while its connection dies, so that the server is told all the same; and a silent server."""
 
 from __future__ import annotations
 
@@ -70,3 +70,14 @@ def test_it_does_not_try_for_ever() -> None:
         if session.phase == DIALING:
             session.lost("refused", now)
     assert limit is not None
+
+
+def test_a_server_that_accepts_and_is_silent_holds_a_long_session_no_longer_than_ten_seconds() -> None:
+    session = Session([Host("h", 1)], timeout=60.0, random=random.Random(1).random)
+    session.start(0.0)
+    session.connected(0.1)
+    assert session.phase == HANDSHAKE
+    session.timed_out(9.9)
+    assert session.phase == HANDSHAKE
+    session.timed_out(10.0)
+    assert session.phase not in (HANDSHAKE, OPEN)

@@ -32,6 +32,9 @@ from .records import ConnectRequest, KazooState, KeeperState, Scope
 from .rotation import Rotation
 from .session_events import Dial, Event, HangUp, StateChanged
 
+#: One server gets no longer to answer the handshake, in seconds, unless `connect_timeout` says so: one that accepts
+#: connections while it is starting would otherwise hold a client with a long session timeout.
+LONGEST_CONNECT = 10.0
 #: close() takes no longer, in seconds.
 CLOSE_LIMIT = 5.0
 #: Between attempts to reach a server only to close the session, in seconds.
@@ -293,7 +296,7 @@ class Session:
     def _dial(self, now: float) -> None:
         self.phase = DIALING
         self._exchange.host = host = self._rotation.next()
-        budget = self._connect_timeout or self.timeout / len(self._rotation.hosts)
+        budget = self._connect_timeout or min(self.timeout / len(self._rotation.hosts), LONGEST_CONNECT)
         self._due = now + budget
         self._events.append(Dial(host, self._due))
 
