@@ -3,13 +3,14 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test lint demo bench fixtures clean
+.PHONY: help test lint demo bench fixtures simulate clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make demo      the demonstration, against a real server"
 	@echo "make bench     measurements beside kazoo 2.11.0"
+	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
@@ -25,6 +26,9 @@ demo:
 
 bench:
 	@$(PYTHON) tests/tools/venvs.py bench python -m tests.bench
+
+simulate:
+	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)
 
 fixtures:
 	@$(PYTHON) tests/tools/venvs.py fixtures python tests/tools/record_fixtures.py

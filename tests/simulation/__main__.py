@@ -6,6 +6,7 @@ Owns what is printed and the exit status.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument("--shrink", action="store_true", help="with --seed: find fewer steps that fail alike")
     parser.add_argument("--mutants", action="store_true", help="known bugs, put back one at a time: each must be seen")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     if options.mutants:
         from .mutants import prove

@@ -71,6 +71,7 @@ class Client:
         self._timers: List[Timer] = []
         self._busy = self._scheduled = False
         self.reconnects = 0
+        self.jumped = False
 
     def now(self) -> float:
         """The time, as this client has it."""
@@ -107,7 +108,12 @@ class Client:
             return False
         call.settled()
         self.ledger.unsent(call.key)
+        self._forget_calls()
         return True
+
+    def _forget_calls(self) -> None:
+        while self.calls and self.calls[0].over:
+            self.calls.popleft()
 
     def add_listener(self, listener: Callable[[str], object]) -> None:
         """Tell it of states."""
@@ -253,7 +259,7 @@ class Client:
         """Its clock leaps ahead."""
         self._skew += seconds
         self._drift += seconds
-        self._timer = None
+        self.jumped, self._timer = True, None
         self._wake()
 
     # ---------------------------------------------------------------------- the core's events
@@ -275,8 +281,7 @@ class Client:
         call = event.token
         call.settled()
         check_outcome(self, call, event.outcome)
-        while self.calls and self.calls[0].over:
-            self.calls.popleft()
+        self._forget_calls()
         if call.done is not None:
             call.done(event.outcome)
 

@@ -10,18 +10,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
+from zkdisco import registration as registration_module
 from zkdisco.discovery import Discovery
-from zkdisco.recipes import delete_quietly
+from zkdisco.recipes import delete_quietly, ours
 from zkdisco.registration import Registration
 from zkwire import connection as connection_module
 from zkwire.connection import Connection
-from zkwire.exchange import REPLAY, Exchange, Internal
+from zkwire.exchange import Exchange, Internal
 from zkwire.liveness import Liveness
 from zkwire.notify import Notifier
-from zkwire.ops import Create, SetWatches2
+from zkwire.ops import SetWatches2
 from zkwire.records import CHILD, DATA
 from zkwire.session import Session
-from zkwire.session_events import Fired, Settled
+from zkwire.session_events import Settled
 from zkwire.watches import Watches
 
 from .run import Failure, run_seed
@@ -320,14 +321,18 @@ def resync_not_heard() -> List[Patch]:
 
 def registration_not_renewed() -> List[Patch]:
     """A new session is none of its business."""
-    session = Registration.session
+    session, watched = Registration.session, Registration.watched
 
     def wrong(self: Registration, session_id: Optional[int], now: float) -> None:
         if session_id is not None:
             self._owner = session_id
         session(self, session_id, now)
 
-    return [(Registration, "session", wrong)]
+    def deaf(self: Registration, event: Any, now: float) -> None:
+        if event.type != "NONE":
+            watched(self, event, now)
+
+    return [(Registration, "session", wrong), (Registration, "watched", deaf)]
 
 
 def create_repeated_without_looking() -> List[Patch]:
@@ -345,14 +350,7 @@ def create_repeated_without_looking() -> List[Patch]:
 
 def stranger_taken_for_ours() -> List[Patch]:
     """Whatever is in the directory is cleaned away as an orphan."""
-    init = Registration.__init__
-
-    def wrong(self: Registration, *arguments: Any) -> None:
-        init(self, *arguments)
-        self._in_doubt = True
-        self._prefix = "_c_"
-
-    return [(Registration, "__init__", wrong)]
+    return [(registration_module, "ours", lambda directory, prefix: ours(directory, ""))]
 
 
 MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
@@ -400,6 +398,3 @@ def prove(seeds: int, steps: int) -> int:
         print(f"{name:38} {time.perf_counter() - began:5.1f} s  {seen}", flush=True)
     print(f"{caught} of {len(MUTANTS)} caught")
     return 0 if caught == len(MUTANTS) else 1
-
-
-__all__ = ["MUTANTS", "REPLAY", "Create", "Fired", "catch", "mutated", "prove"]

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Dict, List, Optional, Sequence
 
 import zkdisco.runner
+import zkwire.watches
 from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
@@ -44,7 +45,7 @@ class World:
         )
         self.server = Server(settings, self.ledger, DIRECTORIES, Random(seed ^ 1), self.clock.now)
         self.latency = rng.choice((0.001, 0.01, 0.05))
-        self.slow_handshakes = self.down = self.deaf = False
+        self.slow_handshakes = self.fragile = self.down = self.deaf = False
         self.wires: List[Any] = []  # (wire, link, client)
         self.faults = 0
         lag = rng.choice((0.0, 0.0, 0.02, 0.2))
@@ -55,6 +56,8 @@ class World:
         self.registrars: List[RegistrarParty] = []
         self.instancers: List[InstancerParty] = []
         self.strangers = 0
+        #: Bytes of paths in one request that sets watches again: mostly all, sometimes one or two.
+        self.batch = rng.choice((zkwire.watches.BATCH, 24, 8))
         self._people()
         self.clock.at(self.clock.now + TICK, self._tick)
 
@@ -70,7 +73,8 @@ class World:
 
     def run(self, steps: Sequence[Step]) -> None:
         """All steps, then rest, then the end. Raises `Violation`."""
-        before = zkdisco.runner.monotonic  # type: ignore[attr-defined]
+        before = zkdisco.runner.monotonic, zkwire.watches.BATCH  # type: ignore[attr-defined]
+        zkwire.watches.BATCH = self.batch
         try:
             for step in steps:
                 STEPS[step.kind](self, Random(step.salt))
@@ -80,7 +84,7 @@ class World:
             self.rest()
             self.end()
         finally:
-            zkdisco.runner.monotonic = before  # type: ignore[attr-defined]
+            zkdisco.runner.monotonic, zkwire.watches.BATCH = before  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------------- the network
 
@@ -116,6 +120,8 @@ class World:
         )
         wire = Wire(up, down)
         self.wires.append((wire, link, client))
+        if self.fragile and self.rng.random() < 0.5:
+            self._cut_soon(wire, self.rng)
         client.dialled(wire, number)
 
     def flush(self) -> None:
@@ -182,9 +188,16 @@ class World:
 
     def _cut_at(self, rng: Random) -> None:
         for wire, _, _ in self._victims(rng):
-            stream = wire.up if rng.random() < 0.5 else wire.down
-            stream.cut_after = rng.randrange(1, 120)
-            stream.on_cut = lambda wire=wire: wire.cut(True, True)
+            self._cut_soon(wire, rng)
+
+    def _cut_soon(self, wire: Wire, rng: Random) -> None:
+        """At any byte of those to come."""
+        stream = wire.up if rng.random() < 0.3 else wire.down
+        stream.cut_after = rng.randrange(1, 180)
+        stream.on_cut = lambda: wire.cut(True, True)
+
+    def _fragile(self, rng: Random) -> None:
+        self.fragile = not self.fragile
 
     def _half_open(self, rng: Random) -> None:
         for wire, _, _ in self._victims(rng):
@@ -199,7 +212,7 @@ class World:
 
     def _heal(self, rng: Random) -> None:
         """All is well, as far as it can be: held bytes arrive."""
-        self.down = self.deaf = self.slow_handshakes = False
+        self.down = self.deaf = self.slow_handshakes = self.fragile = False
         if self.server.read_only:
             self.server.go_read_only(self.clock.now, False)
         self.server.faults.heal(self.clock.now)
@@ -253,7 +266,7 @@ class World:
             client.jump(rng.random() * rng.choice((1.0, 20.0)))
 
     def _throttle(self, rng: Random) -> None:
-        self.server.faults.answer(-127, times=rng.randrange(1, 3))
+        self.server.faults.answer(-127, rng.choice((None, None, 101, 105, 106)), times=rng.randrange(1, 3))
 
     def _pass(self, rng: Random) -> None:
         if rng.random() < 0.05:
@@ -344,7 +357,7 @@ class World:
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
         "act", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
-        "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "pass", "rest",
+        "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "fragile", "pass", "rest",
     )}  # fmt: skip
 
 
