@@ -257,6 +257,17 @@ async def test_a_register_cancelled_at_the_moment_of_success_leaves_nothing(serv
             else:
                 assert await zk.exists(task.result())
                 await registrar.deregister()
+        late = Registrar(client, Service(f"/{unique}", "api", b"z"))
+        settled, withdraw, withdrawn = announcing(late), late.withdraw, []
+        late.withdraw = withdrawn.append  # type: ignore[method-assign]
+        task = asyncio.ensure_future(late.register())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await settled.wait()  # success came first
+        withdraw(withdrawn[0])
+        await eventually(lambda: empty(zk, directory))
+        assert task.cancelled()
         registrar = Registrar(client, Service(f"/{unique}", "api", b"y"))
         node = await registrar.register()
         again = asyncio.ensure_future(registrar.register())

@@ -245,14 +245,18 @@ class Registrar(RegistrarBase):
         try:
             node: str = await self._wait(future, timeout)
         except asyncio.CancelledError:
-            done = future.done() and not future.cancelled() and future.exception() is None
-            if done and not self._told and self._callers == 1 and self._core.wanted:
-                self.want(False).add_done_callback(_forget)  # it stands, and nobody knows
+            future.add_done_callback(self._unclaimed)
             raise
         finally:
             self._callers -= 1
         self._told = True
         return node
+
+    def _unclaimed(self, future: asyncio.Future[Any]) -> None:
+        """Its caller was cancelled. If it stands after all, and nobody else knows, it is taken back."""
+        stands = not future.cancelled() and future.exception() is None
+        if stands and self._core.wanted and not (self._told or self._callers or self._ended):
+            self.want(False).add_done_callback(_forget)
 
     async def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none."""
