@@ -576,20 +576,14 @@ async def test_a_protected_create_survives_a_lost_answer(server38: AnyServer, un
 BAD = {
     "length -1": lambda op, xid: struct.pack(">i", -1),
     "2 GiB": lambda op, xid: struct.pack(">ii", 2**31 - 1, xid),
-    "length 0": lambda op, xid: struct.pack(">i", 0),
     "short frame": lambda op, xid: framed(b"\0" * 15),
     "wrong xid": lambda op, xid: framed(header(xid + 1)),
-    "unasked auth": lambda op, xid: framed(header(-4)),
-    "short body": lambda op, xid: framed(header(xid, 1) + b"\0\0\0"),
-    "long data": lambda op, xid: framed(header(xid, 1) + struct.pack(">i", 2**31 - 1) + b"x" * 68),
     "event not utf-8": lambda op, xid: framed(header(-1) + struct.pack(">iii", 3, 3, 2) + b"\xff\xfe"),
     "vector -1": lambda op, xid: framed(header(xid, 1) + struct.pack(">i", -1)),
-    "vector 2^31-1": lambda op, xid: framed(header(xid, 1) + struct.pack(">i", 2**31 - 1)),
     "names not utf-8": lambda op, xid: framed(header(xid, 1) + struct.pack(">ii", 1, 2) + b"\xff\xfe"),
     "code -777": lambda op, xid: framed(header(xid, 1, -777)),
     "http": lambda op, xid: b"HTTP/1.1 200 OK\r\n\r\n",
     "a second answer": lambda op, xid: reply_frame(op, xid, ANSWERS[op.opcode](op)) * 2,
-    "an end": lambda op, xid: b"\0\0",
 }
 
 
@@ -601,8 +595,6 @@ def test_hostile_bytes_leave_nobody_waiting(name: str, scripted: Scripted) -> No
         if op.opcode not in (4, 8):
             return False
         wire.send(BAD[name](op, xid))
-        if name == "an end":
-            wire.sock.close()
         return True
 
     async def main() -> None:
@@ -626,8 +618,7 @@ def test_hostile_bytes_leave_nobody_waiting(name: str, scripted: Scripted) -> No
 
 
 HANDSHAKES = {
-    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n", "tls alert": b"\x15\x03\x03\x00\x02\x02\x46",
-    "header with -119": framed(header(0, 0, -119)), "empty": framed(b""), "negative": struct.pack(">i", -5),
+    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n", "header with -119": framed(header(0, 0, -119)),
     "session 0": welcome_frame(sid=0), "password of 1 MiB": framed(b"\0" * 16 + struct.pack(">i", 2**20)),
 }  # fmt: skip
 
