@@ -58,7 +58,7 @@ class Client:
         self.number_of_calls = self.acked = 0
         self.watches: Dict[str, List[Watch]] = {}
         self.seen: Dict[str, int] = {}
-        self.removed_paths: Dict[str, None] = {}
+        self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
         self._listeners: List[Callable[[str], object]] = []
         self._state = KazooState.LOST
         self._ended = False
@@ -110,6 +110,15 @@ class Client:
         self.ledger.unsent(call.key)
         self._forget_calls()
         return True
+
+    def abandon(self, call: Call) -> None:
+        """Its user waits no more: it may be done, but nobody hears of it."""
+        call.settled()
+        if call.watch is not None:
+            self.unclaimed[call.watch.path] = None
+        if self.session.abandon(call) and not isinstance(call.op, Auth):
+            self.ledger.unsent(call.key)
+        self._forget_calls()
 
     def _forget_calls(self) -> None:
         while self.calls and self.calls[0].over:

@@ -6,10 +6,10 @@ Owns the kinds of steps and how often they come. Must not know what they do.
 from __future__ import annotations
 
 from random import Random
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 #: How often, out of all steps. Faults come in bouts: see `make`.
-USERS: Dict[str, float] = {"act": 50, "want": 7, "stranger": 5, "give_up": 0.6, "pass": 12}
+USERS: Dict[str, float] = {"act": 50, "want": 7, "stranger": 5, "give_up": 0.6, "abandon": 1.5, "pass": 12}
 FAULTS: Dict[str, float] = {
     "cut": 6, "cut_at": 4, "half_open": 3, "hole": 5, "heal": 6, "slow": 2, "restart": 1, "down": 0.7, "wipe": 0.25,
     "expire": 2, "lag": 1, "refuse": 1, "read_only": 0.5, "freeze": 1.5, "jump": 1, "throttle": 1.5, "fragile": 2,
@@ -38,7 +38,7 @@ def make(seed: int, steps: int) -> List[Step]:
     return made
 
 
-def _mix(rng: Random) -> "tuple[List[str], List[float]]":
+def _mix(rng: Random) -> Tuple[List[str], List[float]]:
     """Some seeds see little of some faults, so that what takes a long quiet time can be built up as well."""
     storm = rng.choice((0.1, 0.3, 1.0))
     table = {kind: weight * storm * rng.choice((0, 0.5, 1, 1, 2)) for kind, weight in FAULTS.items()}

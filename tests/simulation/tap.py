@@ -73,7 +73,7 @@ class Tap:
         else:
             require(xid == self._next_xid, "I11", "xid {}, not {}", xid, self._next_xid)
             self._next_xid += 1
-            require(not self._identities, "I11", "operation {} before the identities", opcode)
+            require(not self._identities or opcode == CLOSE, "I11", "operation {} before the identities", opcode)
             if opcode in (SET_WATCHES, SET_WATCHES2):
                 require(not self._users, "I11", "watches are set again behind operations of the user")
             elif opcode == CLOSE:

@@ -58,6 +58,8 @@ class World:
         self.strangers = 0
         #: Bytes of paths in one request that sets watches again: mostly all, sometimes one or two.
         self.batch = rng.choice((zkwire.watches.BATCH, 24, 8))
+        #: Whether the clients close in the middle of it all.
+        self.abrupt = rng.random() < 0.2
         self._people()
         self.clock.at(self.clock.now + TICK, self._tick)
 
@@ -81,7 +83,10 @@ class World:
                 self.clock.run(step.pause)
                 for client in self.clients:
                     client.check()
-            self.rest()
+            if self.abrupt:
+                self.clock.run(max(0.0, max(client.frozen_until for client in self.clients) - self.clock.now))
+            else:
+                self.rest()
             self.end()
         finally:
             zkdisco.runner.monotonic, zkwire.watches.BATCH = before  # type: ignore[attr-defined]
@@ -102,7 +107,7 @@ class World:
         if number != client._dial:
             return
         latency = 1.5 if self.slow_handshakes and self.rng.random() < 0.5 else self.latency
-        link = self.server.accept(("10.0.0.%d" % client.number, 4000 + number % 60000), self.clock.now)
+        link = self.server.accept((f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
 
         def to_server(data: bytes) -> None:
             if not link.dead:
@@ -148,6 +153,12 @@ class World:
         client = rng.choice(self.clients)
         if self.clock.now >= client.frozen_until:
             act(client, rng)
+
+    def _abandon(self, rng: Random) -> None:
+        client = rng.choice(self.clients)
+        calls = [call for call in client.calls if not call.over and call.done is None]
+        if calls and self.clock.now >= client.frozen_until:
+            client.abandon(rng.choice(calls))
 
     def _want(self, rng: Random) -> None:
         if self.registrars:
@@ -329,7 +340,7 @@ class World:
         for name, here, there in (("data", mine[DATA] | mine[EXIST], data), ("child", mine[CHILD], child)):
             if here - there:
                 return f"I10: client {client.number} takes its {name} watches on {here - there} for set"
-            if there - here - client.removed_paths.keys():
+            if there - here - client.unclaimed.keys():
                 return f"I10: client {client.number} has forgotten its {name} watches on {there - here}"
         return None
 
@@ -350,13 +361,15 @@ class World:
             except ConnectionClosedError:
                 continue
             raise Violation("I9", "an operation is taken after the end")
+        if self.abrupt:
+            return  # the server may not have heard of it
         require(not self.server.sessions.all(), "I9", "sessions are left behind a close")
         require(not self.server.data.tree.ephemerals, "D4", "nodes are left: {}", self.server.data.tree.ephemerals)
 
 
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
-        "act", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
+        "act", "abandon", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
         "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "fragile", "pass", "rest",
     )}  # fmt: skip
 
