@@ -52,7 +52,7 @@ class Watch:
     def __init__(self, client: Client, path: str) -> None:
         self.client, self.path = client, path
         self.kind: Optional[str] = None
-        self.seen = self.sid = 0
+        self.seen = self.sid = self.generation = 0
         self.over = False
 
     def __call__(self, event: WatchedEvent) -> None:
@@ -63,12 +63,14 @@ class Watch:
         if event.type in (EventType.NONE, EventType.DATA_WATCH_REMOVED, EventType.CHILD_WATCH_REMOVED):
             return
         require(event.type in EVENTS[str(self.kind)], "I8", "{} hears {}", self, event.type)
-        changed = self.kind == EXIST or self.missed() is not None  # what existed may be gone again
+        wiped = self.generation != self.client.world.server.generation
+        changed = wiped or self.kind == EXIST or self.missed() is not None  # what existed may be gone again
         require(changed, "I8", "{} hears {}, and nothing has changed", self, event.type)
 
     def arm(self, kind: str, seen: int) -> None:
         """The read was answered: it stands now."""
         self.kind, self.seen, self.sid = kind, seen, self.client.sid
+        self.generation = self.client.world.server.generation
         self.client.watches.setdefault(self.path, []).append(self)
 
     def _end(self) -> None:
@@ -134,6 +136,8 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
         stat = outcome if isinstance(op, Exists) else outcome[1]
         require(stat is None or isinstance(stat, Stat), "I2", "{} gives {!r}", call, outcome)
         _observe(client, op.path, stat)
+        if isinstance(op, GetData):
+            _check_data(client, call, outcome)
         if watch is not None:
             if stat is None:
                 watch.arm(EXIST, 0)
@@ -141,6 +145,16 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
                 watch.arm(CHILD, stat.pzxid)
             else:
                 watch.arm(DATA, stat.mzxid)
+
+
+def _check_data(client: Client, call: Call, outcome: Any) -> None:
+    """The data of a node is what the server has, as far as that still has this version."""
+    data, stat = outcome
+    server = client.world.server
+    node = server.data.tree.get(call.op.path)
+    require(stat.dataLength == len(data or b""), "I2", "{} gives {!r} with {}", call, data, stat)
+    if server.generation == 1 and node is not None and node.mzxid == stat.mzxid:
+        require(node.data == data, "I2", "{} gives {!r}, but the node has {!r}", call, data, node.data)
 
 
 def _observe(client: Client, path: str, stat: Optional[Stat]) -> None:

@@ -24,11 +24,14 @@ class Server(ServerCore):
     def __init__(self, settings: Settings, ledger: Ledger, directories: Sequence[str], random: Random, now: float) -> None:
         self.ledger = ledger
         self.counting = True
+        #: How many data sets there have been: zxids of different ones say nothing about each other.
+        self.generation = 0
         self.history: Dict[str, List[Tuple[str, ...]]] = {directory: [()] for directory in directories}
         super().__init__(settings, random=random, now=now)
 
     def _reset(self) -> None:
         super()._reset()
+        self.generation += 1
         inner = self.data.answer
 
         def answer(opcode: int, body: bytes, *rest: Any) -> Optional[Tuple[int, bytes]]:

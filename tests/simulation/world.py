@@ -14,7 +14,7 @@ from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
-from zkwire.records import CHILD, DATA, EXIST, KazooState, Scope
+from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KazooState, Scope
 from zkwire.session import ENDED
 
 from .client import Client
@@ -29,6 +29,8 @@ from .users import act
 DIRECTORIES = ("/svc/web", "/svc/db")
 VERSIONS = ("3.9", "3.9", "3.8", "3.6", "3.5", "3.4")
 TICK = 0.5
+#: How the server calls the modes of watches that stay.
+LASTING = {"persistent", "recursive"}
 #: Virtual seconds in which all must be well again after the last fault: a time-out, and the longest pause of zkdisco.
 HEALTHY_WITHIN = 90.0
 
@@ -332,8 +334,8 @@ class World:
         session = self.server.sessions.get(client.sid)
         if session is None or session.link is None:
             return f"I10: the server knows no connection of client {client.number}"
-        mine: Dict[str, set] = {kind: set(client.session._exchange._notifier.watches.paths(kind))
-                                for kind in (DATA, EXIST, CHILD)}  # fmt: skip
+        watches = client.session._exchange._notifier.watches
+        mine = {kind: set(watches.paths(kind)) for kind in (DATA, EXIST, CHILD)}
         theirs = self.server.data.watches
         data = {path for path, watchers in theirs.data.paths.items() if "standard" in watchers.get(session.link, ())}
         child = {path for path, watchers in theirs.child.paths.items() if "standard" in watchers.get(session.link, ())}
@@ -342,6 +344,10 @@ class World:
                 return f"I10: client {client.number} takes its {name} watches on {here - there} for set"
             if there - here - client.unclaimed.keys():
                 return f"I10: client {client.number} has forgotten its {name} watches on {there - here}"
+        lasting = {*watches.paths(PERSISTENT), *watches.paths(RECURSIVE)}
+        there = {path for path, watchers in theirs.data.paths.items() if watchers.get(session.link, frozenset()) & LASTING}
+        if lasting - there:
+            return f"I10: client {client.number} takes its lasting watches on {lasting - there} for set"
         return None
 
     def end(self) -> None:
