@@ -137,7 +137,7 @@ class Client:
         """Wait for a session, at most `session_timeout + connect_timeout`; errors as of the blocking constructor."""
         self.check()
         if self._owns:
-            await self.zk.start(timeout or self.options.timeout)
+            await self.zk.start(self.options.timeout if timeout is None else timeout)
         elif not self.zk.connected:
             raise ValueError("zk= must be a running AsyncZooKeeper: await its start() first")
 
@@ -163,14 +163,15 @@ class Client:
             if not changed.done():
                 changed.set_result(event)
 
-        entries = await self.zk.run(entries_of(validate_directory(path), watcher), timeout or self.options.timeout)
+        recipe = entries_of(validate_directory(path), watcher)
+        entries = await self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
         return entries, changed
 
     async def create_parent_nodes(self, path: str, *, timeout: Optional[float] = None) -> None:
         """Create what is missing of `path`, itself included, with the client's ACL and payload."""
         self.check()
         recipe = create_parents(validate_directory(path), self.options.acl, self.options.payload)
-        await self.zk.run(recipe, timeout or self.options.timeout)
+        await self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
 
     async def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
         """Register `service`, and keep it registered; the path of its node. An equal service is registered once."""

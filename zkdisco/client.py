@@ -117,14 +117,15 @@ class Client:
         self.check()
         directory = validate_directory(path)
         changed: Future[WatchedEvent] = self.zk.future()
-        entries: List[str] = self.zk.run(entries_of(directory, changed.set_result), timeout or self.options.timeout)
+        recipe = entries_of(directory, changed.set_result)
+        entries: List[str] = self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
         return entries, changed
 
     def create_parent_nodes(self, path: str, *, timeout: Optional[float] = None) -> None:
         """Create what is missing of `path`, itself included, with the client's ACL and payload."""
         self.check()
         recipe = create_parents(validate_directory(path), self.options.acl, self.options.payload)
-        self.zk.run(recipe, timeout or self.options.timeout)
+        self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
 
     # -------------------------------------------------------------------- registering
 
