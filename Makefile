@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test lint demo bench fixtures simulate clean
+.PHONY: help test lint demo bench fixtures simulate mutants differential clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
@@ -11,6 +11,8 @@ help:
 	@echo "make demo      the demonstration, against a real server"
 	@echo "make bench     measurements beside kazoo 2.11.0"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
+	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
+	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
@@ -29,6 +31,13 @@ bench:
 
 simulate:
 	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)
+
+# Puts bugs of the past back, one at a time, and says which seed or test catches each.
+mutants:
+	@$(PYTHON) -m tests.simulation --mutants --seeds 400
+
+differential:
+	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)
 
 fixtures:
 	@$(PYTHON) tests/tools/venvs.py fixtures python tests/tools/record_fixtures.py
