@@ -201,6 +201,9 @@ def test_ports_are_given_once_across_processes():
             ports.release(port)
 
 
+NAMED = "http://named/debian"
+
+
 @pytest.fixture
 def apt(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "sources.list.d").mkdir()
@@ -210,17 +213,17 @@ def apt(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "name, text, expected",
     [
-        ("sources.list", "", debian.DEFAULT_MIRROR),
-        ("sources.list", "# deb http://off/debian bookworm main\n", debian.DEFAULT_MIRROR),
+        ("sources.list", "", NAMED),
+        ("sources.list", "# deb http://off/debian bookworm main\n", NAMED),
         ("sources.list", "deb http://mirror/debian bookworm main\n", "http://mirror/debian"),
         (
             "sources.list",
             "deb [arch=amd64 signed-by=/k] http://m/debian/ sid main contrib",
             "http://m/debian/",
         ),
-        ("sources.list", "deb http://m/debian-security bookworm main", debian.DEFAULT_MIRROR),
-        ("sources.list", "deb http://m/ubuntu jammy main", debian.DEFAULT_MIRROR),
-        ("sources.list.d/x.list", "deb http://docker/linux/debian bookworm stable", debian.DEFAULT_MIRROR),
+        ("sources.list", "deb http://m/debian-security bookworm main", NAMED),
+        ("sources.list", "deb http://m/ubuntu jammy main", NAMED),
+        ("sources.list.d/x.list", "deb http://docker/linux/debian bookworm stable", NAMED),
         (
             "sources.list.d/debian.sources",
             "Types: deb\n# http://snapshot/debian\nURIs: http://m/debian\nSuites: trixie trixie-updates\n"
@@ -229,9 +232,18 @@ def apt(tmp_path: Path) -> Iterator[Path]:
         ),
     ],
 )
-def test_mirror_is_the_one_of_the_machine(apt: Path, name: str, text: str, expected: str):
+def test_mirror_is_the_one_of_the_machine(
+    apt: Path, name: str, text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+):
     (apt / name).write_text(text, encoding="utf-8")
+    monkeypatch.setenv(debian.MIRROR_VARIABLE, NAMED)
     assert debian.mirror(str(apt)) == expected
+
+
+def test_no_mirror_at_all_says_how_to_name_one(apt: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(debian.MIRROR_VARIABLE, raising=False)
+    with pytest.raises(debian.DebianError, match="ZKWIRE_DEBIAN_MIRROR"):
+        debian.mirror(str(apt))
 
 
 def test_two_fetchers_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-DEFAULT_MIRROR = "http://mirror.example/debian"
+#: Names a mirror where apt's configuration names none.
+MIRROR_VARIABLE = "ZKWIRE_DEBIAN_MIRROR"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = {"bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable"}
 
@@ -46,13 +47,16 @@ class DebianError(Exception):
 
 
 def mirror(etc: str = "/etc/apt") -> str:
-    """The Debian mirror this machine's apt uses, else Debian's public one."""
+    """The Debian mirror this machine's apt uses, else the one of ZKWIRE_DEBIAN_MIRROR."""
     for uri, suite, components in _sources(etc):
         # Other projects publish for Debian suites too: only a mirror's path ends in "debian".
         last = uri.rstrip("/").rsplit("/", 1)[-1]
         if suite in SUITES and "main" in components and "debian" in last and "security" not in last:
             return uri
-    return DEFAULT_MIRROR
+    named = os.environ.get(MIRROR_VARIABLE)
+    if not named:
+        raise DebianError(f"apt's configuration names no Debian mirror; set {MIRROR_VARIABLE} to one")
+    return named
 
 
 def _sources(etc: str) -> Iterator[tuple[str, str, list[str]]]:
