@@ -27,7 +27,7 @@ class Blocker:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if top in self.blocked or (top not in STDLIB and top not in ("zkwire", "zkdisco", "app")):
-            raise ImportError("blocked: " + name)
+            raise ModuleNotFoundError("blocked: " + name)  # as it is where there is no such module
 STDLIB = set(getattr(sys, "stdlib_module_names", ())) | set(sys.builtin_module_names)
 if not hasattr(sys, "stdlib_module_names"):
     for folder in (sysconfig.get_paths()["stdlib"], os.path.join(sysconfig.get_paths()["stdlib"], "lib-dynload")):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from queue import SimpleQueue
@@ -83,7 +84,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except BrokenPipeError:
-        sys.stderr.close()  # who read our output has left; there is nobody to tell
+        # Who read our output has left: there is nobody to tell, and nothing to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         print(f"zkdisco: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
