@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import struct
 
+from zkwire.errors import AuthFailedError
 from zkwire.hosts import Host
 from zkwire.jute import encode
-from zkwire.ops import CloseSession
+from zkwire.ops import Auth, CloseSession, GetData
 from zkwire.records import CONNECT_RESPONSE, ConnectResponse
 from zkwire.session import DIALING, ENDED, HANDSHAKE, OPEN, Session
+from zkwire.session_events import Settled
 
 BODY = encode(CONNECT_RESPONSE, ConnectResponse(0, 10_000, 7, b"p" * 16, False))
 WELCOME = struct.pack(">i", len(BODY)) + BODY
@@ -81,3 +83,16 @@ def test_a_server_that_accepts_and_is_silent_holds_a_long_session_no_longer_than
     assert session.phase == HANDSHAKE
     session.timed_out(10.0)
     assert session.phase not in (HANDSHAKE, OPEN)
+
+
+def test_an_answer_behind_a_refused_identity_in_the_same_bytes_fails_as_all_the_others_do() -> None:
+    session = opened()
+    session.submit(GetData("/"), "read", 1.0)
+    session.submit(Auth("nonsense", b"x"), "auth", 1.0)
+    session.sent(len(session.data_to_send()))
+    refused = struct.pack(">iiqi", 16, -4, 0, -115)
+    answer = struct.pack(">iiqi", 16 + 4 + 68, 1, 5, 0) + bytes(4 + 68)
+    session.received(refused + answer, 1.1)
+    outcomes = {e.token: type(e.outcome) for e in session.events() if isinstance(e, Settled)}
+    assert outcomes == {"read": AuthFailedError, "auth": AuthFailedError}
+    assert session.phase == ENDED

@@ -71,6 +71,7 @@ class Exchange:
         self._identities = Identities()
         self._queue: Deque[Tuple[Op[Any], Any, float]] = deque()
         self._unknown: Dict[Host, Set[Type[Op[Any]]]] = {}
+        self._ended = failing(ConnectionLoss)  # how the newest connection did
         #: The newest zxid a reply has shown this session.
         self.last_zxid = 0
         #: Up to which zxid our watches have told all, and how many batches of them are yet to be set again.
@@ -200,7 +201,7 @@ class Exchange:
             if self.connection is None and not op.writes:
                 # An answer before this one, in the same bytes, was the end, perhaps that watches could not be set
                 # again: this read would have no watch, and would show what no event has told.
-                outcome = failing(ConnectionLoss, "the connection ended in front of the answer")(op.path, True)
+                outcome = self._ended(op.path, True)
             elif op.watches is not None and not isinstance(outcome, ProtocolError):
                 self._notifier.armed(op, err)
             elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
@@ -241,6 +242,7 @@ class Exchange:
         `told`: the connection was open, so watches have told all up to there, unless they were yet to be set.
         """
         connection, self.connection, self.ready = self.connection, None, None
+        self._ended = failure
         self._identities.disconnected()
         if connection is None:
             return
