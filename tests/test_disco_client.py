@@ -266,7 +266,7 @@ def test_a_register_that_times_out_at_the_very_moment_it_succeeds_is_told_of_or_
                 registrar.deregister()
 
 
-def test_a_time_out_of_zero_is_no_time(server38: AnyServer, unique: str) -> None:
+def test_a_time_out_of_zero_is_no_time(server38: Any, unique: str) -> None:
     with Client(server38.hosts) as client:
         client.create_parent_nodes(f"/{unique}")
         with pytest.raises(TimeoutError):
