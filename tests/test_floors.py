@@ -21,7 +21,7 @@ ZKWIRE = (
     ("notify",),
     ("exchange",),
     ("session",),
-    ("recipes", "settings", "future", "dispatch", "transport"),
+    ("recipes", "settings", "forks", "future", "dispatch", "transport"),
     ("verbs", "driver", "front"),
     ("client", "aio"),
     ("embedded",),

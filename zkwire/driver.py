@@ -15,10 +15,8 @@ Owns locks, the socket and time. Must not know verbs. How it works:
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
-import weakref
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from time import monotonic
@@ -27,6 +25,7 @@ from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 from .connection import Slot
 from .dispatch import Dispatcher, On
 from .errors import ConnectionLoss, ForkedError, ZookeeperError
+from .forks import track
 from .future import Future, release
 from .op import Op
 from .session import DIALING, ENDED, Session
@@ -65,7 +64,7 @@ class Driver:
         self._waker = Waker()
         self.forked = False
         self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
-        _all.add(self)
+        track(self)
 
     # ------------------------------------------------------------------- for the front
 
@@ -443,15 +442,3 @@ class Driver:
 
 def _reason(error: Optional[ZookeeperError]) -> str:
     return "" if error is None else f": {error}"
-
-
-_all: weakref.WeakSet[Driver] = weakref.WeakSet()
-
-
-def _disown_all() -> None:
-    for driver in list(_all):
-        driver.disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
