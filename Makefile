@@ -3,10 +3,11 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test lint demo bench fixtures simulate mutants differential clean
+.PHONY: help test faults lint demo bench fixtures simulate mutants differential clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
+	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make demo      the demonstration, against a real server"
 	@echo "make bench     measurements beside kazoo 2.11.0"
@@ -18,6 +19,9 @@ help:
 
 test:
 	@$(PYTHON) tests/tools/run_tests.py
+
+faults:
+	@$(PYTHON) tests/tools/venvs.py faults python -m pytest -q -p tests.faults_report $(ARGS)
 
 lint:
 	@$(PYTHON) tests/tools/venvs.py lint ruff check .

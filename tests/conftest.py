@@ -44,6 +44,7 @@ def unavailable(why: str) -> NoReturn:
 def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
+    config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/catalogue.py)")
 
 
 def pytest_report_header() -> list[str]:

@@ -2,7 +2,7 @@
 
     python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
 
-runs a command in the environment NAME (lint, bench, fixtures), made with the newest Python found. Only
+runs a command in the environment NAME (faults, lint, bench, fixtures), made with the newest Python found. Only
 the standard library is used: this is what runs before anything is installed.
 """
 
@@ -24,6 +24,7 @@ FOLDER = PROJECT / ".venv"
 # pinned: a new release finds new faults, and that should not be today's patch.
 REQUIREMENTS = {
     "test": ["pytest>=8.3,<9"],
+    "faults": ["pytest>=8.3,<9"],
     "lint": ["ruff==0.12.12", "mypy==1.17.1"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
