@@ -19,6 +19,7 @@ import pytest
 
 from tests.harness import packages, watchdog
 from tests.harness.servers import Ensemble, External, Server
+from tests.support.fronts import front  # noqa: F401  # a fixture
 
 AnyServer = Union[Server, External]
 
