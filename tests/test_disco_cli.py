@@ -100,7 +100,7 @@ def test_list(server38: Any, where: str) -> None:
 
 
 def test_help_shows_examples() -> None:
-    for arguments in (["--help"], ["register", "--help"], ["watch", "-h"], ["list", "-h"]):
+    for arguments in (["--help"], ["register", "--help"], ["watch", "-h"], ["list", "-h"], ["demo", "-h"]):
         shown = done(*arguments)
         assert shown.returncode == 0 and "examples:" in shown.stdout and "--servers" in shown.stdout
 
@@ -111,7 +111,8 @@ def test_help_shows_examples() -> None:
      ["list", "--path", "/a//b"], ["register", "--path", "/a", "--name", "b/c", "--data", "d"], ["watch"],
      ["list", "--path", "/a", "--servers", "a:b"], ["list", "--path", "/a", "--session-timeout", "0.1"],
      ["list", "--path", "/a", "--session-timeout", "x"], ["list", "--path", "/a", "--credentials", "nocolon"],
-     ["list", "--path", "/a", "--fly"]],
+     ["list", "--path", "/a", "--fly"], ["demo", "--servers", "a:b"], ["demo", "--session-timeout", "0.1"],
+     ["demo", "--path", "/a"]],
     ids=" ".join,
 )  # fmt: skip
 def test_usage_errors_exit_with_2(arguments: Any) -> None:

@@ -36,7 +36,8 @@ ZKDISCO = (
     ("registration", "discovery"),
     ("client",),
     ("registrar", "instancer"),
-    ("aio", "cli"),
+    ("aio", "demo"),
+    ("cli",),
     ("__init__",),
     ("__main__",),
 )

@@ -8,10 +8,11 @@ would quietly be replaced by whatever is installed.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zkwire.aio import AsyncZooKeeper
+    from zkwire.embedded import EmbeddedServer
 
 if TYPE_CHECKING or __package__ == "zkdisco":
     from zkwire import (
@@ -30,14 +31,25 @@ else:
     from ..zkwire.future import Future
     from ..zkwire.records import OPEN_ACL_UNSAFE, Watcher
 
+
 def async_zookeeper() -> type[AsyncZooKeeper]:
     """The class `AsyncZooKeeper`, of the same zkwire; its import costs as much as all the rest."""
-    package = ZooKeeper.__module__.rpartition(".")[0]
-    found: type[AsyncZooKeeper] = importlib.import_module(".aio", package).AsyncZooKeeper
+    found: type[AsyncZooKeeper] = _module("aio").AsyncZooKeeper
     return found
+
+
+def embedded_server() -> type[EmbeddedServer]:
+    """The class `EmbeddedServer`, of the same zkwire, for the demonstration alone."""
+    found: type[EmbeddedServer] = _module("embedded").EmbeddedServer
+    return found
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module("." + name, ZooKeeper.__module__.rpartition(".")[0])
 
 
 __all__ = [
     "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "KazooState", "KeeperState", "Stat", "WatchedEvent",
-    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "errors", "hosts", "ops", "recipes",
+    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "hosts", "ops",
+    "recipes",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: register a service, watch or list the live instances.
+"""The command line: register a service, watch or list the live instances, or see the demonstration.
 
 Owns arguments, output and signals. Must not know more of discovery than its public names.
 """
@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 from queue import SimpleQueue
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from .client import Client
 from .instancer import Instancer
-from .model import DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Event, Service, validate_directory
+from .model import (
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, Event, Service, validate_directory,
+)  # fmt: skip
 from .registrar import Registrar
 
 EXAMPLES = """\
@@ -24,6 +26,8 @@ examples:
   python -m zkdisco watch --servers zk1:2181 --path /services --name api
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
+  python -m zkdisco demo                          nothing else is needed: it brings a server of its own
+  python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
 'register' stays until it gets SIGTERM or SIGINT, then takes the registration back and exits with 0. Exit status 2 is
 for arguments that cannot be right, 1 for any other trouble, which is told in one line on stderr.
@@ -33,12 +37,13 @@ for arguments that cannot be right, 1 for any other trouble, which is told in on
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("connection")
-    group.add_argument("--servers", metavar="HOST[:PORT],...", help="ZooKeeper servers (default: 127.0.0.1:2181)")
+    group.add_argument("--servers", metavar="HOST[:PORT],...", help="ZooKeeper servers (default: 127.0.0.1:2181; "
+                       "for 'demo' an embedded one)")  # fmt: skip
     group.add_argument("--connect-timeout", type=float, metavar="SECONDS",
                        help=f"for one server (default: {DEFAULT_CONNECT_TIMEOUT:g})")  # fmt: skip
     group.add_argument("--session-timeout", type=float, metavar="SECONDS",
                        help="after which the instances of a dead process are gone "
-                            f"(default: {DEFAULT_SESSION_TIMEOUT:g})")  # fmt: skip
+                            f"(default: {DEFAULT_SESSION_TIMEOUT:g}; for 'demo' {SHORTEST_TIMEOUT:g})")  # fmt: skip
     group.add_argument("--credentials", metavar="USER:PASSWORD", help="for the digest scheme; visible to other users "
                        "of this machine")  # fmt: skip
     common.add_argument("--json", action="store_true", help="print JSON, one line for each event")
@@ -46,14 +51,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list}", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list,demo}", required=True)
     for name, text in (
         ("register", "register an instance, and keep it registered until a signal comes"),
         ("watch", "print the live instances, then again whenever they change"),
         ("list", "print the live instances once"),
+        ("demo", "show services that come, change, die, come back and leave; exits with 0 if all was seen"),
     ):
         verb = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=EXAMPLES,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        if name == "demo":
+            continue
         verb.add_argument("--path", required=True, help="where services are, as /services")
         verb.add_argument("--name", required=name == "register", help="the service, as api")
         if name == "register":
@@ -66,15 +74,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        service = Service(options.path, options.name, options.data.encode()) if options.verb == "register" else None
-        directory = validate_directory(Service(options.path, options.name).directory if options.name else options.path)
+        service, directory = _target(options)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     stop: SimpleQueue[None] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.put(None))
     try:
-        with Client(**_client_arguments(options)) as client:
+        if options.verb == "demo":
+            return _demo(options)
+        with Client(**{"servers": "127.0.0.1:2181", **_client_arguments(options)}) as client:
             if service is not None:
                 _register(client, service, stop, _flag(options))
             elif options.verb == "watch":
@@ -86,6 +95,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:
         # Who read our output has left: there is nobody to tell, and nothing to flush at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1 if options.verb == "demo" else 0  # it has not been seen to its end
     except Exception as error:
         print(f"zkdisco: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -96,14 +106,36 @@ def _flag(options: argparse.Namespace) -> bool:
     return bool(getattr(options, "json", False))
 
 
-def _client_arguments(options: argparse.Namespace) -> Any:
-    credentials = getattr(options, "credentials", None)
-    return dict(
-        servers=getattr(options, "servers", "127.0.0.1:2181"),
-        connect_timeout=getattr(options, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
-        session_timeout=getattr(options, "session_timeout", DEFAULT_SESSION_TIMEOUT),
-        credentials=None if credentials is None else credentials.split(":", 1),
-    )
+def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
+    """What to register, and the directory it is all about."""
+    if options.verb == "demo":
+        return None, ""
+    if options.verb == "register":
+        service = Service(options.path, options.name, options.data.encode())
+        return service, service.directory
+    return None, validate_directory(Service(options.path, options.name).directory if options.name else options.path)
+
+
+def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
+    """Those that were given."""
+    names = ("servers", "connect_timeout", "session_timeout", "credentials")
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if "credentials" in given:
+        given["credentials"] = given["credentials"].split(":", 1)
+    return given
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from . import demo
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    return demo.run(_flag(options), **{"servers": None, **_client_arguments(options)})
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """End by an exception, which stops what was started and cleans up on the way."""
+    sys.exit(128 + number)
 
 
 def _register(client: Client, service: Service, stop: SimpleQueue[None], as_json: bool) -> None:
