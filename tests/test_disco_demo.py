@@ -88,6 +88,13 @@ def test_a_signal_ends_it_and_leaves_nothing_behind(server38: Any, number: int) 
         assert not [name for name in zk.get_children("/") if name.startswith("zkdisco-demo-")]
 
 
+def test_a_service_whose_demonstration_has_ended_before_it_began_goes_quietly() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", demo.PROCESS], input="", text=True, capture_output=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_reader_that_leaves_is_no_success_and_no_traceback() -> None:
     with started() as process:
         assert process.stdout is not None and process.stderr is not None

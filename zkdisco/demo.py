@@ -32,8 +32,10 @@ TRIES = 5
 PROCESS = """\
 import importlib, json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-sys.path[:], package, service = json.loads(sys.stdin.readline())
-importlib.import_module(package + ".demo").serve(*service)
+told = sys.stdin.readline()
+if told:
+    sys.path[:], package, service = json.loads(told)
+    importlib.import_module(package + ".demo").serve(*service)
 """
 
 
