@@ -23,7 +23,10 @@ from .recipes import create_parents, delete_quietly, ours
 #: Pauses between tries in the background, in seconds; a new session is a reason to try at once.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 #: What a new connection cures by itself.
-TRANSIENT = (errors.ConnectionLoss, errors.SessionExpiredError, errors.OperationTimeoutError, errors.SessionMovedError)
+TRANSIENT = (
+    errors.ConnectionLoss, errors.SessionExpiredError, errors.OperationTimeoutError, errors.SessionMovedError,
+    errors.NotReadOnlyCallError,
+)  # fmt: skip
 PATIENCE = 10
 
 Settled = Tuple[Any, Any]

@@ -19,7 +19,7 @@ from .ops import AddWatch, RemoveWatches
 from .recipes import Work, drive
 from .records import EventType, KeeperState, WatchedEvent, Watcher
 from .session import CLOSE_LIMIT, ENDED, OPEN
-from .session_events import Dial, Fired, Settled, StateChanged
+from .session_events import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")
@@ -83,6 +83,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._pid = os.getpid()
         self._loop: Any = None  # an event loop from start() on, and nothing happens before that
         self._wire: Optional[_Wire] = None
+        self._second: Optional[_Wire] = None  # made beside the first, when the core asks to look
         self._timer: Optional[asyncio.TimerHandle] = None
         self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
@@ -312,11 +313,19 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                     self._changed.set_result(None)
             elif isinstance(event, Dial):
                 self._disconnect()
-                self._wire = wire = _Wire(self)
-                wire.dialling = self._loop.create_task(self._dial(wire, event.host))
-            else:
+                self._wire = self._begin(event.host)
+            elif isinstance(event, HangUp):
                 self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()
+            elif isinstance(event, Look):
+                self._second = self._begin(event.host)
+            elif isinstance(event, LookAway):
+                second, self._second = self._second, None
+                if second is not None:
+                    second.end()
+            else:
+                self._disconnect()
+                self._wire, self._second = self._second, None
         if self._session.phase == ENDED:
             self._disconnect()
         self._arm()
@@ -336,6 +345,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._act()
         self._flush()
 
+    def _begin(self, host: Host) -> _Wire:
+        wire = _Wire(self)
+        wire.dialling = self._loop.create_task(self._dial(wire, host))
+        return wire
+
     async def _dial(self, wire: _Wire, host: Host) -> None:
         """Connect, for as long as the core has patience: it says when to hang up."""
         self._logger.debug("= connecting to %s", host)
@@ -352,10 +366,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             wire.end()
 
     def _connected(self, wire: _Wire) -> None:
-        if wire is not self._wire:
+        if wire is self._second:
+            self._session.look_connected(self._loop.time())
+            wire.transport.write(self._session.look_data_to_send())
+        elif wire is self._wire:
+            self._session.connected(self._loop.time())
+        else:
             wire.end()  # the core has changed its mind meanwhile
-            return
-        self._session.connected(self._loop.time())
         self._act()
         self._flush()
 
@@ -365,12 +382,20 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._act()
             if not self._flushing:
                 self._flush()
+        elif wire is self._second:
+            self._session.look_received(data, self._loop.time())
+            self._act()
+            self._flush()
 
     def _lost(self, wire: _Wire, reason: str) -> None:
         if wire is self._wire:
             self._wire = None
             self._session.lost(reason, self._loop.time())
             self._act()
+        elif wire is self._second:
+            self._second = None
+            self._session.look_lost(self._loop.time())
+            self._arm()
 
     def _flush(self) -> None:
         self._flushing = False

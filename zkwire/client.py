@@ -45,7 +45,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     the session timeout to ask for, `connect_timeout` bounds name resolution, TCP and handshake for one server together
     (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id` resumes a
     session, `(id, password)`. At most `max_pending` operations are queued or under way, answers have at most
-    `max_frame` bytes, requests at most `max_request`, which is the server's default limit.
+    `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a server
+    without a quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile,
+    `client_id` of no use to anybody, and writes raise `NotReadOnlyCallError`.
 
     After expiry it opens a new session by itself; listeners and watchers hear of it. `ValueError` and `TypeError` come
     from the constructor; nothing is dialled before `start`.

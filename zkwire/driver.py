@@ -27,9 +27,10 @@ from .dispatch import Dispatcher, On
 from .errors import ConnectionLoss, ForkedError, ZookeeperError
 from .forks import track
 from .future import Future, release
+from .lookout import Lookout
 from .op import Op
 from .session import DIALING, ENDED, Session
-from .session_events import Dial, Event, Fired, HangUp, Settled, StateChanged
+from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
 from .transport import LONGEST_WAIT, READ, WRITE, Attempt, Waker, reader, wait_for
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
@@ -62,6 +63,7 @@ class Driver:
         self._dial: Optional[Dial] = None
         self._attempt: Optional[Attempt] = None
         self._waker = Waker()
+        self._lookout = Lookout(session, self._waker.wake, self._retire)
         self.forked = False
         self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
         track(self)
@@ -223,9 +225,23 @@ class Driver:
                     self.changed.notify_all()
                 if self.session.phase == ENDED:
                     self._waker.wake()
+            elif isinstance(event, Look):
+                self._lookout.begin(event)
+            elif isinstance(event, LookAway):
+                self._lookout.end()
+            elif isinstance(event, TakeOver):
+                sock = self._lookout.take()
+                self._disconnect()
+                if sock is not None:
+                    self._socket, self._readable = sock, reader(sock.fileno())
+
+    def _retire(self, sock: socket.socket) -> None:
+        """To be closed by whoever reads next: a descriptor must not vanish under a poll."""
+        self._retired.append(sock)
+        self._waker.wake()
 
     def _disconnect(self) -> None:
-        """Put the socket away. It is closed by whoever reads next: a descriptor must not vanish under a poll."""
+        """Put the socket away."""
         self._dial, self._blocked = None, False
         sock, self._socket = self._socket, None
         if sock is not None:
@@ -233,8 +249,7 @@ class Driver:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # gone already
-            self._retired.append(sock)
-            self._waker.wake()
+            self._retire(sock)
             followers = self._followers
             while followers:  # they wait for a leader who has nothing to read any more
                 try:
@@ -309,6 +324,8 @@ class Driver:
                 readable = self._sleep(parked)
                 if self._dial is not None or self._attempt is not None:
                     self._connect()
+                if self._lookout.active:
+                    self._look_out()
                 if readable or self._retired:
                     self._read_for_others()
                 self._keep_time()
@@ -336,10 +353,10 @@ class Driver:
         """Wait for something to do; whether there is something to read, or somebody has asked us to look."""
         with self._lock:
             deadline, sock, attempt = self.session.deadline(), self._socket, self._attempt
-        if attempt is not None:
-            deadline = min(attempt.next_step, deadline or attempt.next_step)
+            wanted = [(self._waker.fileno(), READ), *self._lookout.wanted()]
+            times = [deadline, self._lookout.next_step, attempt.next_step if attempt is not None else None]
+        deadline = min((at for at in times if at is not None), default=None)
         timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        wanted = [(self._waker.fileno(), READ)]
         if attempt is not None and attempt.waiting_for is not None:
             wanted.append((attempt.waiting_for.fileno(), WRITE))
         if sock is not None:
@@ -414,9 +431,17 @@ class Driver:
             for _, lock in list(self._followers):
                 release(lock)
 
+    def _look_out(self) -> None:
+        """Go on with the second connection."""
+        with self._lock:
+            self._lookout.step(monotonic())
+            self._act()
+            self._flush()
+
     def _clean_up(self) -> None:
         with self._lock:
             self._disconnect()
+            self._lookout.end()
             retired, self._retired = self._retired, []
         if self._attempt is not None:
             self._attempt.give_up()
@@ -437,6 +462,7 @@ class Driver:
         self._socket = None
         if self._attempt is not None:
             self._attempt.give_up()
+        self._lookout.disown()
         self._waker.close()
 
 

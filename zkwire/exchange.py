@@ -89,6 +89,11 @@ class Exchange:
         """Operations submitted and not yet settled."""
         return len(self._queue) + self.in_flight
 
+    @property
+    def seen_zxid(self) -> int:
+        """The newest zxid a reply has shown this session, on the connection there is as well."""
+        return max(self.last_zxid, self.connection.last_zxid if self.connection is not None else 0)
+
     def submit(self, op: Op[Any], token: Any, now: float, is_open: bool) -> bool:
         """Send an operation, or queue it; whether something was sent. See `Session.submit` for what is raised."""
         if not op.alone:

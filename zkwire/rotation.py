@@ -5,7 +5,7 @@ Owns the order of hosts and the pauses between attempts. Must not know connectio
 
 from __future__ import annotations
 
-from typing import Callable, List, Sequence
+from typing import Callable, List, Optional, Sequence
 
 from .hosts import Host
 
@@ -31,13 +31,19 @@ class Rotation:
                 j = int(random() * (i + 1))
                 self.hosts[i], self.hosts[j] = self.hosts[j], self.hosts[i]
         self._at = -1
-        self._tried = 0
+        self._tried = self._looked = 0
 
     def next(self) -> Host:
         """The host to try now."""
         self._at = (self._at + 1) % len(self.hosts)
         self._tried += 1
         return self.hosts[self._at]
+
+    def other(self, host: Optional[Host]) -> Host:
+        """The next host to look at while we are connected to `host`: in turn, that one only if there is no other."""
+        others = [other for other in self.hosts if other != host] or self.hosts
+        self._looked += 1
+        return others[(self._looked - 1) % len(others)]
 
     def succeeded(self) -> None:
         """A session is up: passes are counted afresh from the next loss on."""

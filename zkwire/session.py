@@ -12,6 +12,8 @@ is whatever the caller wants to see again. Rules:
 4. The server decides on expiry. Four thirds of the timeout without hearing from any server are expiry too
    (ZOOKEEPER-4508). After it, everything is told, forgotten, and a new session is opened.
 5. AUTH_FAILED and CLOSED are for ever.
+6. A read-only server makes sessions up: such an id proves nothing, and is presented to nobody. What it says about a
+   session it does not know proves nothing either. While it serves us, a `Scout` looks for a read-write one.
 """
 
 from __future__ import annotations
@@ -30,15 +32,20 @@ from .op import Op
 from .ops import Ping
 from .records import ConnectRequest, KazooState, KeeperState, Scope
 from .rotation import Rotation
-from .session_events import Dial, Event, HangUp, StateChanged
+from .scout import Scout
+from .session_events import Dial, Event, HangUp, StateChanged, TakeOver
 
 #: One server gets no longer to answer the handshake, in seconds, unless `connect_timeout` says so: one that accepts
 #: connections while it is starting would otherwise hold a client with a long session timeout.
 LONGEST_CONNECT = 10.0
 #: close() takes no longer, in seconds.
 CLOSE_LIMIT = 5.0
+#: Who goes to another server waits no longer than this, in seconds, for what is under way at the present one.
+LEAVING_LIMIT = 1.0
 #: Between attempts to reach a server only to close the session, in seconds.
 CLOSING_PAUSE = 0.1
+#: What is presented where there is no session.
+_NOBODY = (0, b"\0" * 16)
 # Where we are: not started; pausing before an attempt; waiting for the driver to connect; for the answer to the
 # handshake; connected; ended.
 NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "handshake", "open", "ended"
@@ -54,7 +61,7 @@ class Session:
     def __init__(
         self, hosts: Sequence[Host], *, timeout: float, random: Callable[[], float], scope: Optional[Scope] = None,
         client_id: Optional[Tuple[int, bytes]] = None, connect_timeout: Optional[float] = None, shuffle: bool = True,
-        max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST,
+        max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST, read_only: bool = False,
     ) -> None:  # fmt: skip
         self._live = Liveness(timeout)
         self._events: List[Event] = []
@@ -68,10 +75,14 @@ class Session:
         self.last_error: Optional[ZookeeperError] = None
         self._connect_timeout = connect_timeout
         self._rotation = Rotation(hosts, shuffle, random)
-        self._session_id, self._password = client_id if client_id else (0, b"\0" * 16)
+        self._session_id, self._password = client_id if client_id else _NOBODY
+        self._real = bool(self._session_id)  # made by a read-write server
+        self._read_only = read_only
+        self._scout = Scout(self._events, random)
         self._announced = KazooState.LOST
         self._due = 0.0  # when the pause ends, or the attempt
         self._closing: Optional[float] = None
+        self._leaving: Optional[float] = None  # until when we wait for answers before we go to another server
 
     # ------------------------------------------------------------------- what it shows
 
@@ -92,7 +103,10 @@ class Session:
 
     @property
     def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None while there is no session. The password is a secret."""
+        """Session id and password, or None while there is no session. The password is a secret.
+
+        In the state CONNECTED_RO they were made up, and are of use to nobody.
+        """
         return (self._session_id, self._password) if self._session_id else None
 
     @property
@@ -163,6 +177,7 @@ class Session:
                 times.append(self._live.expires_at())
         elif self.phase == OPEN:
             times += (self._live.silent_at(), self._ping_at())
+            times += [at for at in (self._leaving, self._scout.deadline()) if at is not None]
         since = self._exchange.waiting_since()
         if since is not None:
             times.append(since + self.timeout)
@@ -194,7 +209,7 @@ class Session:
             self._live.sent_at = now
             return
         self._check_usable()
-        if self._exchange.submit(op, token, now, self.phase == OPEN):
+        if self._exchange.submit(op, token, now, self.phase == OPEN and self._leaving is None):
             self._live.sent_at = now
 
     def withdraw(self, token: Any) -> bool:
@@ -211,11 +226,12 @@ class Session:
             return
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
         self._exchange.fail_queue(failing(ConnectionClosedError))
+        self._stay()
         if self.phase == OPEN:
             self._exchange.close()
-        elif self.phase == PAUSING and self._session_id:
+        elif self.phase == PAUSING and self._real:
             self._dial(now)
-        elif self.phase in (NEW, PAUSING) or (self.phase == DIALING and not self._session_id):
+        elif self.phase in (NEW, PAUSING) or (self.phase == DIALING and not self._real):
             self._end(KeeperState.CLOSED, ConnectionClosedError())
 
     def abort(self, reason: str) -> None:
@@ -236,9 +252,15 @@ class Session:
         if self.phase != DIALING:
             return
         self.phase = HANDSHAKE
-        self._exchange.connection = connection = self._exchange.connect()
-        zxid, timeout_ms = self._exchange.last_zxid, round(self._live.requested * 1000)
-        connection.open(ConnectRequest(0, zxid, timeout_ms, self._session_id, self._password, False))
+        self._exchange.connection = self._greet(self._read_only)
+
+    def _greet(self, read_only: bool) -> Connection:
+        """A new connection with the handshake on its way."""
+        connection = self._exchange.connect()
+        zxid, timeout_ms = self._exchange.seen_zxid, round(self._live.requested * 1000)
+        session_id, password = (self._session_id, self._password) if self._real else _NOBODY
+        connection.open(ConnectRequest(0, zxid, timeout_ms, session_id, password, read_only))
+        return connection
 
     def received(self, data: bytes, now: float) -> None:
         """Bytes have arrived. b"" is for `lost`, not for here."""
@@ -259,6 +281,8 @@ class Session:
             self._hang_up(connection.error, now)
         elif connection.partial_reply:
             self._live.reply_begun(now)
+        if self._leaving is not None:
+            self._leave(now)
 
     def lost(self, reason: str, now: float) -> None:
         """The connection has ended, or could not be made."""
@@ -266,6 +290,26 @@ class Session:
             if self.phase == HANDSHAKE:
                 reason = f"{reason} during the handshake (server not serving, or behind this session)"
             self._drop(ConnectionLoss(f"{self.host}: {reason}"), now)
+
+    def look_connected(self, now: float) -> None:
+        """The driver has connected as `Look` asked; then send `look_data_to_send`."""
+        if self._scout.host is not None:
+            self._scout.connected(self._greet(False), self._exchange.seen_zxid)
+
+    def look_data_to_send(self) -> bytes:
+        """All that is ever sent on the second connection, once."""
+        data = bytes(self._scout.data_to_send())
+        self._scout.sent(len(data))
+        return data
+
+    def look_received(self, data: bytes, now: float) -> None:
+        """Bytes have arrived on the second connection."""
+        if self._scout.received(data, now):
+            self._begin_to_leave(now)
+
+    def look_lost(self, now: float) -> None:
+        """The second connection has ended, or could not be made."""
+        self._scout.lost(now)
 
     def timed_out(self, now: float) -> None:
         """Time has passed: do what is due. Read what the socket holds before calling this."""
@@ -288,6 +332,10 @@ class Session:
         elif self.phase == OPEN and now >= self._ping_at() and self._exchange.connection is not None:
             self._exchange.connection.send(Ping(), None)
             self._live.sent_at = now
+        if self._leaving is not None:
+            self._leave(now)
+        if self._scout.timed_out(now):
+            self._scout.look(self._rotation.other(self.host), self._budget(), now)
         reason = f"no connection for {self.timeout:.1f} s; last: {self.last_error}"
         self._exchange.give_up(now - self.timeout, failing(ConnectionLoss, reason))
 
@@ -296,9 +344,11 @@ class Session:
     def _dial(self, now: float) -> None:
         self.phase = DIALING
         self._exchange.host = host = self._rotation.next()
-        budget = self._connect_timeout or min(self.timeout / len(self._rotation.hosts), LONGEST_CONNECT)
-        self._due = now + budget
+        self._due = now + self._budget()
         self._events.append(Dial(host, self._due))
+
+    def _budget(self) -> float:
+        return self._connect_timeout or min(self.timeout / len(self._rotation.hosts), LONGEST_CONNECT)
 
     def _pause(self, now: float) -> None:
         self.phase = PAUSING
@@ -308,15 +358,21 @@ class Session:
         """The answer to the handshake is in."""
         response = connection.response
         assert response is not None  # noqa: S101  # the caller looked
+        stranger = response.timeout_ms <= 0 or (self._real and response.session_id != self._session_id)
+        if response.read_only and (stranger or not self._read_only):
+            reason = "it is read-only, and does not know this session" if self._real else "it is read-only"
+            self._hang_up(ConnectionLoss(f"{self.host}: {reason}"), now)
+            return
         if response.timeout_ms <= 0:
             self._refused(now)
             return
         if response.session_id == 0:
             self._hang_up(ProtocolError(f"{self.host}: a session without a number"), now)
             return
-        if self._session_id and response.session_id != self._session_id:  # ClickHouse Keeper, for one
+        if self._real and response.session_id != self._session_id:  # ClickHouse Keeper, for one
             self._expire("the server opened another session instead", keep_connection=True)
         self._session_id, self._password = response.session_id, response.passwd or b""
+        self._real = self._real or not response.read_only
         self._live.granted(response.timeout_ms / 1000, now)
         self.phase = OPEN
         if self._closing is not None:
@@ -324,10 +380,12 @@ class Session:
             return
         self._exchange.opened(connection)
         self._announce()
+        if response.read_only:
+            self._scout.begin(now)
 
     def _refused(self, now: float) -> None:
         """The server has said: expired. Or the password is wrong; on the wire that is the same."""
-        if not self._session_id:
+        if not self._real:
             self._hang_up(ProtocolError(f"{self.host}: the server calls a session expired that is yet to be"), now)
             return
         self._events.append(HangUp("expired"))
@@ -344,7 +402,39 @@ class Session:
             return
         self._rotation.succeeded()
         self.last_error = None
-        self._state(KazooState.CONNECTED, KeeperState.CONNECTED, None)
+        read_only = connection.response is not None and connection.response.read_only
+        self._state(KazooState.CONNECTED, KeeperState.CONNECTED_RO if read_only else KeeperState.CONNECTED, None)
+
+    # ------------------------------------------------------------------- to another server
+
+    def _begin_to_leave(self, now: float) -> None:
+        """Send nothing more here: what is submitted waits for the next server."""
+        self._exchange.ready = None
+        self._leaving = now + LEAVING_LIMIT
+        self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        """Go to another server, once what is under way is answered: to the one that has welcomed us, or the next."""
+        if self._leaving is None or (self.in_flight and now < self._leaving):
+            return
+        scout, connection, host = self._scout, self._scout.connection, self._scout.host
+        error = ConnectionLoss(f"{self.host}: going to another server")
+        if not scout.welcomed or connection is None or self._exchange.seen_zxid > scout.zxid:
+            self._hang_up(error, now)
+            self._dial(now)
+            return
+        self._leaving = None
+        scout.dismissed()
+        self._events.append(TakeOver())
+        self._exchange.disconnected(failing(ConnectionLoss, str(error)), True)
+        self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
+        self._exchange.connection, self._exchange.host = connection, host
+        self._welcome(connection, now)
+
+    def _stay(self) -> None:
+        """Go nowhere else."""
+        self._leaving = None
+        self._scout.stop()
 
     # ----------------------------------------------------------------------- replies
 
@@ -406,10 +496,11 @@ class Session:
         """The connection is gone, the session perhaps not."""
         was_open, said_all = self.phase == OPEN, self.unsent == 0
         self.last_error = error
+        self._stay()
         if was_open:
             self._live.lost(now)
         self._exchange.disconnected(failing(ConnectionLoss, str(error)), was_open)
-        if self._closing is not None and (was_open and said_all or not self._session_id):
+        if self._closing is not None and (was_open and said_all or not self._real):
             self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
             return
         if self._announced == KazooState.CONNECTED:
@@ -419,8 +510,9 @@ class Session:
     def _expire(self, reason: str, keep_connection: bool = False) -> None:
         """The session is gone: everything is told and forgotten."""
         had_one = bool(self._session_id)
-        self._session_id, self._password = 0, b"\0" * 16
+        (self._session_id, self._password), self._real = _NOBODY, False
         self._live.forget()
+        self._stay()
         self.last_error = SessionExpiredError(f"the session has expired: {reason}")
         failure = failing(SessionExpiredError, str(self.last_error))
         if not keep_connection:
@@ -437,9 +529,10 @@ class Session:
         failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
         self._exchange.end(failing(failure, str(error)))
         self._closing = None
+        self._stay()
         self._state(KazooState.LOST, client_state, error)
         self._exchange.end_watches(client_state)
-        self._session_id, self._password = 0, b"\0" * 16
+        (self._session_id, self._password), self._real = _NOBODY, False
 
     def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
         if (state, client_state) != (self._announced, self.client_state):

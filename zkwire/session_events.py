@@ -25,6 +25,21 @@ class HangUp(NamedTuple):
     reason: str
 
 
+class Look(NamedTuple):
+    """Connect to `host` beside the first connection by `deadline`, then call `look_connected`, or `look_lost`."""
+
+    host: Host
+    deadline: float
+
+
+class LookAway(NamedTuple):
+    """Close that second connection, or give up dialling; do not call `look_lost`."""
+
+
+class TakeOver(NamedTuple):
+    """The second connection is the first from now on; close the one that was."""
+
+
 class Settled(NamedTuple):
     """An operation is done: `outcome` is its result, or a `ZookeeperError` instance, which means it failed."""
 
@@ -47,4 +62,4 @@ class StateChanged(NamedTuple):
     error: Optional[ZookeeperError]
 
 
-Event = Union[Dial, HangUp, Settled, Fired, StateChanged]
+Event = Union[Dial, HangUp, Look, LookAway, TakeOver, Settled, Fired, StateChanged]

@@ -39,7 +39,7 @@ class Settings(NamedTuple):
 
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
     """A session core for these settings; `ValueError` or `TypeError` for those that cannot be right."""
-    for name in ("read_only", "ssl_context", "sasl"):
+    for name in ("ssl_context", "sasl"):
         if getattr(settings, name):
             raise NotImplementedError(f"{name}= is not supported by this release of zkwire")
     hosts, chroot = parse_hosts(settings.hosts)
@@ -56,7 +56,7 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
         hosts, timeout=settings.timeout, random=random, scope=Scope(chroot, settings.default_acl),
         client_id=_client_id(settings.client_id), connect_timeout=settings.connect_timeout,
         shuffle=settings.randomize_hosts, max_pending=settings.max_pending, max_frame=settings.max_frame,
-        max_request=settings.max_request,
+        max_request=settings.max_request, read_only=bool(settings.read_only),
     )  # fmt: skip
     for scheme, credential in settings.auth_data or ():
         raw = credential.encode() if isinstance(credential, str) else credential

@@ -27,7 +27,7 @@ from zkwire.records import (
     WatcherEvent,
 )  # fmt: skip
 from zkwire.session import Session
-from zkwire.session_events import Dial, Fired, HangUp, Settled, StateChanged
+from zkwire.session_events import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
 
 PASSWORD = bytes(range(1, 17))
 SID = 0x0100000B4CD40000
@@ -119,6 +119,9 @@ class World:
         self.hangups: List[str] = []
         self.peer: Optional[Peer] = None
         self.answered = 0
+        self.looks: List[Tuple[float, Look]] = []  # second connections asked for
+        self.looking = False
+        self.second: Optional[Peer] = None
         if start:
             self.session.start(self.now)
             self.pump()
@@ -148,6 +151,15 @@ class World:
             elif isinstance(event, HangUp):
                 self.hangups.append(event.reason)
                 self.peer = None
+            elif isinstance(event, Look):
+                assert not self.looking, "a third connection"
+                self.looks.append((self.now, event))
+                self.looking, self.second = True, None
+            elif isinstance(event, LookAway):
+                self.looking, self.second = False, None
+            elif isinstance(event, TakeOver):
+                assert self.second is not None and self.second.welcomed
+                self.peer, self.second, self.answered, self.looking = self.second, None, 0, False
             elif isinstance(event, Settled):
                 assert event.token not in self.settled, f"{event.token} settled twice"
                 self.settled[event.token] = event.outcome
@@ -173,6 +185,25 @@ class World:
     def receive(self, data: bytes) -> None:
         """Bytes for the client."""
         self.session.received(data, self.now)
+        self.pump()
+
+    def look_connect(self) -> Peer:
+        """The driver has connected as `Look` asked."""
+        peer = self.second = Peer()
+        self.session.look_connected(self.now)
+        peer.feed(self.session.look_data_to_send())
+        assert peer.handshake is not None
+        return peer
+
+    def look_receive(self, data: bytes) -> None:
+        """Bytes from the second connection; the end of it is b""."""
+        if data:
+            if self.second is not None:
+                self.second.welcomed = True
+            self.session.look_received(data, self.now)
+        else:
+            self.looking, self.second = False, None
+            self.session.look_lost(self.now)
         self.pump()
 
     def lose(self, reason: str = "the server closed the connection") -> None:

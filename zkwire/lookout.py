@@ -1,0 +1,93 @@
+"""The second connection of the blocking front, made beside the first when the session core asks to `Look`.
+
+Owns that socket and its attempt. Must not know what is looked for. Every method is called with the driver's lock held
+and none blocks; whoever polls waits for what `wanted` says, until `next_step` at the latest.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Callable, List, Optional, Tuple
+
+from .session import Session
+from .session_events import Look
+from .transport import READ, WRITE, Attempt
+
+
+class Lookout:
+    """At most one connection at a time; `retire` gets sockets to be closed where nobody polls them."""
+
+    def __init__(self, session: Session, wake: Callable[[], None], retire: Callable[[socket.socket], None]) -> None:
+        self._session, self._wake, self._retire = session, wake, retire
+        self._attempt: Optional[Attempt] = None
+        self._socket: Optional[socket.socket] = None
+
+    def begin(self, look: Look) -> None:
+        """Connect as asked."""
+        self.end()
+        self._attempt = Attempt(look.host, look.deadline, self._wake)
+        self._wake()
+
+    def end(self) -> None:
+        """Give it up."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and attempt.waiting_for is not None:
+            self._retire(attempt.waiting_for)
+        sock = self.take()
+        if sock is not None:
+            self._retire(sock)
+
+    def disown(self) -> None:
+        """In the child of a fork: close what there is, here and now."""
+        for sock in (self._socket, self._attempt.waiting_for if self._attempt is not None else None):
+            if sock is not None:
+                sock.close()
+
+    @property
+    def active(self) -> bool:
+        """Whether there is something to go on with."""
+        return self._attempt is not None or self._socket is not None
+
+    def take(self) -> Optional[socket.socket]:
+        """The connected socket, in the caller's hands from now on."""
+        sock, self._socket = self._socket, None
+        return sock
+
+    def wanted(self) -> List[Tuple[int, int]]:
+        """(file descriptor, READ | WRITE) to be polled."""
+        if self._socket is not None:
+            return [(self._socket.fileno(), READ)]
+        if self._attempt is not None and self._attempt.waiting_for is not None:
+            return [(self._attempt.waiting_for.fileno(), WRITE)]
+        return []
+
+    @property
+    def next_step(self) -> Optional[float]:
+        """When to call `step` at the latest."""
+        return self._attempt.next_step if self._attempt is not None else None
+
+    def step(self, now: float) -> None:
+        """Go on: connect, send, read; the core hears what comes of it."""
+        try:
+            if self._attempt is not None:
+                self._connect(self._attempt, now)
+            elif self._socket is not None:
+                data = self._socket.recv(4096)
+                if data:
+                    self._session.look_received(data, now)
+                else:
+                    raise ConnectionError("the server closed the connection")
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.end()
+            self._session.look_lost(now)
+
+    def _connect(self, attempt: Attempt, now: float) -> None:
+        sock = attempt.step(now)
+        if sock is not None:
+            self._attempt, self._socket = None, sock
+            self._session.look_connected(now)
+            greeting = self._session.look_data_to_send()
+            if sock.send(greeting) != len(greeting):
+                raise ConnectionError("no room for a greeting")
