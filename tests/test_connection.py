@@ -8,6 +8,7 @@ from typing import Any, List, Optional
 
 import pytest
 
+from tests.catalogue import fault
 from tests.feeding import seeded, truncations
 from tests.support.world import PASSWORD, SID, STAT0, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire.connection import MAX_FRAME, MAX_PASSWORD, XID_LIMIT, Connection
@@ -252,6 +253,7 @@ def test_last_zxid_is_that_of_ordinary_replies_above_zero_and_never_sinks() -> N
         assert connection.last_zxid == expected
 
 
+@fault("R05")
 def test_xids_wrap_to_one() -> None:
     ops = [GetData(f"/{i}") for i in range(5)]
     connection = asked(*ops, first_xid=XID_LIMIT - 2)

@@ -7,6 +7,7 @@ from typing import Any, Callable, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support.world import (
     PASSWORD,
     SID,
@@ -298,6 +299,7 @@ def test_an_error_reply_with_a_body_stays_in_step() -> None:
     world.ok(2)
 
 
+@fault("R12", "W10")
 def test_abandoned_calls_keep_their_place() -> None:
     """R12, W10: the slot is kept, the reply swallowed, the watch not taken."""
     world = World().open()
@@ -311,6 +313,8 @@ def test_abandoned_calls_keep_their_place() -> None:
     assert list(world.settled) == [1]
     assert watcher.events == []
     assert world.states == [CONNECTED]
+    assert world.session.pending == 0
+    assert len(world.session._exchange._notifier.watches) == 0
 
 
 def test_what_is_abandoned_in_the_queue_is_never_sent() -> None:
@@ -563,6 +567,7 @@ def refuse_all(world: World, seconds: float, *, handshake: bool = False) -> None
 
 @pytest.mark.parametrize("handshake", [False, True])
 @pytest.mark.parametrize("hosts", [1, 3])
+@fault("S03")
 def test_no_server_for_four_thirds_is_expiry(hosts: int, handshake: bool) -> None:
     """S03, H06: refused everywhere, or hung up on in the handshake everywhere."""
     world = World(hosts=hosts).open()
@@ -756,16 +761,30 @@ def phases() -> List[Any]:
         world.connect()
         return world
 
+    def replaying() -> World:
+        world = World().open()
+        world.submit(GetData("/w", Heard()), "watched")
+        world.answer(DATA)
+        world.lose()
+        world.advance(5, until=lambda: world.session.phase == "dialing")
+        world.connect()
+        world.welcome()
+        assert [type(r.op) for r in world.waiting] == [ops.SetWatches]
+        return world
+
     def expired() -> World:
         world = redialing()
         world.connect()
         world.receive(welcome_frame(timeout_ms=0, sid=0))
         return world
 
-    return [new, dialing, handshake, connected, authenticating, pausing, pausing_new, redialing, reshaking, expired]
+    return [
+        new, dialing, handshake, connected, authenticating, pausing, pausing_new, redialing, reshaking, replaying, expired,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", phases(), ids=lambda f: f.__name__)
+@fault("S08")
 def test_close_ends_in_every_phase_even_if_nobody_answers(make: Callable[[], World]) -> None:
     """S08, S09, S11: in time, everything settled, and for ever."""
     world = make()
@@ -829,6 +848,7 @@ def test_the_end_of_the_stream_is_an_answer_to_a_close() -> None:
     assert len(world.dials) == 1
 
 
+@fault("S08")
 def test_close_while_disconnected_comes_back_to_close_the_session() -> None:
     """S08, S13: otherwise it would live on, with its ephemeral nodes."""
     world = World().open()
@@ -844,6 +864,7 @@ def test_close_while_disconnected_comes_back_to_close_the_session() -> None:
     assert world.session.phase == "ended"
 
 
+@fault("S08")
 def test_close_during_the_first_handshake_closes_the_session_it_gets() -> None:
     world = World()
     peer = world.connect()
@@ -901,6 +922,7 @@ def every_op() -> List[Any]:
 
 @pytest.mark.parametrize("make", phases(), ids=lambda f: f.__name__)
 @pytest.mark.parametrize("op", every_op(), ids=lambda op: type(op).__name__)
+@fault("R20")
 def test_every_operation_in_every_phase_ends(op: Any, make: Callable[[], World]) -> None:
     """R20: an error at once, or an outcome within a session timeout even if nobody ever answers again."""
     world = make()
@@ -919,6 +941,7 @@ def test_every_operation_in_every_phase_ends(op: Any, make: Callable[[], World])
 
 
 @pytest.mark.parametrize("op", every_op(), ids=lambda op: type(op).__name__)
+@fault("R20")
 def test_every_operation_after_the_end_is_refused(op: Any) -> None:
     closed = World().open()
     closed.session.close(closed.now)

@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support.world import STAT0, Heard, World, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire import ops
 from zkwire.errors import ConnectionLoss, NoNodeError, NoWatcherError, UnimplementedError
@@ -60,6 +61,7 @@ def test_reads_arm_by_what_they_found() -> None:
     assert replayed(world) == [SetWatches(3, ["/d", "/there"], ["/missing"], ["/c", "/c2"])]
 
 
+@fault("W11")
 def test_a_watch_whose_call_was_lost_is_not_there() -> None:
     """W11."""
     world, heard = World().open(), Heard()
@@ -161,6 +163,7 @@ def test_the_zxid_of_events_does_not_count() -> None:
     assert replayed(world) == [SetWatches(0x10, ["/2", "/3"], [], [])]
 
 
+@fault("W07")
 def test_the_zxid_is_the_one_from_before_the_new_connection() -> None:
     """W07: go-zookeeper reads the live one, which replies of the new connection have moved."""
     world, heard = World().open(), Heard()
@@ -173,6 +176,7 @@ def test_the_zxid_is_the_one_from_before_the_new_connection() -> None:
     assert replayed(world) == [SetWatches(0x10, ["/a"], [], [])]
 
 
+@fault("W07")
 def test_a_replay_cut_in_the_middle_is_done_again_from_the_old_zxid() -> None:
     """The answer to the first batch has the zxid of today. Were it taken for the second batch, whose answer was lost,
     all that has changed under its paths since the first disconnection would never be told."""
@@ -338,6 +342,7 @@ def test_local_removal_needs_no_server() -> None:
     assert one.events == [("CHILD_WATCH_REMOVED", "/a")]
 
 
+@fault("W20")
 def test_a_removal_races_an_event() -> None:
     """W20: exactly one of the two is heard."""
     for event_first in (True, False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.catalogue import fault
 from tests.simulation.mutants import MUTANTS, catch
 from tests.simulation.rules import Violation
 from tests.simulation.run import Failure, run_seed, run_steps, shrink
@@ -16,6 +17,7 @@ from zkwire.ops import Create, Exists, GetData
 RARE = {"relative_zxid_read_live", "read_succeeds_without_its_watch"}
 
 @pytest.mark.parametrize("first", range(1, 61, 10))
+@fault("W09")
 def test_no_violations(first: int) -> None:
     for seed in range(first, first + 10):
         failure, _ = run_seed(seed, 250)

@@ -7,6 +7,7 @@ from typing import List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support.world import Heard
 from zkwire.ops import SetWatches, SetWatches2
 from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, EventType
@@ -53,6 +54,7 @@ def test_other_paths_are_left_alone() -> None:
     assert watches.fire(CHANGED, "/a") == []
 
 
+@fault("W16")
 def test_ancestors_by_segment() -> None:
     watches = Watches()
     heard = {path: Heard(path) for path in ("/", "/a", "/a/b", "/ab", "/a/b/c", "/a/bc")}
@@ -64,6 +66,7 @@ def test_ancestors_by_segment() -> None:
     assert watches.fire(KIDS, "/a/b") == []  # a recursive watch hears of the child itself
 
 
+@fault("W16")
 def test_ancestors_are_those_of_a_plain_rule() -> None:
     rng = random.Random(7)
     names = ["a", "ab", "b", "a.b", "é"]

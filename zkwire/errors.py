@@ -101,7 +101,11 @@ class ConnectionLoss(ZookeeperError, code=-4):
 
 
 class SessionExpiredError(ZookeeperError, code=-112):
-    """The session is gone, and its ephemeral nodes and watches with it. The client opens a new one by itself."""
+    """The session is gone, and its ephemeral nodes and watches with it. The client opens a new one by itself.
+
+    It says nothing about what was under way: with `maybe_applied`, that may have been done before the end, or may yet
+    be, by a server that has not heard of the end. Look at `Stat.ephemeralOwner` before taking a node for yours.
+    """
 
     maybe_applied = True
     explanation = "the session has expired"

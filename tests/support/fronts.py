@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterable, Iterator, List
 
 import pytest
 
@@ -187,6 +187,14 @@ class Front:
         zk = self.new(hosts, **options)
         zk.start()
         return zk
+
+    def submit(self, zk: Any, ops: Iterable[Any]) -> List[Any]:
+        """Many operations at once; a future for each."""
+        if self.loop is None:
+            return [zk.submit(op) for op in ops]
+        client, loop = real(zk), self.loop.loop
+        futures: List[Any] = self.loop.call(lambda: [Mirror(loop, client.submit(op)) for op in ops])
+        return futures
 
     def disco(self, servers: Any = None, **options: Any) -> Any:
         """A client of discovery, started."""
