@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from queue import SimpleQueue
-from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .client import Client
 from .instancer import Instancer
@@ -82,7 +82,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         signal.signal(number, lambda *_: stop.put(None))
     try:
         if options.verb == "demo":
-            return _demo(options)
+            return _demo(options, stop)
         with Client(**{"servers": "127.0.0.1:2181", **_client_arguments(options)}) as client:
             if service is not None:
                 _register(client, service, stop, _flag(options))
@@ -125,17 +125,10 @@ def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     return given
 
 
-def _demo(options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace, stop: SimpleQueue[Any]) -> int:
     from . import demo
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
-    return demo.run(_flag(options), **{"servers": None, **_client_arguments(options)})
-
-
-def _leave(number: int, frame: object) -> NoReturn:
-    """End by an exception, which stops what was started and cleans up on the way."""
-    sys.exit(128 + number)
+    return demo.run(demo.Screen(_flag(options), stop), **_client_arguments(options))
 
 
 def _register(client: Client, service: Service, stop: SimpleQueue[None], as_json: bool) -> None:

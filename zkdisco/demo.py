@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, List, Optional, Tuple
+from queue import Empty, SimpleQueue
+from typing import Any, List, Optional, Tuple, Union
 
 from ._zkwire import KazooState, ZooKeeper, embedded_server
 from .client import Client
@@ -44,15 +45,15 @@ class Missing(Exception):
 
 
 class Screen:
-    """Prints what is done and every event, one line each, and waits for the events that must come."""
+    """Prints what is done and every event, one line each, and waits for the events that must come.
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    A None in `inbox`, which a signal handler may put there, ends the waiting.
+    """
+
+    def __init__(self, as_json: bool, inbox: SimpleQueue[Union[Event, OSError, None]]) -> None:
+        self._as_json, self._inbox = as_json, inbox
         self._started = time.monotonic()
-        self._changed = threading.Condition()
-        self._events: List[Event] = []
-        self._looked_at = 0
-        self._broken: Optional[OSError] = None
+        self._count = 0
 
     def say(self, text: str) -> None:
         """A line about what happens now."""
@@ -62,36 +63,34 @@ class Screen:
         """The observer of the instancer."""
         error = None if event.error is None else str(event.error)
         text = f"    event: {len(event.instances)} live: {', '.join(event.instances) or 'none'}"
+        self._count += 1
         try:
             self._line({"instances": event.instances, "error": error}, text + (f"  ({error})" if error else ""))
         except OSError as broken:  # nobody reads any more: the main thread is to know
-            self._broken = broken
-        with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
+            self._inbox.put(broken)
+        self._inbox.put(event)
 
     def expect(self, *instances: str, trouble: bool = False, within: Optional[float] = None) -> None:
         """Block until an event has just this set, later than the one expected last; `Missing` if there is none."""
         within = PATIENCE if within is None else within
-        with self._changed:
-            seen = self._changed.wait_for(lambda: self._broken or self._find((instances, trouble)), within)
-            if self._broken:
-                raise self._broken
-            if not seen:
-                newest = self._events[-1] if self._events else "nothing"
-                raise Missing(f"{instances}{' with an error' if trouble else ''} within {within:g} s; saw {newest}")
+        deadline = time.monotonic() + within
+        event = None
+        while event is None or (event.instances, event.error is not None) != (instances, trouble):
+            try:
+                found = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                error = " with an error" if trouble else ""
+                raise Missing(f"{instances}{error} within {within:g} s; saw {event or 'nothing'}") from None
+            if isinstance(found, OSError):
+                raise found
+            if found is None:
+                raise Missing("the rest: a signal came")
+            event = found
 
     def done(self, missing: Optional[str]) -> None:
         """The last line."""
-        text = f"FAILED: {missing}" if missing else f"done: {len(self._events)} events, all that should have come"
-        self._line({"done": missing is None, "events": len(self._events), "missing": missing}, text)
-
-    def _find(self, wanted: Tuple[Tuple[str, ...], bool]) -> bool:
-        for number, event in enumerate(self._events[self._looked_at :], self._looked_at + 1):
-            if (event.instances, event.error is not None) == wanted:
-                self._looked_at = number
-                return True
-        return False
+        text = f"FAILED: {missing}" if missing else f"done: {self._count} events, all that should have come among them"
+        self._line({"done": missing is None, "events": self._count, "missing": missing}, text)
 
     def _line(self, fields: Any, text: str) -> None:
         seconds = time.monotonic() - self._started
@@ -100,13 +99,13 @@ class Screen:
         sys.stdout.flush()
 
 
-def run(as_json: bool, servers: Optional[str], **options: Any) -> int:
+def run(screen: Screen, servers: Optional[str] = None, **options: Any) -> int:
     """The demonstration on `servers`, or an embedded one; the exit status: 0 if all was seen that should be.
 
     `options` are those of `Client`. Takes about 5 s; on real servers, which give two of their ticks at least for a
     session, by default 4 s, some more.
     """
-    screen, missing = Screen(as_json), None
+    missing = None
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(embedded_server()()) if servers is None else None
         options = {"session_timeout": SHORTEST_TIMEOUT, **options, "servers": server.hosts if server else servers}
