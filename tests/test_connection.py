@@ -10,6 +10,7 @@ import pytest
 
 from tests.catalogue import fault
 from tests.feeding import seeded, truncations
+from tests.catalogue import fault
 from tests.support.world import PASSWORD, SID, STAT0, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire.connection import MAX_FRAME, MAX_PASSWORD, XID_LIMIT, Connection
 from zkwire.errors import (
@@ -76,7 +77,7 @@ def converse(pieces: List[bytes]) -> Any:
         got += connection.received(piece)
         if connection.response is not None and not sent:
             sent = True
-            for op in (GET, SET, Ping(), Auth("digest", b"u:p"), KIDS):
+            for op in (GET, Ping(), SET, Auth("digest", b"u:p"), KIDS):
                 connection.send(op, None)
             flush(connection)
     assert connection.error is None, connection.error
@@ -227,6 +228,20 @@ def test_pings_have_no_place_in_the_order() -> None:
     assert connection.error is None
     assert connection.last_zxid == 0
     assert connection.received(reply_frame(GET, 1, (b"", STAT0), zxid=4))[0][1] is GET
+
+
+@fault("M14")
+def test_an_answer_to_a_ping_counts_unless_it_overtakes_an_older_request() -> None:
+    connection = asked(GET)
+    connection.send(Ping(), None)
+    connection.send(SET, None)
+    flush(connection)
+    assert connection.received(framed(header(-2))) == []
+    assert connection.error is None and not connection.pinging
+    connection.received(reply_frame(GET, 1, (b"", STAT0)))
+    for _ in range(3):
+        assert [err for _, _, err, _ in connection.received(framed(header(-2)))] == [0]
+    assert connection.received(reply_frame(SET, 2, STAT0))[0][2] == 0
 
 
 def test_an_error_in_the_reply_to_a_ping_is_an_error_value() -> None:

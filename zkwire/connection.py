@@ -4,7 +4,8 @@ Owns what is on the wire between one connect and its loss. Must not know sockets
 
 1. The first frame each way is the handshake; nothing else is written before its answer is in.
 2. Ordinary replies come in the order of their requests; a reply with another xid breaks the connection.
-3. Replies to auth (-4) have an order of their own and overtake the others; those to pings (-2) have none.
+3. Replies to auth (-4) have an order of their own and overtake the others. Those to pings (-2) have none here, but a
+   server answers in order (CommitProcessor): one that overtakes an older request is no sign of life.
 4. The last zxid is that of ordinary replies only. Events do not count: several may share one zxid, and a connection
    that ends between them must not lose the rest.
 5. `received` never raises. What broke is in `error`; all that came before it has been handed out.
@@ -71,9 +72,11 @@ class Connection:
         self.last_zxid = 0
         #: Whether a ping waits for its answer.
         self.pinging = False
+        self._pinged = 0  # where the ping ends in the stream of sent bytes
         self.replies: Deque[Slot] = deque()
         self.auth_replies: Deque[Slot] = deque()
         self._next_xid = first_xid
+        self._request = b""
         self._out: Deque[bytes] = deque()
         self._head: Union[bytes, memoryview, None] = None
         self._longest = max_request + 4
@@ -85,7 +88,7 @@ class Connection:
 
     def open(self, request: ConnectRequest) -> None:
         """Begin with the handshake."""
-        body = encode(CONNECT_REQUEST, request)
+        body = self._request = encode(CONNECT_REQUEST, request)
         self._append(_LENGTH.pack(len(body)) + body)
 
     def frame(self, op: Op[Any], xid: int = 0) -> bytes:
@@ -115,7 +118,7 @@ class Connection:
         if xid == -4:
             self.auth_replies.append(Slot(xid, op, token, self._written))
         else:
-            self.pinging = True
+            self.pinging, self._pinged = True, self._written
 
     def _append(self, frame: bytes) -> None:
         self._out.append(frame)
@@ -230,7 +233,8 @@ class Connection:
             return
         elif xid == -2:
             self.pinging = False
-            incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
+            if err or not self.replies or self.replies[0].end >= self._pinged:
+                incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
             return
         else:
             if not self.auth_replies:
@@ -268,6 +272,8 @@ class Connection:
         if len(body) < 20:  # a read-only server of 3.8 answers with a reply header and -119
             code = _HEAD.unpack(b"\0\0\0\0" + body)[3] if len(body) == _HEADER_SIZE else None
             raise ProtocolError(f"the server refused the session ({len(body)} bytes, error {code})", code=code)
+        if body == self._request:  # a local port that nobody listens on can connect to itself
+            raise ProtocolError("our own bytes come back: nobody listens there, or somebody who only repeats")
         response = decode(CONNECT_RESPONSE, body)
         if response.protocol_version != 0:
             raise ProtocolError(f"protocol version {response.protocol_version} in the answer to the handshake")

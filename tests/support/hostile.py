@@ -28,6 +28,8 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.closed = threading.Event()
+        #: The client's first frame, with its length.
+        self.first = b""
 
     def send(self, data: bytes) -> None:
         """Send, or find that the client has gone."""
@@ -67,6 +69,8 @@ class Scripted:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.handshake: Optional[Callable[[Wire], bool]] = None
         self.request: Optional[Callable[[Wire, int, Any], bool]] = None
+        #: Called with each ping; whether it has dealt with it.
+        self.ping: Optional[Callable[[Wire], bool]] = None
         self.connections = 0
         self.seen: List[Any] = []
         self.sessions = 0
@@ -85,7 +89,7 @@ class Scripted:
 
     def behave(self) -> None:
         """From now on, be a proper server; connections of before are cut."""
-        self.handshake = self.request = None
+        self.handshake = self.request = self.ping = None
         self.cut()
 
     def cut(self) -> None:
@@ -127,6 +131,7 @@ class Scripted:
         first = wire.frame()
         if first is None:
             return
+        wire.first = framed(first)
         if self.handshake is not None and self.handshake(wire):
             return
         (sid,) = struct.unpack_from(">q", first, 16)
@@ -140,6 +145,8 @@ class Scripted:
                 return
             xid, opcode = struct.unpack_from(">ii", body)
             if opcode == 11:
+                if self.ping is not None and self.ping(wire):
+                    continue
                 wire.send(framed(header(-2)))
                 continue
             if opcode == 100:
