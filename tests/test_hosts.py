@@ -7,6 +7,7 @@ from typing import List, Tuple
 
 import pytest
 
+from tests.catalogue import fault
 from tests.feeding import seeded
 from zkwire.hosts import (
     DEFAULT_PORT,
@@ -26,6 +27,7 @@ from zkwire.hosts import (
 # ------------------------------------------------------------------ connect strings
 
 
+@fault("D07")
 @pytest.mark.parametrize(
     ("text", "hosts", "chroot"),
     [
@@ -55,6 +57,7 @@ def test_connect_string(text: str, hosts: List[Tuple[str, int]], chroot: str) ->
     assert all(isinstance(host, Host) for host in parse_hosts(text)[0])
 
 
+@fault("D07")
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from typing import Any, AsyncGenerator, Callable, Coroutine, List, Optional, Set, TypeVar
+from typing import Any, AsyncGenerator, Callable, Coroutine, List, Optional, Sequence, Set, TypeVar
 
 from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError
 from .front import GRACE, Front
@@ -134,6 +134,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         await self._until(lambda: self._session.phase == ENDED, limit)
         self._session.abort("close() took too long")
         self._act()
+
+    def _set_hosts(self, hosts: Sequence[Host]) -> None:
+        now = self._check().time() if self._loop is not None or os.getpid() != self._pid else 0.0
+        self._session.set_hosts(hosts, now)
+        if self._loop is not None:
+            self._act()
+            self._flush()
 
     async def __aenter__(self) -> AsyncZooKeeper:
         await self.start()
@@ -391,6 +398,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if wire is self._wire:
             self._wire = None
             self._session.lost(reason, self._loop.time())
+            self._logger.info("= %s", self._session.last_error)
             self._act()
         elif wire is self._second:
             self._second = None

@@ -10,13 +10,14 @@ import threading
 import warnings
 import weakref
 from time import monotonic
-from typing import Any, Callable, List, Optional, TypeVar
+from typing import Any, Callable, List, Optional, Sequence, TypeVar
 
 from .dispatch import On
 from .driver import Driver
 from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError
 from .front import GRACE, Front
 from .future import Future, Passive
+from .hosts import Host
 from .op import Op
 from .ops import Multi
 from .recipes import Work, drive
@@ -107,6 +108,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _set_hosts(self, hosts: Sequence[Host]) -> None:
+        self._driver.set_hosts(hosts)
 
     # ---------------------------------------------------------------------------- state
 

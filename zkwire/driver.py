@@ -27,6 +27,7 @@ from .dispatch import Dispatcher, On
 from .errors import ConnectionLoss, ForkedError, ZookeeperError
 from .forks import track
 from .future import Future, release
+from .hosts import Host
 from .lookout import Lookout
 from .op import Op
 from .session import DIALING, ENDED, Session
@@ -95,6 +96,16 @@ class Driver:
             except BaseException:
                 self._interrupted(())
                 raise
+
+    def set_hosts(self, hosts: Sequence[Host]) -> None:
+        """Hand other hosts to the core."""
+        if self.forked:
+            raise ForkedError()
+        with self._lock:
+            self.session.set_hosts(hosts, monotonic())
+            self._act()
+            self._flush()
+        self._waker.wake()
 
     def close(self, timeout: float) -> None:
         """End the session and the threads; returns within about `timeout` seconds, whatever the server does."""
@@ -310,7 +321,11 @@ class Driver:
 
     def _lose(self, reason: str) -> None:
         self._disconnect()
+        self._lost(reason)
+
+    def _lost(self, reason: str) -> None:
         self.session.lost(reason, monotonic())
+        self._logger.info("= %s", self.session.last_error)
         self._act()
 
     # ------------------------------------------------------------------------ the keeper
@@ -415,8 +430,7 @@ class Driver:
             self._attempt = None
             with self._lock:
                 if self._dial is None:
-                    self.session.lost(str(error), monotonic())
-                    self._act()
+                    self._lost(str(error))
             return
         if sock is not None:
             self._attempt = None

@@ -13,6 +13,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
 from .errors import AuthFailedError, ConnectionClosedError, OperationTimeoutError, ZookeeperError
+from .hosts import Host, parse_hosts
 from .records import ACL, KazooState
 from .session import ENDED
 from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, make_session
@@ -78,6 +79,22 @@ class Front:
     def session_timeout(self) -> float:
         """The timeout the server granted, in seconds; before that, the one asked for."""
         return self._session.timeout
+
+    def set_hosts(self, hosts: Union[str, Sequence[str]]) -> None:
+        """Use these servers instead, from now on; nothing is waited for.
+
+        Whoever is connected to one that is no longer listed goes to another, once what is under way is answered (at
+        most a second); so do some of those who are, if there are more servers than before, so that clients spread
+        evenly. The session goes on. A chroot can only be the one there is. Raises `ValueError` and `TypeError` for
+        what is no connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
+        """
+        parsed, chroot = parse_hosts(hosts)
+        if chroot and chroot != self._session.scope.prefix:
+            raise ValueError(f"the chroot {self._session.scope.prefix!r} cannot be changed to {chroot!r}")
+        self._set_hosts(parsed)
+
+    def _set_hosts(self, hosts: Sequence[Host]) -> None:
+        raise NotImplementedError
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener(state)` where watchers are called, at each change of `state`, until it returns True."""

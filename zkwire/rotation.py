@@ -1,6 +1,6 @@
 """Whom to dial next, and when.
 
-Owns the order of hosts and the pauses between attempts. Must not know connections or clocks; randomness comes in.
+Owns the hosts, their order and the pauses between attempts. Must not know connections or clocks; randomness comes in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .hosts import Host
 
 #: Spread of the first attempt after a loss, in seconds: clients of a server that died must not arrive together
 #: (Java: up to 1 s, ClientCnxn.startConnect).
-SPREAD = 1.0
+SPREAD = 1.25
 #: No pause is longer, so that a server that comes back is found soon; and none a third of the session timeout.
 LONGEST = 2.0
 
@@ -24,20 +24,46 @@ class Rotation:
     """
 
     def __init__(self, hosts: Sequence[Host], shuffle: bool, random: Callable[[], float]) -> None:
-        self._random = random
-        self.hosts: List[Host] = list(hosts)
-        if shuffle:  # Fisher and Yates, over the only randomness we are given
-            for i in range(len(self.hosts) - 1, 0, -1):
-                j = int(random() * (i + 1))
-                self.hosts[i], self.hosts[j] = self.hosts[j], self.hosts[i]
+        self._shuffle, self._random = shuffle, random
+        self.hosts = self._arranged(hosts)
+        self._first: List[Host] = []  # to be tried before it goes round
         self._at = -1
         self._tried = self._looked = 0
 
+    def _arranged(self, hosts: Sequence[Host]) -> List[Host]:
+        arranged = list(hosts)
+        if self._shuffle:  # Fisher and Yates, over the only randomness we are given
+            for i in range(len(arranged) - 1, 0, -1):
+                j = int(self._random() * (i + 1))
+                arranged[i], arranged[j] = arranged[j], arranged[i]
+        return arranged
+
     def next(self) -> Host:
         """The host to try now."""
-        self._at = (self._at + 1) % len(self.hosts)
         self._tried += 1
+        self._at = self.hosts.index(self._first.pop(0)) if self._first else (self._at + 1) % len(self.hosts)
         return self.hosts[self._at]
+
+    def replace(self, hosts: Sequence[Host], current: Optional[Host]) -> bool:
+        """Take new hosts; whether who is at `current` goes to another one now.
+
+        He does if that one is gone, and, with more hosts than before, as often as the new ones need to get their share.
+        With what is tried next then, all clients together spread evenly (ZOOKEEPER-1355).
+        """
+        before, self.hosts = self.hosts, self._arranged(hosts)
+        old = [host for host in self.hosts if host in before]
+        new = [host for host in self.hosts if host not in before]
+        count, grown = len(self.hosts), len(self.hosts) > len(before)
+        self._first, self._at, self._tried = [], -1, 0
+        if current in self.hosts and not (grown and self._random() >= len(before) / count):
+            self._at = self.hosts.index(current)
+            return False
+        removed = max(1, len(before) - len(old))
+        to_old = 0.0 if grown else len(old) * (len(before) - count) / (count * removed)
+        while old or new:
+            among = old if old and (not new or self._random() < to_old) else new
+            self._first.append(among.pop(0))
+        return True
 
     def other(self, host: Optional[Host]) -> Host:
         """The next host to look at while we are connected to `host`: in turn, that one only if there is no other."""
@@ -47,7 +73,7 @@ class Rotation:
 
     def succeeded(self) -> None:
         """A session is up: passes are counted afresh from the next loss on."""
-        self._tried = 0
+        self._first, self._tried = [], 0
 
     def pause(self, timeout: float) -> float:
         """Seconds to wait before the next attempt; `timeout` is the session's, in seconds."""

@@ -95,14 +95,14 @@ class Scout:
         said_more = bool(connection.received(data))
         response = connection.response
         if connection.error is not None or said_more or self.welcomed:
-            self._dismiss(now)  # nothing was asked but who it is
+            self.dismiss(now)  # nothing was asked but who it is
         elif response is not None:
             self.welcomed = response.timeout_ms > 0 and response.session_id != 0 and not response.read_only
             if not self.welcomed:
-                self._dismiss(now)
+                self.dismiss(now)
         return self.welcomed
 
-    def _dismiss(self, now: float) -> None:
+    def dismiss(self, now: float) -> None:
         """That server is not the one."""
         self._report.append(LookAway())
         self._rest(now)

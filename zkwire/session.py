@@ -220,6 +220,21 @@ class Session:
         """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
         return self._exchange.abandon(token)
 
+    def set_hosts(self, hosts: Sequence[Host], now: float) -> None:
+        """Other servers are to be tried from now on. If ours is none of them, or is to be relieved, we go to another.
+
+        Raises as `submit` does for a session that has ended.
+        """
+        self._check_usable()
+        elsewhere = self._rotation.replace(hosts, self.host)
+        if self._scout.host is not None and self._scout.host not in hosts:
+            self._scout.dismiss(now)
+        if self.phase == OPEN and elsewhere and self._leaving is None:
+            self._begin_to_leave(now)
+        elif self.phase in (DIALING, HANDSHAKE) and self.host not in hosts:
+            self._hang_up(ConnectionLoss(f"{self.host}: no longer one of our servers"), now)
+            self._dial(now)
+
     def close(self, now: float) -> None:
         """End the session: what is under way is still answered, then the server is told. Takes at most 5 s."""
         if self.phase == ENDED or self._closing is not None:
@@ -288,7 +303,7 @@ class Session:
         """The connection has ended, or could not be made."""
         if self.phase in (DIALING, HANDSHAKE, OPEN):
             if self.phase == HANDSHAKE:
-                reason = f"{reason} during the handshake (server not serving, or behind this session)"
+                reason += " during the handshake (server not serving, behind this session, or of another ensemble)"
             self._drop(ConnectionLoss(f"{self.host}: {reason}"), now)
 
     def look_connected(self, now: float) -> None:
