@@ -17,7 +17,7 @@ from zkwire.errors import (
     NoAuthError, NoChildrenForEphemeralsError, NodeExistsError, NoNodeError, NotEmptyError, NoWatcherError,
     RolledBackError, RuntimeInconsistency, TooManyPendingError, UnimplementedError,
 )  # fmt: skip
-from zkwire.ops import Check, Create, Delete, GetChildren, GetData, SetData
+from zkwire.ops import AddWatch, Check, Create, Delete, GetChildren, GetData, SetData
 from zkwire.records import CREATOR_ALL_ACL, KazooState, KeeperState, Permissions
 
 Make = Callable[..., ZooKeeper]
@@ -351,6 +351,48 @@ def test_removing_one_kind_leaves_the_persistent_watch_whole(zk: ZooKeeper, new:
     ever.wait(2)
     assert ever.events == [("CHANGED", "/a"), ("CHILD", "/a")]
     assert [e.type for e in once.wait(1)] == [f"{first.upper()}_WATCH_REMOVED"]
+
+
+MODES = {
+    "persistent": lambda zk, path, log: zk.add_watch(path, log),
+    "recursive": lambda zk, path, log: zk.add_watch(path, log, recursive=True),
+    "data": lambda zk, path, log: zk.get(path, watch=log),
+    "children": lambda zk, path, log: zk.get_children(path, watch=log),
+}
+#: What each hears of a child created and data set, twice.
+HEARD = {
+    "persistent": ["CHILD", "CHANGED"] * 2,
+    "recursive": ["CREATED", "CHANGED"] * 2,
+    "data": ["CHANGED"],
+    "children": ["CHILD"],
+}
+
+
+@pytest.mark.parametrize("lasting", ["persistent", "recursive"])
+@pytest.mark.parametrize("once", ["data", "children"])
+@pytest.mark.parametrize("order", ["lasting first", "lasting last", "together"])
+def test_watches_of_several_modes_on_one_path(zk: ZooKeeper, new: bool, lasting: str, once: str, order: str) -> None:
+    """Servers before 3.9 keep one mode for each path, and forget the other (ZOOKEEPER-4466)."""
+    if not new:
+        pytest.skip("persistent watches came with 3.6")
+    zk.create("/a")
+    names = [lasting, once] if order == "lasting first" else [once, lasting]
+    logs = {name: Log() for name in names}
+    if order == "together":
+        read = {"data": GetData, "children": GetChildren}[once]
+        futures = [zk.submit(AddWatch("/a", logs[lasting], lasting == "recursive")), zk.submit(read("/a", logs[once]))]
+        for future in futures:
+            future.result(5)
+    else:
+        for name in names:
+            MODES[name](zk, "/a", logs[name])
+    for i in range(2):
+        zk.create(f"/a/{i}")
+        zk.set("/a", b"")
+    for name, log in logs.items():
+        log.wait(len(HEARD[name]))
+    zk.exists("/")
+    assert {name: [event.type for event in log.seen] for name, log in logs.items()} == {name: HEARD[name] for name in names}
 
 
 def test_two_watchers_on_one_path(zk: ZooKeeper, new: bool) -> None:

@@ -118,6 +118,26 @@ def test_many_nodes_of_one_session_go_at_once(server: Any, client: Client, zk: Z
     assert seen.sizes() == [21, 1]
 
 
+def test_what_else_a_shared_client_watches_there_does_not_matter(zk: ZooKeeper, where: str) -> None:
+    """Before 3.9 a plain read with a watch ended the instancer's: a server knows one mode of watch for each path."""
+    zk.create(where)
+    children: queue.Queue[Any] = queue.Queue()
+    data: queue.Queue[Any] = queue.Queue()
+    zk.get_children(where, watch=children.put)
+    client = Client(zk=zk)
+    instancer, seen = Instancer(client, where), Seen()
+    instancer.register(seen)
+    zk.get(where, watch=data.put)
+    zk.create(where + "/a", b"1")
+    seen.wait_set("1")
+    assert children.get(timeout=5).type == "CHILD"
+    zk.set(where, b"")
+    assert data.get(timeout=5).type == "CHANGED"
+    zk.set(where + "/a", b"2")
+    seen.wait_set("2")
+    client.stop()
+
+
 def test_undecodable_data_is_reported_and_the_others_are_kept(client: Client, zk: ZooKeeper, where: str) -> None:
     zk.create(where)
     zk.create(where + "/a", b"1")

@@ -18,7 +18,7 @@ ZKWIRE = (
     ("session_ops",),
     ("ops",),
     ("liveness", "rotation", "watches", "identities", "connection"),
-    ("notify", "scout"),
+    ("notify", "modes", "scout"),
     ("exchange",),
     ("session",),
     ("recipes", "settings", "forks", "future", "dispatch", "transport"),

@@ -495,3 +495,121 @@ def test_a_create_under_a_watch_of_existence() -> None:
     assert heard.events == [("CREATED", "/a")]
     assert world.order[-2:] == [("fired", "CREATED", "/a"), "create"]
     assert not isinstance(world.settled["create"], NoNodeError)
+
+
+# --------------------------------------------------------- several modes on one path (ZOOKEEPER-4466)
+
+
+def sent(world: World) -> List[Any]:
+    """What the server was asked on this connection, in order."""
+    assert world.peer is not None
+    return [request.op for request in world.peer.requests]
+
+
+def flag(world: World) -> bool:
+    """Whether the newest request asks for a watch."""
+    return sent(world)[-1].watch is not None
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_read_does_not_ask_for_what_a_lasting_watch_tells(recursive: bool) -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    armed(world, AddWatch("/a", ever, recursive), 0)
+    armed(world, GetData("/a", once), READ)
+    assert not flag(world)
+    armed(world, Exists("/a", once), STAT0)
+    assert not flag(world)
+    armed(world, GetChildren("/a", once), [])
+    assert flag(world) == recursive  # which does not tell of children
+    armed(world, GetData("/a/below", once), READ)
+    assert flag(world)
+    world.event("CHANGED", "/a")
+    assert once.events == [("CHANGED", "/a")] and ever.events == [("CHANGED", "/a")]
+
+
+def test_reads_without_a_watch_and_other_clients_are_as_ever() -> None:
+    world = World().open()
+    armed(world, AddWatch("/a", Heard()), 0)
+    armed(world, GetData("/a"), READ)
+    armed(world, Create("/b"), "/b")
+    assert [type(op) for op in sent(world)] == [AddWatch, GetData, Create]
+
+
+def test_a_recursive_watch_is_followed_by_the_watch_on_children_that_it_silences() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    armed(world, GetChildren("/a", once), [], zxid=7)
+    world.submit(AddWatch("/a", ever, True), 1)
+    assert sent(world)[-2:] == [AddWatch("/a", sent(world)[-2].watch, True), SetWatches(7, [], [], ["/a"])]
+    world.answer(0)
+    world.answer()
+    assert world.ok(1) is None
+    assert not ever.events
+    armed(world, AddWatch("/a", ever, False), 0)
+    assert len(sent(world)) == 4  # a plain one tells of children
+
+
+def test_what_depends_on_an_answer_waits_for_it_and_all_behind_it() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    world.submit(AddWatch("/a", ever), 1)
+    world.submit(GetData("/b", once), 2)
+    world.submit(GetData("/a", once), 3)
+    world.submit(Create("/c"), 4)
+    assert [op.path for op in sent(world)] == ["/a", "/b"]
+    world.answer(0)
+    assert [op.path for op in sent(world)] == ["/a", "/b", "/a", "/c"]
+    assert sent(world)[2].watch is None
+    world.answer(READ)
+    world.answer(READ)
+    world.answer("/c")
+    assert [world.ok(token) for token in (1, 2, 3, 4)] == [None, READ, READ, "/c"]
+
+
+def test_a_lasting_watch_waits_for_reads_on_its_path() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    world.submit(GetChildren("/a", once), 1)
+    world.submit(AddWatch("/a", ever, True), 2)
+    world.submit(Create("/c"), 3)
+    assert len(sent(world)) == 1
+    world.answer([], zxid=5)
+    assert [type(op) for op in sent(world)] == [GetChildren, AddWatch, SetWatches, Create]
+
+
+def test_what_was_held_back_goes_to_the_next_connection() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    world.submit(AddWatch("/a", ever), 1)
+    world.submit(GetData("/a", once), 2)
+    world.lose()
+    assert world.failed(1, ConnectionLoss).sent
+    world.open()
+    assert flag(world)
+    world.answer(READ)
+    assert world.ok(2) == READ
+
+
+def test_close_sends_what_was_held_back() -> None:
+    world = World().open()
+    world.submit(AddWatch("/a", Heard()), 1)
+    world.submit(GetData("/a", Heard()), 2)
+    world.session.close(world.now)
+    world.pump()
+    assert [op.opcode for op in sent(world)] == [106, 4, -11]
+
+
+def test_a_read_behind_a_removal_waits_for_it() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    armed(world, AddWatch("/a", ever), 0)
+    world.submit(RemoveWatches("/a", 3, ever), 1)
+    world.submit(GetData("/a", once), 2)
+    assert [type(op) for op in sent(world)] == [AddWatch, RemoveWatches]
+    world.answer()
+    assert flag(world)
+
+
+def test_a_replay_sets_a_silenced_watch_behind_the_recursive_one() -> None:
+    world, ever, once = World().open(), Heard(), Heard()
+    armed(world, AddWatch("/a", ever, True), 0)
+    for path in ("/a", "/b"):
+        armed(world, GetChildren(path, once), [])
+    armed(world, GetData("/a", once), READ, zxid=4)
+    reconnected(world)
+    assert replayed(world) == [SetWatches2(4, ["/a"], [], ["/b"], [], ["/a"]), SetWatches(4, [], [], ["/a"])]

@@ -101,12 +101,15 @@ class Connection:
             )
         return frame
 
-    def send(self, op: Op[Any], token: Any) -> None:
-        """Queue a request for sending. Nothing has happened if it raises `ValueError` or `FrameTooLargeError`."""
+    def send(self, op: Op[Any], token: Any, wire: Optional[Op[Any]] = None) -> None:
+        """Queue a request for sending. Nothing has happened if it raises `ValueError` or `FrameTooLargeError`.
+
+        `wire` is the operation as the server is to see it, if that is not `op`.
+        """
         xid = op.fixed_xid
         if xid is None:
             xid = self._next_xid
-            frame = op.frame(xid, self.scope)
+            frame = (wire or op).frame(xid, self.scope)
             if len(frame) > self._longest:
                 frame = self.frame(op, xid)  # which says what is wrong
             self._next_xid = xid + 1 if xid < XID_LIMIT else 1

@@ -20,6 +20,7 @@ from .errors import (
 )  # fmt: skip
 from .hosts import Host
 from .identities import Identities, Identity
+from .modes import Modes
 from .notify import Notifier
 from .op import Op
 from .ops import Auth, CloseSession, CreateTTL, RemoveWatches, SetWatches2
@@ -52,7 +53,7 @@ class Internal(NamedTuple):
     what: Any
 
 
-REPLAY, CLOSE = Internal("replay"), Internal("close")
+REPLAY, AGAIN, CLOSE = Internal("replay"), Internal("again"), Internal("close")
 
 
 class Exchange:
@@ -62,6 +63,7 @@ class Exchange:
         self.scope, self._report = scope, report
         self._max_pending, self._limits = max_pending, (max_frame, max_request)
         self._notifier = Notifier(scope)
+        self._modes = Modes(self._notifier.watches)
         #: The connection there is, handshake included, or None.
         self.connection: Optional[Connection] = None
         #: The connection, while plain operations may just be sent.
@@ -107,11 +109,41 @@ class Exchange:
         if is_open and self.connection is not None:
             if self._is_unknown(op):
                 raise UnimplementedError(f"{self.host} does not know {type(op).__name__}", op.path)
-            self.connection.send(op, token)
-            return True
+            if not self._queue and not self._must_wait(op, self.connection):
+                self._send(op, token, self.connection)
+                return True
         self.connect().frame(op)  # what cannot be sent is refused now
+        self.ready = None
         self._queue.append((op, token, now))
         return False
+
+    def _must_wait(self, op: Op[Any], connection: Connection) -> bool:
+        if op.watches is None or op.watch is None:
+            return False
+        return self._modes.must_wait(op, op.server_path(self.scope), (slot.op for slot in connection.replies))
+
+    def _send(self, op: Op[Any], token: Any, connection: Connection) -> None:
+        """Send a user's operation, and what belongs to its watch."""
+        if op.plain and (op.watches is None or op.watch is None):
+            connection.send(op, token)
+            return
+        path = op.server_path(self.scope)
+        quiet = op.watches is not None and op.watch is not None and self._modes.is_quiet(op, path)
+        connection.send(op, token, type(op)(op.path) if quiet else None)  # type: ignore[call-arg]  # they have a path
+        for again in self._modes.silenced(op, path, connection.last_zxid):
+            connection.send(again, AGAIN)
+        self._modes.sent(op, path)
+        if self._modes.matter:
+            self.ready = None
+
+    def _send_queue(self, connection: Connection, all_of_it: bool = False) -> None:
+        """Send what waits, as far as it need not wait any longer."""
+        while self._queue and (all_of_it or not self._must_wait(self._queue[0][0], connection)):
+            op, token, _ = self._queue.popleft()
+            if self._is_unknown(op):
+                self._report.append(Settled(token, UnimplementedError(None, op.path)))
+            else:
+                self._send(op, token, connection)
 
     def connect(self) -> Connection:
         """A connection with our scope and limits."""
@@ -178,18 +210,15 @@ class Exchange:
                 self._to_replay += 1
             except FrameTooLargeError:  # of one path; its read was shorter by a few bytes
                 self._report += self._notifier.too_long(batch)
-        queue, self._queue = self._queue, deque()
-        for op, token, _ in queue:
-            if self._is_unknown(op):
-                self._report.append(Settled(token, UnimplementedError(None, op.path)))
-            else:
-                connection.send(op, token)
-        self.ready = connection if self.host is None or not self._unknown.get(self.host) else None
+        self._send_queue(connection)
+        known = self.host is None or not self._unknown.get(self.host)
+        self.ready = connection if known and not self._queue and not self._modes.matter else None
 
     def close(self) -> None:
         """Say good-bye, behind all that is under way."""
         self.ready = None
         if self.connection is not None:
+            self._send_queue(self.connection, True)
             self.connection.send(CloseSession(), CLOSE)
 
     def event(self, event: Any, state: str) -> None:
@@ -214,6 +243,9 @@ class Exchange:
             self._report.append(tuple.__new__(Settled, (token, outcome)))
         elif isinstance(op, RemoveWatches) and err == 0:
             self._report += self._notifier.removed(op, state)  # though nobody waits for it any more
+        if self.ready is None and self.connection is not None:
+            self._modes.answered(op, op.server_path(self.scope) if op.path is not None else "")
+            self._send_queue(self.connection)
 
     def proven(self, identity: Identity) -> None:
         """The server has accepted an identity."""
@@ -221,10 +253,10 @@ class Exchange:
         tokens, identity.tokens = identity.tokens, []
         self._settle_all(tokens, None)
 
-    def replayed(self, op: Op[Any], err: int) -> bool:
+    def replayed(self, op: Op[Any], err: int, token: Internal = REPLAY) -> bool:
         """A batch of watches was answered; whether we can live with the answer."""
         if err == 0:
-            self._to_replay -= 1
+            self._to_replay -= token is REPLAY
             self._report += self._notifier.replayed(op)
         elif err == UNIMPLEMENTED and isinstance(op, SetWatches2):
             self._report += self._notifier.unsupported()
@@ -249,6 +281,7 @@ class Exchange:
         connection, self.connection, self.ready = self.connection, None, None
         self._ended = failure
         self._identities.disconnected()
+        self._modes.disconnected()
         if connection is None:
             return
         self.last_zxid = max(self.last_zxid, connection.last_zxid)

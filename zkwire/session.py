@@ -240,11 +240,13 @@ class Session:
         if self.phase == ENDED or self._closing is not None:
             return
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
+        if self.phase == OPEN:
+            self._exchange.close()
         self._exchange.fail_queue(failing(ConnectionClosedError))
         self._stay()
         if self.phase == OPEN:
-            self._exchange.close()
-        elif self.phase == PAUSING and self._real:
+            return
+        if self.phase == PAUSING and self._real:
             self._dial(now)
         elif self.phase in (NEW, PAUSING) or (self.phase == DIALING and not self._real):
             self._end(KeeperState.CLOSED, ConnectionClosedError())
@@ -498,7 +500,7 @@ class Session:
             elif err not in (EXPIRED, MOVED):  # not accepted, whatever the number
                 self._events.append(HangUp(str(outcome)))
                 self._end(KeeperState.AUTH_FAILED, outcome)
-        elif not self._exchange.replayed(op, err):
+        elif not self._exchange.replayed(op, err, token):
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
 
     # ------------------------------------------------------------------------ endings

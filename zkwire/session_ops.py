@@ -29,6 +29,7 @@ class AddWatch(Checked[None]):
     watch: Optional[Watcher]
     recursive: bool = False
     opcode = 106
+    plain = False
     request = (("path", PATH), ("mode", INT))
     reply = INT  # an ErrorResponse, always 0
 

@@ -5,7 +5,7 @@ Owns the five lists of watches, keyed by the server's paths. Must not know conne
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from .op import Op
 from .ops import SetWatches, SetWatches2
@@ -53,6 +53,11 @@ class Watches:
             paths[path] = (watcher,)
         elif watcher not in present:
             paths[path] = (*present, watcher)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether there is a persistent or recursive watch."""
+        return bool(self._lists[PERSISTENT] or self._lists[RECURSIVE])
 
     def paths(self, kind: str) -> Sequence[str]:
         """The paths that have a watch of this kind."""
@@ -102,20 +107,29 @@ class Watches:
         SetWatches2 is used only if a persistent watch exists: servers before 3.6 hang up on it. The server makes
         events for what changed since `relative_zxid`, which must be taken before any reply of the new connection.
         """
-        kinds = KINDS if self._lists[PERSISTENT] or self._lists[RECURSIVE] else KINDS[:3]
-        make: Union[type[SetWatches], type[SetWatches2]] = SetWatches2 if len(kinds) == 5 else SetWatches
-        batch: Dict[str, List[str]] = {}
-        size, limit = 0, min(BATCH, limit - _AROUND)
-        for kind in kinds:
-            for path in self._lists[kind]:
-                cost = len(path.encode()) + 4
-                if batch and size + cost > limit:
-                    yield make(relative_zxid, **batch)
-                    batch, size = {}, 0
-                batch.setdefault(kind, []).append(path)
-                size += cost
-        if batch:
-            yield make(relative_zxid, **batch)
+        lists, recursive = self._lists, self._lists[RECURSIVE]
+        make: Union[Type[SetWatches], Type[SetWatches2]] = SetWatches2 if self.lasting else SetWatches
+        first = [(kind, path) for kind in KINDS for path in lists[kind] if kind != CHILD or path not in recursive]
+        yield from _batches(make, first, relative_zxid, limit)
+        behind = [(CHILD, path) for path in lists[CHILD] if path in recursive]  # which would silence it: see modes.py
+        yield from _batches(SetWatches, behind, relative_zxid, limit)
+
+
+def _batches(
+    make: Union[Type[SetWatches], Type[SetWatches2]], watches: Sequence[Tuple[str, str]], zxid: int, limit: int
+) -> Iterator[Op[Any]]:
+    """Requests for the (kind, path)s, in their order."""
+    batch: Dict[str, List[str]] = {}
+    size, limit = 0, min(BATCH, limit - _AROUND)
+    for kind, path in watches:
+        cost = len(path.encode()) + 4
+        if batch and size + cost > limit:
+            yield make(zxid, **batch)
+            batch, size = {}, 0
+        batch.setdefault(kind, []).append(path)
+        size += cost
+    if batch:
+        yield make(zxid, **batch)
 
 
 def _upwards(path: str) -> Iterator[str]:

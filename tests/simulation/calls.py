@@ -5,12 +5,15 @@ Owns the invariants of outcomes and events of one session. Must not know the net
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
-from zkwire.errors import ConnectionClosedError, ConnectionLoss, NoNodeError, SessionExpiredError, UnimplementedError
+from zkwire.errors import (
+    ConnectionClosedError, ConnectionLoss, InvalidACLError, NoAuthError, NoNodeError, SessionExpiredError,
+    UnimplementedError,
+)  # fmt: skip
 from zkwire.op import Op
-from zkwire.ops import Auth, Create, Exists, GetChildren2, GetData, RemoveWatches, SetData
-from zkwire.records import CHILD, DATA, EXIST, EventType, Stat, WatchedEvent
+from zkwire.ops import AddWatch, Auth, Create, Exists, GetChildren2, GetData, RemoveWatches, SetData
+from zkwire.records import CHILD, DATA, EXIST, EventType, KeeperState, Stat, WatchedEvent
 from zkwire.session import OPEN
 
 from .rules import Key, Violation, require
@@ -92,11 +95,66 @@ class Watch:
 
     def missed(self) -> Optional[str]:
         """As `shows`, of the server's state now."""
-        node = self.client.world.server.data.tree.get(self.path)
-        return self.shows(node.stat() if node is not None else None)
+        return self.shows(self.client.truth(self.path))
 
     def __repr__(self) -> str:
         return f"watch({self.kind} {self.path} since {self.seen})"
+
+
+class Standing:
+    """A persistent watch of a user: of each node below it, what the user knows until an event says that it is otherwise."""
+
+    EVENTS = (EventType.CREATED, EventType.CHANGED, EventType.DELETED)
+
+    def __init__(self, client: Client, path: str, recursive: bool) -> None:
+        self.client, self.path, self.recursive = client, path, recursive
+        #: Path to mzxid, 0 if there is no such node.
+        self.known: Dict[str, int] = {}
+        self.generation = 0
+
+    def __call__(self, event: WatchedEvent) -> None:
+        require(self in self.client.standing, "I8", "{} hears {} without being set", self, event.type)
+        if event.type == EventType.NONE and event.state in (KeeperState.CONNECTED, KeeperState.CONNECTED_RO):
+            self.known.clear()  # there was no connection: read afresh
+        elif event.type in (EventType.NONE, EventType.PERSISTENT_WATCH_REMOVED):
+            self.client.standing.remove(self)
+        elif event.type != EventType.CHILD or self.recursive:
+            require(event.type in self.EVENTS, "I8", "{} hears {}", self, event.type)
+            require(self.covers(event.path), "I8", "{} hears of {}", self, event.path)
+            known = self.known.pop(event.path, None)
+            same_data = self.generation == self.client.world.server.generation
+            if same_data and event.type != EventType.CREATED and known is not None:  # what was created may be gone again
+                require(self._mzxid(event.path) != known, "I8", "{} hears {} of {}, unchanged", self, event.type, event.path)
+
+    def covers(self, path: str) -> bool:
+        """Whether it is to hear of a node."""
+        below = self.recursive and path.startswith(self.path.rstrip("/") + "/")
+        return path == self.path or below
+
+    def arm(self) -> None:
+        """The server has set it."""
+        self.known.clear()
+        self.generation = self.client.world.server.generation
+        if self not in self.client.standing:
+            self.client.standing.append(self)
+
+    def sees(self, path: str, stat: Optional[Stat]) -> None:
+        """An answer shows a node: as it was known, or an event has come before."""
+        if self.covers(path):
+            mzxid = stat.mzxid if stat is not None else 0
+            known = self.known.setdefault(path, mzxid)
+            require(known == mzxid, "I6", "{} has not heard yet that {} went from zxid {} to {}", self, path, known, mzxid)
+
+    def missed(self) -> Optional[str]:
+        """The node whose change it will never hear of, or None."""
+        return next((path for path, mzxid in self.known.items() if self._mzxid(path) != mzxid), None)
+
+    def _mzxid(self, path: str) -> int:
+        stat = self.client.truth(path)
+        return stat.mzxid if stat is not None else 0
+
+    def __repr__(self) -> str:
+        return f"standing watch({self.path}{'/**' if self.recursive else ''})"
 
 
 def check_outcome(client: Client, call: Call, outcome: Any) -> None:
@@ -113,6 +171,8 @@ def check_outcome(client: Client, call: Call, outcome: Any) -> None:
         require(call.number > client.acked, "I2", "{} is answered behind #{}", call, client.acked)
         client.acked = call.number
     if failed:
+        mine = getattr(op, "path", None) == client.private
+        require(not (mine and isinstance(outcome, (NoAuthError, InvalidACLError))), "I11", "{}: {!r}", call, outcome)
         if isinstance(outcome, NoNodeError) and isinstance(op, (GetData, GetChildren2)):
             _observe(client, str(op.path), None)
         return
@@ -132,6 +192,8 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
         stat = outcome
         if client.session.phase == OPEN:  # or the connection ended with an answer before this one
             _observe(client, op.path, stat)
+    elif isinstance(op, AddWatch) and isinstance(op.watch, Standing):
+        op.watch.arm()
     elif isinstance(op, (GetData, GetChildren2, Exists)):
         stat = outcome if isinstance(op, Exists) else outcome[1]
         require(stat is None or isinstance(stat, Stat), "I2", "{} gives {!r}", call, outcome)
@@ -151,7 +213,7 @@ def _check_data(client: Client, call: Call, outcome: Any) -> None:
     """The data of a node is what the server has, as far as that still has this version."""
     data, stat = outcome
     server = client.world.server
-    node = server.data.tree.get(call.op.path)
+    node = server.data.tree.get(client.root + call.op.path)
     require(stat.dataLength == len(data or b""), "I2", "{} gives {!r} with {}", call, data, stat)
     if server.generation == 1 and node is not None and node.mzxid == stat.mzxid:
         require(node.data == data, "I2", "{} gives {!r}, but the node has {!r}", call, data, node.data)
@@ -162,6 +224,8 @@ def _observe(client: Client, path: str, stat: Optional[Stat]) -> None:
     if stat is not None:
         require(stat.mzxid >= client.seen.get(path, 0), "I5", "{} goes back to zxid {}", path, stat.mzxid)
         client.seen[path] = stat.mzxid
+    for standing in client.standing:
+        standing.sees(path, stat)
     watches: List[Watch] = client.watches.get(path, [])
     for watch in watches:
         news = watch.shows(stat)

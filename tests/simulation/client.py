@@ -15,11 +15,11 @@ from zkwire.errors import ZookeeperError
 from zkwire.hosts import Host
 from zkwire.op import Op
 from zkwire.ops import Auth
-from zkwire.records import KazooState, KeeperState, Scope
+from zkwire.records import KazooState, KeeperState, Scope, Stat
 from zkwire.session import OPEN, Session
 from zkwire.session_events import Dial, Fired, HangUp, Settled, StateChanged
 
-from .calls import Call, Watch, check_outcome
+from .calls import Call, Standing, Watch, check_outcome
 from .network import Wire
 from .rules import key_of, require
 from .tap import Tap
@@ -38,12 +38,15 @@ SLACK = 10.0
 class Client:
     """`lag` is how many seconds its dispatcher is behind, at most."""
 
-    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float) -> None:
+    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float, root: str) -> None:
         self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
-        self.ledger = world.ledger
+        self.ledger, self.root = world.ledger, root
+        #: A node nobody else may read.
+        self.private = f"/private{number}"
         self._clock, self._lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
         self.session = Session(
             [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
+            scope=Scope(root),
             connect_timeout=rng.choice((None, 2.0)),
         )  # fmt: skip
         self.wire: Optional[Wire] = None
@@ -57,6 +60,7 @@ class Client:
         self.calls: Deque[Call] = deque()
         self.number_of_calls = self.acked = 0
         self.watches: Dict[str, List[Watch]] = {}
+        self.standing: List[Standing] = []
         self.seen: Dict[str, int] = {}
         self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
         self._listeners: List[Callable[[str], object]] = []
@@ -80,6 +84,7 @@ class Client:
     def start(self) -> None:
         """Begin to connect."""
         self.session.start(self.now())
+        self.submit(Auth("digest", b"owner%d:secret" % self.number))
         self.settle()
 
     # ---------------------------------------------------------------------- for users
@@ -87,7 +92,7 @@ class Client:
     def submit(self, op: Op[Any], done: Optional[Callable[[Any], object]] = None, watch: Optional[Watch] = None) -> Call:
         """Submit an operation; `done` is called with its outcome. Raises what the core raises."""
         self.number_of_calls += 1
-        call = Call(self.number_of_calls, op, key_of(op, Scope()), self.now(), done, watch)
+        call = Call(self.number_of_calls, op, key_of(op, self.session.scope), self.now(), done, watch)
         counted = not isinstance(op, Auth)
         if counted:
             self.ledger.submitted(call.key)
@@ -127,6 +132,11 @@ class Client:
     def add_listener(self, listener: Callable[[str], object]) -> None:
         """Tell it of states."""
         self._listeners.append(listener)
+
+    def truth(self, path: str) -> Optional[Stat]:
+        """How the server has a node now."""
+        node = self.world.server.data.tree.get(self.root + path if path != "/" else self.root or "/")
+        return node.stat() if node is not None else None
 
     # -------------------------------------------------------------------- the executor
 

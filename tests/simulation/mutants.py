@@ -18,11 +18,12 @@ from zkwire import connection as connection_module
 from zkwire.connection import Connection
 from zkwire.exchange import Exchange, Internal
 from zkwire.liveness import Liveness
+from zkwire.modes import Modes
 from zkwire.notify import Notifier
 from zkwire.ops import SetWatches2
-from zkwire.records import CHILD, DATA
+from zkwire.records import CHILD, DATA, WatchedEvent
 from zkwire.session import Session
-from zkwire.session_events import Settled
+from zkwire.session_events import Fired, Settled
 from zkwire.watches import Watches
 
 from .run import Failure, run_seed
@@ -299,6 +300,41 @@ def read_succeeds_without_its_watch() -> List[Patch]:
     return [(Exchange, "settle", wrong)]
 
 
+def watch_modes_displace_one_another() -> List[Patch]:
+    """A read with a watch ends the lasting one on its path, with servers before 3.9 (ZOOKEEPER-4466; all clients)."""
+    return [(Modes, "is_quiet", lambda self, op, path: False)]
+
+
+def recursive_watch_silences_children() -> List[Patch]:
+    """A recursive watch ends the one on children on its path, with servers before 3.9 (ZOOKEEPER-4466; all clients)."""
+    return [(Modes, "silenced", lambda self, op, path, zxid: iter(()))]
+
+
+def resync_of_a_lasting_watch_kept_quiet() -> List[Patch]:
+    """After a reconnect nobody is told that a lasting watch may have missed something (the Java client)."""
+    return [(Notifier, "replayed", lambda self, op: iter(()))]
+
+
+def chroot_without_its_slash() -> List[Patch]:
+    """The chroot is put before a path, and events keep it (kazoo strips by length, whatever the path)."""
+    return [(Notifier, "_tell", _tell_unstripped)]
+
+
+def _tell_unstripped(self: Notifier, watchers: Any, kind: str, state: str, path: str) -> Any:
+    return (Fired(watchers, WatchedEvent(kind, state, path)),) if watchers else ()
+
+
+def operations_before_the_identities() -> List[Patch]:
+    """What waited is sent before the identities are proven again: no rights, now and then (kazoo #594)."""
+    opened = Exchange.opened
+
+    def wrong(self: Exchange, connection: Connection) -> None:
+        self._send_queue(connection, True)
+        opened(self, connection)
+
+    return [(Exchange, "opened", wrong)]
+
+
 def instancer_gives_up_after_an_error() -> List[Patch]:
     """The first error is the end of discovery (Go kit's nil channel)."""
     return [(Discovery, "_later", lambda self, pause, now: None)]
@@ -362,7 +398,8 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,
         deletion_leaves_the_child_watch, data_before_the_event, watches_outlive_the_session, never_expires_by_itself,
         expires_too_soon, zxid_kept_by_a_new_session, identities_forgotten_on_reconnect, partial_send_forgotten,
-        outcome_forgotten_on_disconnect, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
+        outcome_forgotten_on_disconnect, watch_modes_displace_one_another, recursive_watch_silences_children,
+        resync_of_a_lasting_watch_kept_quiet, chroot_without_its_slash, operations_before_the_identities, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
         resync_not_heard, registration_not_renewed, create_repeated_without_looking, stranger_taken_for_ours,
     )
 }  # fmt: skip

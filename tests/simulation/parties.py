@@ -93,9 +93,10 @@ class RegistrarParty:
         self.client, self.directory = client, directory
         guid = f"{number:032x}"
         self._name = f"_c_{guid}-"
+        directory = self._local = directory[len(client.root) :]
         path, _, name = directory.rpartition("/")
         self.runner = Runner(Front(client, f"{directory}/{self._name}"), client, self._look)
-        service = Service(path, name, b"host%d:80" % number)
+        service = Service(path or "/", name, b"host%d:80" % number)
         self.core = Registration(service, DEFAULT_ACL, (), guid, self.runner.watcher)
         self._tokens: List[Any] = []
         self.runner.start(self.core)
@@ -140,7 +141,7 @@ class RegistrarParty:
         nodes = self.nodes()
         if len(nodes) != int(self.core.wanted):
             return f"D3: {self._name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
-        if nodes and self.core.node != f"{self.directory}/{nodes[0]}":
+        if nodes and self.core.node != f"{self._local}/{nodes[0]}":
             return f"D3: {self._name} takes {self.core.node} for its node, which is {nodes[0]}"
         return None
 
@@ -154,7 +155,7 @@ class InstancerParty:
         self.newest: Optional[Event] = None
         self.shown = 0
         self.runner = Runner(Front(client, ""), client, self._look)
-        self.core = Discovery(directory, self.runner.watcher)
+        self.core = Discovery(directory[len(client.root) :], self.runner.watcher)
         self.runner.start(self.core)
 
     def _look(self) -> None:

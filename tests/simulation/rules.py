@@ -18,6 +18,8 @@ from typing import Any, Dict, List, Tuple
 from zkwire.op import Op
 
 Key = Tuple[int, bytes]
+#: exists, getData, getChildren, getChildren2: they end with the flag, which is not sent where a lasting watch of ours tells as much.
+READS = (3, 4, 8, 12)
 _SUBMITTED, _UNSENT, _WIRE, _APPLIED, _OK = range(5)
 
 
@@ -36,8 +38,13 @@ def require(condition: object, rule: str, text: str, *values: Any) -> None:
 
 
 def key_of(op: Op[Any], scope: Any) -> Key:
-    """What tells a request from others: its bytes without the xid."""
-    return op.opcode, op.frame(0, scope)[12:]
+    """What tells a request from others."""
+    return wire_key(op.opcode, op.frame(0, scope)[12:])
+
+
+def wire_key(opcode: int, body: bytes) -> Key:
+    """As `key_of`, of a request on the wire: its bytes, without xid, and without the flag that asks for a watch."""
+    return opcode, body[:-1] if opcode in READS else body
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zkwire.jute import decode
 from zkwire.records import CONNECT_REQUEST, CONNECT_RESPONSE
 
-from .rules import require
+from .rules import require, wire_key
 
 if TYPE_CHECKING:
     from .client import Client
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct(">i")
 _HEAD = struct.Struct(">ii")
 _REPLY = struct.Struct(">iqi")
-PING, AUTH, SET_WATCHES, SET_WATCHES2, CLOSE = 11, 100, 101, 105, -11
+PING, AUTH, SET_WATCHES, SET_WATCHES2, ADD_WATCH, CLOSE = 11, 100, 101, 105, 106, -11
 
 
 class Tap:
@@ -28,7 +28,7 @@ class Tap:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._up, self._down = bytearray(), bytearray()
-        self._asked = self._welcome = self._users = self._closing = False
+        self._asked = self._welcome = self._users = self._lasting = self._closing = False
         self._identities: Any = ()
         self._next_xid = 1
 
@@ -75,12 +75,15 @@ class Tap:
             self._next_xid += 1
             require(not self._identities or opcode == CLOSE, "I11", "operation {} before the identities", opcode)
             if opcode in (SET_WATCHES, SET_WATCHES2):
-                require(not self._users, "I11", "watches are set again behind operations of the user")
+                self._lasting |= opcode == SET_WATCHES2
+                in_time = not self._users or self._lasting  # some are displaced, and set again
+                require(in_time, "I11", "watches are set again behind operations of the user")
             elif opcode == CLOSE:
                 self._closing = True
             else:
                 self._users = True
-                self._client.ledger.wired((opcode, frame[8:]))
+                self._lasting |= opcode == ADD_WATCH
+                self._client.ledger.wired(wire_key(opcode, frame[8:]))
 
     # ------------------------------------------------------------------ to the client
 

@@ -13,11 +13,14 @@ from zkwire.ops import (
     AddWatch, Auth, Check, Create, Create2, Delete, Exists, GetChildren2, GetData, Multi, MultiRead, RemoveWatches,
     SetData, Sync,
 )  # fmt: skip
+from zkwire.records import CREATOR_ALL_ACL
 
-from .calls import Watch
+from .calls import Standing, Watch
 from .client import Client
 
 NODES = ("/a", "/b", "/c", "/a/x", "/a/y")
+#: Where lasting watches are recursive ones.
+RECURSIVE = ("/", "/a", "/b")
 IDENTITIES = (b"ann:secret", b"bob:secret", b"eve:secret")
 
 
@@ -36,6 +39,8 @@ def act(client: Client, rng: Random) -> None:
 def _read(client: Client, rng: Random, watch: Any) -> Any:
     path = watch.path if watch is not None else rng.choice(NODES)
     choice = rng.random()
+    if watch is None and choice < 0.1:
+        return GetData(client.private)
     if choice < 0.35:
         return GetData(path, watch)
     if choice < 0.65:
@@ -60,12 +65,14 @@ def _write(client: Client, rng: Random) -> Any:
         return Multi([SetData(path, mark), Check(rng.choice(NODES), rng.choice((-1, 0, 1)))])
     if choice < 0.88:
         return Multi([Delete(path), Create(path, mark)])
-    if choice < 0.91:
+    if choice < 0.90:
         return Auth("digest", rng.choice(IDENTITIES))
-    return _rare(rng, path, mark)
+    if choice < 0.92:  # whoever may not read one's own node is not who one said to be
+        return rng.choice((Create(client.private, mark, CREATOR_ALL_ACL), SetData(client.private, mark)))
+    return _rare(client, rng, path, mark)
 
 
-def _rare(rng: Random, path: str, mark: bytes) -> Any:
+def _rare(client: Client, rng: Random, path: str, mark: bytes) -> Any:
     """What older servers do not all know."""
     choice = rng.randrange(6)
     if choice == 0:
@@ -75,9 +82,7 @@ def _rare(rng: Random, path: str, mark: bytes) -> Any:
     if choice == 2:
         return MultiRead([GetData(path), GetData("/a")])
     if choice == 3:
-        return AddWatch("/p", _nothing, rng.random() < 0.5)
+        root = rng.choice((path, "/"))
+        recursive = root in RECURSIVE  # both kinds on one path are too much for servers before 3.9
+        return AddWatch(root, Standing(client, root, recursive), recursive)
     return Sync(path)
-
-
-def _nothing(event: Any) -> None:
-    """Hears of a persistent watch."""

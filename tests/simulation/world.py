@@ -16,6 +16,7 @@ from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
 from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KazooState, Scope
 from zkwire.session import ENDED
+from zkwire.watches import KINDS
 
 from .client import Client
 from .clock import Clock
@@ -27,10 +28,10 @@ from .server import Server
 from .users import act
 
 DIRECTORIES = ("/svc/web", "/svc/db")
+#: Chroots of clients.
+ROOTS = ("", "", "", "/svc")
 VERSIONS = ("3.9", "3.9", "3.8", "3.6", "3.5", "3.4")
 TICK = 0.5
-#: How the server calls the modes of watches that stay.
-LASTING = {"persistent", "recursive"}
 #: Virtual seconds in which all must be well again after the last fault: a time-out, and the longest pause of zkdisco.
 HEALTHY_WITHIN = 90.0
 
@@ -53,7 +54,8 @@ class World:
         lag = rng.choice((0.0, 0.0, 0.02, 0.2))
         hosts = rng.choice((1, 1, 3))
         self.clients = [
-            Client(self, i, Random(seed * 31 + i), rng.choice((2, 4, 8)), hosts, lag) for i in range(rng.randrange(2, 5))
+            Client(self, i, Random(seed * 31 + i), rng.choice((2, 4, 8)), hosts, lag, rng.choice(ROOTS))
+            for i in range(rng.randrange(2, 5))
         ]
         self.registrars: List[RegistrarParty] = []
         self.instancers: List[InstancerParty] = []
@@ -323,6 +325,9 @@ class World:
                 for watch in watches:
                     if watch.missed() is not None:
                         return f"I7: {watch} of client {client.number} has missed something: {watch.missed()}"
+            for standing in client.standing:
+                if standing.missed() is not None:
+                    return f"I7: {standing} of client {client.number} has missed a change of {standing.missed()}"
             problem = self._watch_tables(client)
             if problem is not None:
                 return problem
@@ -335,19 +340,25 @@ class World:
         if session is None or session.link is None:
             return f"I10: the server knows no connection of client {client.number}"
         watches = client.session._exchange._notifier.watches
-        mine = {kind: set(watches.paths(kind)) for kind in (DATA, EXIST, CHILD)}
-        theirs = self.server.data.watches
-        data = {path for path, watchers in theirs.data.paths.items() if "standard" in watchers.get(session.link, ())}
-        child = {path for path, watchers in theirs.child.paths.items() if "standard" in watchers.get(session.link, ())}
-        for name, here, there in (("data", mine[DATA] | mine[EXIST], data), ("child", mine[CHILD], child)):
-            if here - there:
-                return f"I10: client {client.number} takes its {name} watches on {here - there} for set"
-            if there - here - client.unclaimed.keys():
-                return f"I10: client {client.number} has forgotten its {name} watches on {there - here}"
-        lasting = {*watches.paths(PERSISTENT), *watches.paths(RECURSIVE)}
-        there = {path for path, watchers in theirs.data.paths.items() if watchers.get(session.link, frozenset()) & LASTING}
-        if lasting - there:
-            return f"I10: client {client.number} takes its lasting watches on {lasting - there} for set"
+        mine = {kind: set(watches.paths(kind)) for kind in KINDS}
+        told = {CHILD: {"standard", "persistent"}, DATA: {"standard", "persistent", "recursive"}}
+        lists = {CHILD: self.server.data.watches.child, DATA: self.server.data.watches.data}
+        unclaimed = {client.session.scope.prepend(path) for path in client.unclaimed}
+        for name, kinds in ((DATA, (DATA, EXIST)), (CHILD, (CHILD,))):
+            modes = {path: set(watchers[session.link]) for path, watchers in lists[name].paths.items() if session.link in watchers}
+            here = set().union(*(mine[kind] for kind in kinds))
+            deaf = {path for path in here if not modes.get(path, set()) & told[name]}
+            if deaf:
+                return f"I10: client {client.number} takes its {name} watches on {deaf} for set"
+            forgotten = {path for path in modes if "standard" in modes[path]} - here - unclaimed
+            if forgotten:
+                return f"I10: client {client.number} has forgotten its {name} watches on {forgotten}"
+            lasting = {(path, "persistent") for path in mine[PERSISTENT]}
+            if name == DATA:
+                lasting |= {(path, "recursive") for path in mine[RECURSIVE]}
+            lost = {path for path, mode in lasting if mode not in modes.get(path, set())}
+            if lost:
+                return f"I10: client {client.number} takes its lasting watches on {lost} for set"
         return None
 
     def end(self) -> None:
@@ -360,7 +371,8 @@ class World:
         for client in self.clients:
             require(client.session.phase == ENDED, "I9", "client {} is still {}", client.number, client.session.phase)
             require(not client.calls, "I1", "{} never ends", client.calls and client.calls[0])
-            require(not client.watches, "I7", "watches that never heard of the end: {}", client.watches)
+            heard = not client.watches and not client.standing
+            require(heard, "I7", "watches that never heard of the end: {} {}", client.watches, client.standing)
             left = len(client.session._exchange._notifier.watches) + client.session.pending
             require(not left, "I12", "{} things are left", left)
             try:
