@@ -10,7 +10,6 @@ import pytest
 
 from tests.catalogue import fault
 from tests.feeding import seeded, truncations
-from tests.catalogue import fault
 from tests.support.world import PASSWORD, SID, STAT0, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire.connection import MAX_FRAME, MAX_PASSWORD, XID_LIMIT, Connection
 from zkwire.errors import (

@@ -160,7 +160,7 @@ def test_an_operation_from_each_completion_however_deep() -> None:
         data = bytes(session.data_to_send())
         session.sent(len(data))
         session.received(reply_frame(op, xid, READ), world.now)
-        for event in session.events():
+        for _event in session.events():
             answered, xid = answered + 1, xid + 1
             session.submit(op, answered, world.now)
     assert session.pending == 1

@@ -68,6 +68,7 @@ class Exchange:
         self.connection: Optional[Connection] = None
         #: The connection, while plain operations may just be sent.
         self.ready: Optional[Connection] = None
+        self._holding = False
         #: Whom we are connected to.
         self.host: Optional[Host] = None
         self._identities = Identities()
@@ -214,6 +215,10 @@ class Exchange:
         known = self.host is None or not self._unknown.get(self.host)
         self.ready = connection if known and not self._queue and not self._modes.matter else None
 
+    def hold(self) -> None:
+        """Send nothing more on this connection: what is submitted waits for the next."""
+        self.ready, self._holding = None, True
+
     def close(self) -> None:
         """Say good-bye, behind all that is under way."""
         self.ready = None
@@ -245,7 +250,8 @@ class Exchange:
             self._report += self._notifier.removed(op, state)  # though nobody waits for it any more
         if self.ready is None and self.connection is not None:
             self._modes.answered(op, op.server_path(self.scope) if op.path is not None else "")
-            self._send_queue(self.connection)
+            if not self._holding:
+                self._send_queue(self.connection)
 
     def proven(self, identity: Identity) -> None:
         """The server has accepted an identity."""
@@ -279,6 +285,7 @@ class Exchange:
         `told`: the connection was open, so watches have told all up to there, unless they were yet to be set.
         """
         connection, self.connection, self.ready = self.connection, None, None
+        self._holding = False
         self._ended = failure
         self._identities.disconnected()
         self._modes.disconnected()

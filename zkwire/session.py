@@ -426,7 +426,7 @@ class Session:
 
     def _begin_to_leave(self, now: float) -> None:
         """Send nothing more here: what is submitted waits for the next server."""
-        self._exchange.ready = None
+        self._exchange.hold()
         self._leaving = now + LEAVING_LIMIT
         self._leave(now)
 
