@@ -23,7 +23,7 @@ from .identities import Identities, Identity
 from .modes import Modes
 from .notify import Notifier
 from .op import Op
-from .ops import Auth, CloseSession, CreateTTL, RemoveWatches, SetWatches2
+from .ops import Auth, CloseSession, CreateTTL, RemoveWatches, Sasl, SetWatches2
 from .records import KeeperState, Scope
 from .session_events import Event, Settled
 
@@ -48,12 +48,12 @@ def failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> Failure:
 
 
 class Internal(NamedTuple):
-    """Token of an operation of ours: an identity, a batch of watches, the close."""
+    """Token of an operation of ours: a step of SASL, an identity, a batch of watches, the close."""
 
     what: Any
 
 
-REPLAY, AGAIN, CLOSE = Internal("replay"), Internal("again"), Internal("close")
+LOGIN, REPLAY, AGAIN, CLOSE = Internal("login"), Internal("replay"), Internal("again"), Internal("close")
 
 
 class Exchange:
@@ -199,6 +199,11 @@ class Exchange:
         return False
 
     # --------------------------------------------------------------- a connection's life
+
+    def say(self, token: bytes) -> None:
+        """A token of SASL, for the server. Raises `FrameTooLargeError`."""
+        if self.connection is not None:
+            self.connection.send(Sasl(token), LOGIN)
 
     def opened(self, connection: Connection) -> None:
         """The handshake is through: identities, watches, and what waited, in this order."""

@@ -4,8 +4,9 @@ Owns when to dial, ping, give up and expire; what is replayed on a new connectio
 Must not know sockets, futures or who calls watchers. `now` is monotonic time in seconds and never goes back; `token`
 is whatever the caller wants to see again. Rules:
 
-1. On each connect, in this order: handshake, auth, watches (with the last zxid from before), then user operations.
-   Connected is reported once authentication is through.
+1. On each connect, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user
+   operations. Connected is reported once authentication is through. SASL is a part of the handshake: what can be
+   said of the server only after it has proved itself is said after that.
 2. A request that was sent is never sent again. What is under way when a connection ends fails with `ConnectionLoss`,
    which says whether it was sent; what is submitted without a connection waits for one, at most a session timeout.
 3. Two thirds of the timeout without a reply end a connection, however busy it is with sending or with events.
@@ -22,9 +23,10 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming, Slot
 from .errors import (
-    AuthFailedError, ConnectionClosedError, ConnectionLoss, ProtocolError, SessionExpiredError, ZookeeperError,
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError, SessionExpiredError,
+    ZookeeperError,
 )  # fmt: skip
-from .exchange import CLOSE, CONSEQUENCES, EXPIRED, MOVED, UNIMPLEMENTED, Exchange, Internal, failing
+from .exchange import CLOSE, CONSEQUENCES, EXPIRED, LOGIN, MOVED, UNIMPLEMENTED, Exchange, Internal, failing
 from .hosts import Host
 from .identities import Identity
 from .liveness import Liveness
@@ -32,6 +34,7 @@ from .op import Op
 from .ops import Ping
 from .records import ConnectRequest, KazooState, KeeperState, Scope
 from .rotation import Rotation
+from .sasl import Login, Mechanism
 from .scout import Scout
 from .session_events import Dial, Event, HangUp, StateChanged, TakeOver
 
@@ -47,7 +50,7 @@ CLOSING_PAUSE = 0.1
 #: What is presented where there is no session.
 _NOBODY = (0, b"\0" * 16)
 # Where we are: not started; pausing before an attempt; waiting for the driver to connect; for the answer to the
-# handshake; connected; ended.
+# handshake, or of SASL; connected; ended.
 NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "handshake", "open", "ended"
 
 
@@ -62,7 +65,9 @@ class Session:
         self, hosts: Sequence[Host], *, timeout: float, random: Callable[[], float], scope: Optional[Scope] = None,
         client_id: Optional[Tuple[int, bytes]] = None, connect_timeout: Optional[float] = None, shuffle: bool = True,
         max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST, read_only: bool = False,
+        sasl: Optional[Mechanism] = None,
     ) -> None:  # fmt: skip
+        self._login = Login(sasl) if sasl is not None else None
         self._live = Liveness(timeout)
         self._events: List[Event] = []
         self._exchange = Exchange(
@@ -284,7 +289,7 @@ class Session:
         connection = self._exchange.connection
         if connection is None:
             return
-        waiting_for_handshake = self.phase == HANDSHAKE
+        waiting_for_handshake = connection.response is None
         if not waiting_for_handshake:  # what a stranger says in its place is no sign of life of the session
             self._live.contact_at = now
         incoming = connection.received(data)
@@ -304,7 +309,13 @@ class Session:
     def lost(self, reason: str, now: float) -> None:
         """The connection has ended, or could not be made."""
         if self.phase in (DIALING, HANDSHAKE, OPEN):
-            if self.phase == HANDSHAKE:
+            if self.phase == HANDSHAKE and self._login is not None and self._exchange.in_flight:
+                reason += " during SASL authentication"
+                refused = self._login.hung_up(len(self._rotation.hosts))
+                if refused is not None:
+                    self._end(KeeperState.AUTH_FAILED, refused)
+                    return
+            elif self.phase == HANDSHAKE:
                 reason += " during the handshake (server not serving, behind this session, or of another ensemble)"
             self._drop(ConnectionLoss(f"{self.host}: {reason}"), now)
 
@@ -391,13 +402,32 @@ class Session:
         self._session_id, self._password = response.session_id, response.passwd or b""
         self._real = self._real or not response.read_only
         self._live.granted(response.timeout_ms / 1000, now)
+        if self._login is not None:
+            self._prove(now, self._login.begin)
+        else:
+            self._open(connection, now)
+
+    def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
+        """Take a step of SASL. Nothing else is said until the server has proved itself too."""
+        try:
+            token = step(*arguments)
+            if token is not None:
+                self._exchange.say(token)
+        except (AuthFailedError, FrameTooLargeError) as error:
+            self._refuse(error)
+        else:
+            if token is None and self._exchange.connection is not None:
+                self._open(self._exchange.connection, now)
+
+    def _open(self, connection: Connection, now: float) -> None:
+        """We are in."""
         self.phase = OPEN
         if self._closing is not None:
             self._exchange.close()
             return
         self._exchange.opened(connection)
         self._announce()
-        if response.read_only:
+        if connection.response is not None and connection.response.read_only:
             self._scout.begin(now)
 
     def _refused(self, now: float) -> None:
@@ -446,6 +476,7 @@ class Session:
         self._exchange.disconnected(failing(ConnectionLoss, str(error)), True)
         self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
         self._exchange.connection, self._exchange.host = connection, host
+        self.phase, self._due = HANDSHAKE, now + self._budget()
         self._welcome(connection, now)
 
     def _stay(self) -> None:
@@ -485,21 +516,23 @@ class Session:
         elif err == MOVED:
             self._hang_up(ConnectionLoss(f"{self.host}: {error}"), now)
         else:
-            self._events.append(HangUp(str(error)))
-            self._end(KeeperState.AUTH_FAILED, error)
+            self._refuse(error)
 
     def _internal(self, op: Op[Any], token: Internal, err: int, outcome: Any, now: float) -> None:
         """The reply to an operation of ours."""
         if token is CLOSE:
             self._events.append(HangUp("closed"))
             self._end(KeeperState.CLOSED, ConnectionClosedError())
+        elif err in (EXPIRED, MOVED):
+            pass  # which says nothing about us; see `_consequence`
+        elif token is LOGIN and self._login is not None:
+            self._prove(now, self._login.answer, outcome)
         elif isinstance(token.what, Identity):
             if err == 0:
                 self._exchange.proven(token.what)
                 self._announce()
-            elif err not in (EXPIRED, MOVED):  # not accepted, whatever the number
-                self._events.append(HangUp(str(outcome)))
-                self._end(KeeperState.AUTH_FAILED, outcome)
+            else:  # not accepted, whatever the number
+                self._refuse(outcome)
         elif not self._exchange.replayed(op, err, token):
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
 
@@ -523,6 +556,11 @@ class Session:
         if self._announced == KazooState.CONNECTED:
             self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
         self._pause(now)
+
+    def _refuse(self, error: ZookeeperError) -> None:
+        """The server does not want us, or we do not want the server."""
+        self._events.append(HangUp(str(error)))
+        self._end(KeeperState.AUTH_FAILED, error)
 
     def _expire(self, reason: str, keep_connection: bool = False) -> None:
         """The session is gone: everything is told and forgotten."""

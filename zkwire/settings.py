@@ -5,12 +5,14 @@ Owns defaults and their validation. Must not know sockets, threads or asyncio.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
 from .hosts import parse_hosts
 from .ops import Auth
 from .records import ACL, Scope
+from .sasl import DigestMD5, Mechanism
 from .session import Session
 
 DEFAULT_TIMEOUT = 10.0
@@ -39,7 +41,7 @@ class Settings(NamedTuple):
 
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
     """A session core for these settings; `ValueError` or `TypeError` for those that cannot be right."""
-    for name in ("ssl_context", "sasl"):
+    for name in ("ssl_context",):
         if getattr(settings, name):
             raise NotImplementedError(f"{name}= is not supported by this release of zkwire")
     hosts, chroot = parse_hosts(settings.hosts)
@@ -57,11 +59,25 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
         client_id=_client_id(settings.client_id), connect_timeout=settings.connect_timeout,
         shuffle=settings.randomize_hosts, max_pending=settings.max_pending, max_frame=settings.max_frame,
         max_request=settings.max_request, read_only=bool(settings.read_only),
+        sasl=_mechanism(settings.sasl),
     )  # fmt: skip
     for scheme, credential in settings.auth_data or ():
         raw = credential.encode() if isinstance(credential, str) else credential
         session.submit(Auth(scheme, raw), None, now)
     return session
+
+
+def _mechanism(sasl: Any) -> Optional[Mechanism]:
+    """The SASL mechanism: DIGEST-MD5 for a pair of user and password, or the user's own."""
+    if sasl is None:
+        return None
+    if isinstance(sasl, (tuple, list)) and len(sasl) == 2:
+        user, password = sasl
+        return DigestMD5(user, password, os.urandom)
+    if isinstance(sasl, type) or not all(callable(getattr(sasl, name, None)) for name in ("start", "step")):
+        raise TypeError("sasl= takes (user, password), or a mechanism: an object with start() and step()")
+    mechanism: Mechanism = sasl
+    return mechanism
 
 
 def _client_id(client_id: Optional[Tuple[int, bytes]]) -> Optional[Tuple[int, bytes]]:
