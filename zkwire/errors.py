@@ -138,7 +138,7 @@ class AuthFailedError(ZookeeperError, code=-115):
 class SessionClosedRequireSaslError(AuthFailedError, code=-124):
     """The server closed the session since it takes only sessions authenticated by SASL."""
 
-    explanation = "the server requires SASL authentication"
+    explanation = "the server takes only sessions authenticated by SASL (sasl=)"
 
 
 class TooManyPendingError(ZookeeperError):

@@ -17,8 +17,6 @@ from .errors import AuthFailedError, ZookeeperError
 
 #: A token is no longer, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
 MAX_TOKEN = 64 * 1024
-#: Bytes of randomness in a cnonce.
-CNONCE = 20
 #: A server before 3.5 hangs up on a wrong password without a word, as does one that is being restarted; so many times
 #: for each host, without one login in between, are a refusal.
 PATIENCE = 3
@@ -42,16 +40,17 @@ class DigestMD5:
     """DIGEST-MD5 as a client: user name and password, without the password on the wire, and the server proves itself.
 
     MD5, and no binding to the channel: whoever can listen can guess passwords at leisure, and whoever can change
-    traffic owns the session afterwards. Better than the digest scheme in clear, worse than TLS. `random(n)` is to give
-    n unpredictable bytes. `ValueError` and `TypeError` for what cannot be right, or if this Python has no MD5.
+    traffic owns the session afterwards. Better than the digest scheme in clear, worse than TLS. `cnonce()` is to give
+    a text of at least 128 random bits. `ValueError` and `TypeError` for what cannot be right; `ValueError` too if this
+    Python has no MD5.
     """
 
-    def __init__(self, user: str, password: Union[str, bytes], random: Callable[[int], bytes], uri: str = URI) -> None:
+    def __init__(self, user: str, password: Union[str, bytes], cnonce: Callable[[], str], uri: str = URI) -> None:
         if not isinstance(user, str) or not isinstance(password, (str, bytes)):
             raise TypeError("SASL takes a user name (str) and a password (str or bytes)")
         if not user or "\0" in user:
             raise ValueError(f"invalid SASL user name {user!r}")
-        self._user, self._random, self._uri = user, random, uri
+        self._user, self._cnonce, self._uri = user, cnonce, uri
         self._expected: Optional[bytes] = None
         try:
             user.encode()
@@ -91,11 +90,11 @@ class DigestMD5:
             raise AuthFailedError("the server's challenge does not offer qop=auth")
         if told.get("algorithm") != "md5-sess":
             raise AuthFailedError("the server's challenge does not offer algorithm=md5-sess")
-        exchange = Exchange(self._user, self._password, realm, nonce, self._random(CNONCE).hex(), self._uri)
+        exchange = Exchange(self._user, self._password, realm, nonce, self._cnonce(), self._uri)
         self._expected = exchange.proof("").encode()
         return (
-            f'charset=utf-8,username={quote(self._user)},realm={quote(realm)},nonce={quote(nonce)},nc=00000001,'
-            f'cnonce="{exchange.cnonce}",digest-uri="{self._uri}",response={exchange.proof("AUTHENTICATE")},qop=auth'
+            f"charset=utf-8,username={quote(self._user)},realm={quote(realm)},nonce={quote(nonce)},nc=00000001,"
+            f'cnonce={quote(exchange.cnonce)},digest-uri="{self._uri}",response={exchange.proof("AUTHENTICATE")},qop=auth'
         ).encode()
 
 

@@ -414,7 +414,7 @@ class Session:
             if token is not None:
                 self._exchange.say(token)
         except (AuthFailedError, FrameTooLargeError) as error:
-            self._refuse(error)
+            self._refuse(AuthFailedError(str(error)))
         else:
             if token is None and self._exchange.connection is not None:
                 self._open(self._exchange.connection, now)

@@ -5,7 +5,7 @@ Owns defaults and their validation. Must not know sockets, threads or asyncio.
 
 from __future__ import annotations
 
-import os
+import secrets
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
@@ -73,7 +73,7 @@ def _mechanism(sasl: Any) -> Optional[Mechanism]:
         return None
     if isinstance(sasl, (tuple, list)) and len(sasl) == 2:
         user, password = sasl
-        return DigestMD5(user, password, os.urandom)
+        return DigestMD5(user, password, lambda: secrets.token_hex(20))
     if isinstance(sasl, type) or not all(callable(getattr(sasl, name, None)) for name in ("start", "step")):
         raise TypeError("sasl= takes (user, password), or a mechanism: an object with start() and step()")
     mechanism: Mechanism = sasl
