@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 import pytest
 
 from tests.catalogue import fault
-from tests.support.world import STAT0, Heard, World, framed, header
+from tests.support.world import STAT0, Heard, World, framed, header, welcome_frame
 from zkwire.embedded.sasl import DigestServer
 from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss
 from zkwire.ops import Auth, CloseSession, Create, GetData, Sasl, SetWatches
@@ -319,3 +319,27 @@ def test_a_token_the_limit_does_not_allow() -> None:
     server = begin(world)
     world.answer(server.step(b""))
     refused(world, "Sasl() takes")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_whoever_takes_over_from_a_read_only_server_has_to_prove_itself_too(silent: bool) -> None:
+    world, heard = log_in(sasl_world(hosts=2, read_only=True), sid=1, read_only=True), Heard()
+    assert (world.states, world.session.client_state) == ([CONNECTED], KeeperState.CONNECTED_RO)
+    world.submit(GetData("/w", heard), 1)
+    world.answer(READ, zxid=5)
+    world.advance(60, until=lambda: world.looking)
+    world.look_connect()
+    world.look_receive(welcome_frame())
+    world.submit(Create("/a"), "create")
+    assert opcodes(world) == [102]
+    assert world.states == [CONNECTED, SUSPENDED]
+    server = DigestServer({"bob": "secret"}, "nonce")
+    if silent:
+        world.advance(60, until=lambda: world.session.phase != "handshake")
+        assert world.now < 1000 + 20
+        server = begin(world)
+    world.answer(server.step(b""))
+    world.answer(server.step(tokens(world)[-1]))
+    assert opcodes(world) == [102, 102, 101, 1]
+    assert world.session.client_state == KeeperState.CONNECTED
+    assert world.states == [CONNECTED, SUSPENDED, CONNECTED]
