@@ -15,6 +15,7 @@ import pytest
 
 from tests.support_disco.live import until
 from zkwire import ZooKeeper
+from zkwire.embedded import EmbeddedServer
 from zkwire.records import make_digest_acl
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -144,3 +145,26 @@ def test_a_killed_process_is_gone_after_its_session_time_out(server38: Any, wher
             assert zk.exists(node)
             it.kill()
         until(lambda: zk.exists(node) is None, 5)
+
+
+def test_sasl(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password never is an argument, where every user of a machine could read it."""
+    monkeypatch.delenv("ZKDISCO_SASL_PASSWORD", raising=False)
+    (tmp_path / "right").write_text("hüsh\n", encoding="utf-8")
+    (tmp_path / "wrong").write_text("hush-wrong", encoding="utf-8")
+    (tmp_path / "bytes").write_bytes(b"hush\xff")
+    with EmbeddedServer(sasl={"bob": "hüsh"}, sasl_required=True) as server:
+        with ZooKeeper(server.hosts, sasl=("bob", "hüsh")) as zk:
+            zk.create("/services/api/one", b"10.0.2.10:80", makepath=True)
+        listing = ("list", "--servers", server.hosts, "--path", "/services/api", "--sasl-user", "bob")
+        usage = done(*listing)
+        assert usage.returncode == 2 and "ZKDISCO_SASL_PASSWORD" in usage.stderr
+        assert done(*listing, "--sasl-password-file", str(tmp_path / "right")).stdout == "10.0.2.10:80\n"
+        for name, status in (("wrong", 1), ("bytes", 2), ("none", 1)):
+            bad = done(*listing, "--sasl-password-file", str(tmp_path / name))
+            assert (bad.returncode, bad.stdout, "Traceback" in bad.stderr) == (status, "", False)
+            assert "hush" not in bad.stderr
+        monkeypatch.setenv("ZKDISCO_SASL_PASSWORD", "hüsh")
+        assert done(*listing).stdout == "10.0.2.10:80\n"
+        alone = done(*listing[:-2], "--sasl-password-file", str(tmp_path / "right"))
+        assert alone.returncode == 2 and "without --sasl-user" in alone.stderr

@@ -32,6 +32,8 @@ examples:
 'register' stays until it gets SIGTERM or SIGINT, then takes the registration back and exits with 0. Exit status 2 is
 for arguments that cannot be right, 1 for any other trouble, which is told in one line on stderr.
 """
+#: Where the password of `--sasl-user` is looked for; arguments can be read by every user of a machine.
+SASL_PASSWORD = "ZKDISCO_SASL_PASSWORD"  # noqa: S105  # a name, no password
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
                             f"(default: {DEFAULT_SESSION_TIMEOUT:g}; for 'demo' {SHORTEST_TIMEOUT:g})")  # fmt: skip
     group.add_argument("--credentials", metavar="USER:PASSWORD", help="for the digest scheme; visible to other users "
                        "of this machine")  # fmt: skip
+    group.add_argument("--sasl-user", metavar="USER", help="log in with SASL DIGEST-MD5; the password comes from the "
+                       f"environment variable {SASL_PASSWORD}, or a file")  # fmt: skip
+    group.add_argument("--sasl-password-file", metavar="FILE", help="whose first line is the password")
     common.add_argument("--json", action="store_true", help="print JSON, one line for each event")
     parser = argparse.ArgumentParser(
         prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
@@ -122,7 +127,20 @@ def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if "credentials" in given:
         given["credentials"] = given["credentials"].split(":", 1)
+    if hasattr(options, "sasl_user"):
+        given["sasl"] = (options.sasl_user, _sasl_password(options))
+    elif hasattr(options, "sasl_password_file"):
+        raise ValueError("--sasl-password-file without --sasl-user")
     return given
+
+
+def _sasl_password(options: argparse.Namespace) -> str:
+    if hasattr(options, "sasl_password_file"):
+        with open(options.sasl_password_file, encoding="utf-8", errors="surrogateescape") as file:
+            return file.readline().rstrip("\r\n")
+    if SASL_PASSWORD not in os.environ:
+        raise ValueError(f"--sasl-user needs a password: set {SASL_PASSWORD}, or give --sasl-password-file")
+    return os.environ[SASL_PASSWORD]
 
 
 def _demo(options: argparse.Namespace, stop: SimpleQueue[Any]) -> int:

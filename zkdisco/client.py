@@ -64,8 +64,9 @@ class Client:
 
     `servers` is a connect string or a sequence of them; a client made with `zk=`, a running `ZooKeeper`, leaves that
     running when it stops. `acl` is for created nodes, `payload` the data of created parents by depth, `credentials` a
-    user name and password for the digest scheme. `event_handler(event)` hears of the session, on a thread of its own.
-    Times are seconds, at least 1. Blocks until there is a session, at most `session_timeout + connect_timeout`.
+    user name and password for the digest scheme, `sasl` those for SASL (see `ZooKeeper`).
+    `event_handler(event)` hears of the session, on a thread of its own. Times are seconds, at least 1. Blocks until
+    there is a session, at most `session_timeout + connect_timeout`.
 
     Raises `ValueError` (`InvalidCredentialsError` among them) and `TypeError` before anything is dialled, and
     `OperationTimeoutError` or `AuthFailedError` if no session is to be had.

@@ -45,8 +45,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     `hosts` is a connect string, "h1:2181,h2:2181/chroot", or a sequence of such. All times are seconds: `timeout` is
     the session timeout to ask for, `connect_timeout` bounds name resolution, TCP and handshake for one server together
     (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id` resumes a
-    session, `(id, password)`. At most `max_pending` operations are queued or under way, answers have at most
-    `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a server
+    session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a `zkwire.sasl.Mechanism`.
+    At most `max_pending` operations are queued or under way, answers have at most `max_frame` bytes, requests at most
+    `max_request`, which is the server's default limit. With `read_only`, a server
     without a quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile,
     `client_id` of no use to anybody, and writes raise `NotReadOnlyCallError`.
 
