@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test faults lint demo bench fixtures simulate mutants differential clean
+.PHONY: help test faults lint demo bench fixtures simulate mutants sweep differential clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench     measurements beside kazoo 2.11.0"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
+	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
@@ -39,6 +40,10 @@ simulate:
 # Puts bugs of the past back, one at a time, and says which seed or test catches each.
 mutants:
 	@$(PYTHON) -m tests.simulation --mutants --seeds 400
+
+# Both fronts over sockets, against the embedded server; each point replays alone.
+sweep:
+	@$(PYTHON) -m tests.sweep --step $(or $(STEP),1)
 
 differential:
 	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)
