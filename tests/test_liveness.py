@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zkwire.liveness import LONGEST_PING, SHORTEST_TIMEOUT, Liveness
+from zkwire.liveness import INSTEAD, LONGEST_PING, SHORTEST_TIMEOUT, Liveness
 
 
 @pytest.fixture
@@ -20,6 +20,9 @@ def test_granted_and_forgotten(live: Liveness) -> None:
     live.forget()
     assert live.timeout == 30.0
     live.granted(0.001, 1.0)
+    assert live.timeout == INSTEAD
+    assert live.ping_at() == pytest.approx(1.1)
+    live.granted(SHORTEST_TIMEOUT, 1.0)
     assert live.timeout == SHORTEST_TIMEOUT
 
 

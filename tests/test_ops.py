@@ -10,9 +10,10 @@ from typing import Any, List, Optional, Tuple
 
 import pytest
 
+from tests.catalogue import fault
 from tests.feeding import mutations, outcome, refuses, seeded, truncations, unhex
 from zkwire import errors, ops
-from zkwire.errors import NoNodeError, ZookeeperError
+from zkwire.errors import MarshallingError, NoNodeError, ZookeeperError
 from zkwire.jute import decode, encode
 from zkwire.op import Op, armed
 from zkwire.ops import BY_OPCODE
@@ -26,6 +27,8 @@ STAT_HEX = (
     "0000000000000000 00000005 00000004 0000000000000008"
 )
 A = "00000002 2f61"  # "/a"
+A7 = "0000000d 2f612f 30303030303030303037"  # "/a/0000000007"
+AM = "0000000d 2f61 2d32313437343833363438"  # "/a-2147483648"
 
 
 def on_event(event: WatchedEvent) -> None:
@@ -36,8 +39,8 @@ def on_event(event: WatchedEvent) -> None:
 TABLE: List[Tuple[Op[Any], str, Any, str]] = [
     (ops.Create("/a", b"v1", OPEN_ACL_UNSAFE), f"{A} 00000002 7631 {WORLD} 00000000", "/a", A),
     (ops.Create("/a", None, [], ephemeral=True), f"{A} ffffffff 00000000 00000001", "/a", A),
-    (ops.Create("/a/", b"", None, sequence=True), "00000003 2f612f 00000000 ffffffff 00000002", "/a", A),
-    (ops.Create("/a", b"", [], ephemeral=True, sequence=True), f"{A} 00000000 00000000 00000003", "/a", A),
+    (ops.Create("/a/", b"", None, sequence=True), "00000003 2f612f 00000000 ffffffff 00000002", "/a/0000000007", A7),
+    (ops.Create("/a", b"", [], ephemeral=True, sequence=True), f"{A} 00000000 00000000 00000003", "/a-2147483648", AM),
     (ops.Create2("/a", b"", []), f"{A} 00000000 00000000 00000000", ("/a", STAT), A + STAT_HEX),
     (ops.CreateContainer("/a", b"", []), f"{A} 00000000 00000000 00000004", ("/a", STAT), A + STAT_HEX),
     (
@@ -49,8 +52,8 @@ TABLE: List[Tuple[Op[Any], str, Any, str]] = [
     (
         ops.CreateTTL("/a", b"", [], ttl=0.001, sequence=True),
         f"{A} 00000000 00000000 00000006 0000000000000001",
-        ("/a", STAT),
-        A + STAT_HEX,
+        ("/a-2147483648", STAT),
+        AM + STAT_HEX,
     ),
     (ops.Delete("/a", 7), f"{A} 00000007", None, ""),
     (ops.Delete("/a"), f"{A} ffffffff", None, ""),
@@ -176,6 +179,24 @@ def test_reply_is_written_and_read(op: Op[Any], body: str, value: Any, reply: st
     assert decode(op.reply, data) == value
     want = None if isinstance(op, ops.AddWatch) else value
     assert op.result(b"\x55" + data + b"future", 1, None) == want
+
+
+@fault("M09")
+@pytest.mark.parametrize(
+    ("op", "path"),
+    [(ops.Create("/a/b"), path) for path in ("/a/c", "/a", "/", "", "/a/b/", "/a/bc", "/x/b", "/a/../b")]
+    + [(ops.Create("/a/b-", sequence=True), path) for path in (
+        "/a/b-", "/a/c-0000000001", "/a/b-1/2", "/a/b-../0000000001", "/a/b-x", "/a/b--", "/a/b-١", "/b-0000000001",
+    )],
+)  # fmt: skip
+def test_a_create_answered_with_another_path(op: Any, path: str) -> None:
+    """Whoever deletes or writes what he has created would do it elsewhere."""
+    for one in (op, ops.Create2(op.path, sequence=op.flags == 2)):
+        value = path if one.opcode == 1 else (path, STAT)
+        with pytest.raises(MarshallingError, match="answered with the path"):
+            one.result(encode(one.reply, value), 0, None)
+        with pytest.raises(MarshallingError, match="answered with the path"):
+            ops.Multi([one]).conclude([(one.opcode, value)])
 
 
 @table

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 #: Even with a long timeout we ping this often, in seconds (ClientCnxn.SendThread: MAX_SEND_PING_INTERVAL).
 LONGEST_PING = 10.0
-#: A server that grants less (in seconds) would have us do nothing but ping.
+#: A server that grants less (in seconds) cannot mean it: no client could keep such a session. We take it for the
+#: timeout at which there are ten pings a second, and the server may call that expired.
 SHORTEST_TIMEOUT = 0.1
+INSTEAD = 0.3
 
 
 class Liveness:
@@ -29,7 +31,7 @@ class Liveness:
 
     def granted(self, timeout: float, now: float) -> None:
         """The server has answered the handshake."""
-        self.timeout = max(timeout, SHORTEST_TIMEOUT)
+        self.timeout = timeout if timeout >= SHORTEST_TIMEOUT else INSTEAD
         self.replied_at = self.sent_at = self.contact_at = now
 
     def forget(self) -> None:

@@ -5,10 +5,11 @@ Owns their opcodes, request fields, reply bodies and watch kinds. Import them fr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, List, Optional, Sequence, Tuple, TypeVar, Union
 
-from .errors import ZookeeperError
+from .errors import MarshallingError, ZookeeperError
 from .hosts import validate_path, validate_sequential_path
 from .jute import BUFFER, INT, LONG, USTRING, Codec, Names, Record
 from .op import Fields, Op, PathAndWatch
@@ -16,6 +17,8 @@ from .records import ACL, ACLS, CHILD, DATA, EXIST, PATH, RESULT_ACLS, RESULT_PA
 
 T = TypeVar("T")
 NAMES = Names()
+#: What a server appends to the path of a sequential node: at least ten digits, and a sign after 2^31 nodes.
+_IS_COUNT = re.compile(r"-?[0-9]+\Z").match
 TTL_LIMIT_MS = 0xFFFFFFFFFF  # EphemeralType.TTL: 40 bits of ms
 
 
@@ -55,15 +58,25 @@ class _Create(Op[T]):
     acl: Optional[Sequence[ACL]]
     flags: int
 
+    @property
+    def _sequence(self) -> bool:
+        return self.flags in (2, 3, 6)
+
+    def conclude(self, value: Any) -> Union[T, ZookeeperError]:
+        """The value, if its path is the one asked for: whoever uses it next must not write elsewhere."""
+        path, asked = value if isinstance(value, str) else value[0], self.path or ""
+        if path != asked if not self._sequence else path[: len(asked)] != asked or not _IS_COUNT(path, len(asked)):
+            raise MarshallingError(f"{self!r} answered with the path {path!r}", self.path)
+        return super().conclude(value)
+
     def __post_init__(self) -> None:
-        sequence = self.flags in (2, 3, 6)
-        (validate_sequential_path if sequence else validate_path)(self.path)  # type: ignore[arg-type]
+        (validate_sequential_path if self._sequence else validate_path)(self.path)  # type: ignore[arg-type]
         _check_data(self.value)
         _check_acl(self.acl)
 
     def write(self, out: bytearray, scope: Any) -> None:
         """The fields; a sequential create of "/" below a chroot must stay below it."""
-        if self.path == "/" and self.flags in (2, 3, 6) and scope is not None and scope.prefix:
+        if self.path == "/" and self._sequence and scope is not None and scope.prefix:
             USTRING.write(out, scope.prefix + "/", scope)
             for name, codec in self.request[1:]:
                 codec.write(out, getattr(self, name), scope)

@@ -143,6 +143,8 @@ def _shape(op: Op[Any], kind: int, result: Any) -> Any:
     """The result of `op` in the shape it has alone: servers mix up the types of creates, and no others."""
     if kind != op.opcode and not (kind in _CREATES and op.opcode in _CREATES):
         raise MarshallingError(f"a result of type {kind} for {op!r}")
+    if kind in _CREATES:
+        op.conclude(result)  # or its path is not the one asked for
     wants_stat = op.reply is PATH_AND_STAT
     if kind == 1 and wants_stat:
         return result, None

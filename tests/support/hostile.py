@@ -16,7 +16,7 @@ from zkwire.ops import BY_OPCODE
 
 #: What a proper server says to each operation.
 ANSWERS: Dict[int, Callable[[Any], Any]] = {
-    1: lambda op: op.path, 2: lambda op: None, 3: lambda op: STAT0, 4: lambda op: (b"proper", STAT0),
+    1: lambda op: op.path + ("0000000000" if op.flags & 2 else ""), 2: lambda op: None, 3: lambda op: STAT0, 4: lambda op: (b"proper", STAT0),
     5: lambda op: STAT0, 8: lambda op: ["child"], 9: lambda op: op.path, 101: lambda op: None, 105: lambda op: None,
     106: lambda op: 0, 14: lambda op: [(5, STAT0)] * len(op.ops), -11: lambda op: None,
 }  # fmt: skip
@@ -69,6 +69,8 @@ class Scripted:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.handshake: Optional[Callable[[Wire], bool]] = None
         self.request: Optional[Callable[[Wire, int, Any], bool]] = None
+        #: The answer to the handshake, made of the session id and the timeout in ms that it would have.
+        self.welcome: Callable[[int, int], bytes] = lambda sid, timeout_ms: welcome_frame(timeout_ms, sid)
         #: Called with each ping; whether it has dealt with it.
         self.ping: Optional[Callable[[Wire], bool]] = None
         self.connections = 0
@@ -138,7 +140,7 @@ class Scripted:
         (timeout_ms,) = struct.unpack_from(">i", first, 12)
         if not sid:
             self.sessions += 1
-        wire.send(welcome_frame(timeout_ms, sid or 0x1000 + self.sessions))
+        wire.send(self.welcome(sid or 0x1000 + self.sessions, timeout_ms))
         while True:
             body = wire.frame()
             if body is None:
