@@ -11,6 +11,7 @@ from typing import Any, List
 import pytest
 
 import zkwire.aio
+from tests.catalogue import fault
 from tests.conftest import AnyServer
 from tests.support_aio import Log, aio, eventually, run
 from zkwire import AsyncZooKeeper, Id, ZooKeeper, make_digest_acl
@@ -178,6 +179,7 @@ async def test_identities(server: AnyServer, unique: str) -> None:
         await zk.delete(f"/{unique}")
 
 
+@fault("A01")
 @aio
 async def test_a_bad_identity_ends_start_at_once(server: AnyServer) -> None:
     zk = AsyncZooKeeper(server.hosts, auth_data=[("nonsense", b"x")])
@@ -511,6 +513,7 @@ def test_resuming_a_session(server38: AnyServer, unique: str) -> None:
     run(main())
 
 
+@fault("A14")
 @aio
 async def test_the_log_says_nothing_secret(server38: AnyServer, caplog: pytest.LogCaptureFixture, unique: str) -> None:
     caplog.set_level(logging.DEBUG, "zkwire")

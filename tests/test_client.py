@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
+from tests.catalogue import fault
 from tests.conftest import AnyServer
 from zkwire import (
     ACL, OPEN_ACL_UNSAFE, Id, WatchedEvent, ZooKeeper, make_digest_acl, make_digest_acl_credential,
@@ -205,6 +206,7 @@ def test_acls_and_identities(server: AnyServer, zk: ZooKeeper, make: Make, new: 
             pass  # 3.6
 
 
+@fault("A01")
 def test_a_bad_scheme_ends_the_client_at_once(server: AnyServer, make: Make, unique: str) -> None:
     """A01: every call under way, and start()."""
     zk = make(server.hosts)
@@ -534,6 +536,7 @@ def test_the_state_is_told_before_what_follows_it(server: AnyServer, make: Make)
     assert "zookeeper" in seen.wait(1)[0][1]
 
 
+@fault("A14")
 def test_no_secret_is_logged_or_shown(server: AnyServer, make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A14."""
     caplog.set_level("DEBUG")

@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.conftest import AnyServer
 from tests.harness.proxy import FaultProxy
 from tests.test_client import Log
@@ -247,6 +248,7 @@ def test_a_session_killed_from_outside(server38: AnyServer, make: Make, root: st
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
 
 
+@fault("A05")
 def test_identities_come_before_calls_on_every_connection(proxy: FaultProxy, make: Make, root: str) -> None:
     """A05: no window in which a read is refused."""
     from zkwire.records import CREATOR_ALL_ACL

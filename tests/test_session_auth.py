@@ -6,6 +6,7 @@ from typing import Any, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support.world import STAT0, Heard, World, framed, header, reply_frame
 from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss
 from zkwire.ops import Auth, Create, GetData
@@ -31,6 +32,7 @@ def credentials(world: World) -> List[Any]:
     return [r.op.credential for r in world.peer.requests if isinstance(r.op, Auth)]
 
 
+@fault("A05")
 def test_connected_is_reported_once_all_are_accepted() -> None:
     """A05."""
     world = world_with(BOB, EVE)
@@ -46,6 +48,7 @@ def test_connected_is_reported_once_all_are_accepted() -> None:
     assert world.states == [CONNECTED]
 
 
+@fault("A05", "A06")
 def test_they_are_sent_again_on_every_connection_once() -> None:
     """A06."""
     world = world_with(BOB).open()
@@ -66,6 +69,7 @@ def test_they_are_sent_again_on_every_connection_once() -> None:
         assert world.states[-1] == CONNECTED
 
 
+@fault("A06")
 def test_one_that_is_added_while_it_is_on_its_way_is_not_sent_twice() -> None:
     """A06."""
     world = world_with(BOB)
@@ -81,6 +85,7 @@ def test_one_that_is_added_while_it_is_on_its_way_is_not_sent_twice() -> None:
     assert world.session.last_error is None
 
 
+@fault("A06")
 def test_one_that_is_added_while_disconnected() -> None:
     world = World().open()
     world.lose()
@@ -129,6 +134,7 @@ def test_an_answer_overtakes_writes_and_takes_nothing_from_them() -> None:
     assert [world.ok(t) for t in (0, 1, 2)] == ["/0", "/1", "/2"]
 
 
+@fault("A01")
 @pytest.mark.parametrize("err", [-115, -124, -4, -6, -777])
 def test_a_refusal_is_the_end(err: int) -> None:
     """A01: whatever the number; the caller, all others and all later ones are told."""
@@ -187,6 +193,7 @@ def test_what_comes_behind_a_refusal_in_one_segment_raises_nobody_from_the_dead(
     assert world.session.deadline() is None
 
 
+@fault("A04")
 def test_sasl_required_is_a_refusal_too() -> None:
     """A04."""
     world = World().open()
@@ -245,6 +252,7 @@ def test_who_waits_for_an_identity_waits_no_longer_than_a_timeout() -> None:
     assert credentials(world) == [b"bob:secret"]  # it stays an identity of this client
 
 
+@fault("A14")
 def test_secrets_are_in_no_text() -> None:
     """A14."""
     world = world_with(BOB).open()

@@ -5,8 +5,8 @@ Must not know sockets, futures or who calls watchers. `now` is monotonic time in
 is whatever the caller wants to see again. Rules:
 
 1. On each connect, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user
-   operations. Connected is reported once authentication is through. SASL is a part of the handshake: what can be
-   said of the server only after it has proved itself is said after that.
+   operations. Connected is reported once authentication is through. SASL is a part of the handshake: nothing
+   else is said to a server before it has proved itself.
 2. A request that was sent is never sent again. What is under way when a connection ends fails with `ConnectionLoss`,
    which says whether it was sent; what is submitted without a connection waits for one, at most a session timeout.
 3. Two thirds of the timeout without a reply end a connection, however busy it is with sending or with events.
