@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```python\n((?!# test_).*?)```", README, re.DOTALL)
+TESTS = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -30,6 +32,17 @@ def test_the_examples_say_what_they_print(server38: Any) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=True, cwd=ROOT)
     assert "9000\n-101 /app/none" in done.stdout
     assert "type='CHANGED'" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "code"), TESTS, ids=[name for name, _ in TESTS])
+def test_an_example_of_tests_passes(name: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(tmp_path / name)],
+        capture_output=True, text=True, timeout=25, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^12 passed", done.stdout, re.MULTILINE)
 
 
 def test_vendoring_in_three_lines(tmp_path: Path) -> None:

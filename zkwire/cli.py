@@ -14,7 +14,11 @@ from typing import Optional, Sequence
 EXAMPLES = """\
 examples:
   python -m zkwire serve                 a port is chosen, and printed
-  python -m zkwire serve --port 2181
+  python -m zkwire serve --port 2181     where ZooKeeper is expected
+  python -m zkwire serve --version 3.4   as an old one would behave, errors included
+  kazoo, zkCli, ...: connect to what it prints; SIGINT (Ctrl-C) or SIGTERM ends it
+
+To let it fail on demand, start it in your tests: python -m pydoc zkwire.embedded.EmbeddedServer
 
 It listens on 127.0.0.1 only, keeps everything in memory, and is no replacement for a ZooKeeper ensemble.
 """

@@ -92,7 +92,7 @@ class Link:
         """Queue bytes that are no frame. What comes after `close` is lost."""
         if not self.closing:
             self.sent += 1
-            self._out.append((now + self.weather.delay, data))
+            self._out.append((now, data))
 
     def close(self) -> None:
         """Hang up when all that is queued has been sent."""
@@ -106,7 +106,7 @@ class Link:
     def take(self, now: float) -> bytes:
         """The bytes to send now."""
         out = bytearray()
-        while self._out and not self.weather.hold_out and self._out[0][0] <= now:
+        while self._out and not self.weather.hold_out and self._out[0][0] + self.weather.delay <= now:
             out += self._out.popleft()[1]
         left = self.weather.cut_after
         if left is not None:
@@ -118,7 +118,7 @@ class Link:
 
     def ready_at(self) -> Optional[float]:
         """When the next bytes may be sent; None for never."""
-        return self._out[0][0] if self._out and not self.weather.hold_out else None
+        return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
 
     @property
     def over(self) -> bool:

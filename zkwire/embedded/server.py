@@ -30,18 +30,25 @@ _RESET = struct.pack("ii", 1, 0)  # linger for no time at all
 
 
 class EmbeddedServer:
-    """An in-memory ZooKeeper on 127.0.0.1; `port` 0 picks a free one.
+    """An in-memory ZooKeeper on 127.0.0.1, for tests, demonstrations and development.
 
-        with EmbeddedServer() as server:
-            zk = ZooKeeper(server.hosts)
+        with EmbeddedServer() as server:        # or start() and stop()
+            with ZooKeeper(server.hosts) as zk:
+                zk.create("/a")
+                server.restart()
+                zk.get("/a")
 
-    It keeps all data in memory, is no match for a real one in speed or safety, and listens to this machine only. It
-    behaves as ZooKeeper `version` ("3.4", "3.5", "3.6", "3.8", "3.9") does, down to the errors; and it fails on demand:
-    see `expire`, `cut`, `black_hole`, `delay`, `drop_after`, `answer`, `lag_behind`, `refuse_sessions`, `restart`,
-    `wipe`, `go_read_only` and `heal`.
+    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4", "3.5", "3.6", "3.8", "3.9")
+    does, down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in
+    speed or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
+    `extended` allows TTL nodes; `seed` makes session ids and passwords repeat. Other settings are the fields of
+    `settings.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their time.
+    `ValueError` for settings that cannot be.
 
-    `super_password` is that of the digest user "super", `sasl` maps users to passwords for DIGEST-MD5, `extended`
-    allows TTL nodes; other settings are fields of `settings.Settings`, as keywords. All methods are thread-safe.
+    It fails on demand. Each switch acts at once, returns at once, and may be called from any thread and any number of
+    times; times are seconds. A `session_id` is `zk.client_id[0]`, and one of `sessions`; without one a switch is for
+    all connections, those to come included. What holds on (`black_hole`, `delay`, `drop_after`, `answer`, `lag_behind`,
+    `refuse_sessions`) ends with `heal`. The README says what a service sees of each, and what it should do.
     """
 
     def __init__(
@@ -63,16 +70,19 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; 0 until it was started."""
+        """The port it listens on (int); 0 until it was started, if none was asked for."""
         return self._port
 
     @property
     def hosts(self) -> str:
-        """The server as a connect string."""
+        """The server as a connect string: "127.0.0.1:45231". Valid once it was started."""
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> EmbeddedServer:
-        """Listen and serve, with the data there is. A running server is left alone."""
+        """Listen and serve, with the data there is; itself. A running server is left alone.
+
+        It listens when this returns. `OSError` if the port is taken.
+        """
         with self._lock:
             if self._thread is not None:
                 return self
@@ -100,7 +110,10 @@ class EmbeddedServer:
         return self
 
     def stop(self) -> None:
-        """Stop serving: connections break and new ones are refused. Data and sessions are kept for another `start`."""
+        """Stop serving: connections break and new ones are refused. Data and sessions are kept for another `start`.
+
+        May be called twice. Blocks until the thread has ended, a moment.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
             self._wake_up()
@@ -108,7 +121,10 @@ class EmbeddedServer:
             thread.join(_JOIN)
 
     def restart(self) -> None:
-        """Stop and start again on the same port, with data and sessions kept; time-outs start anew."""
+        """Stop and start again on the same port, with data and sessions kept; session time-outs start anew.
+
+        Clients are disconnected, and resume their sessions: nothing of theirs is lost. `wipe` loses it.
+        """
         self.stop()
         self.start()
 
@@ -124,27 +140,32 @@ class EmbeddedServer:
 
     @property
     def sessions(self) -> Tuple[int, ...]:
-        """The ids of the sessions that are alive."""
+        """The ids of the sessions that are alive, as in `zk.client_id[0]`."""
         with self._lock:
             return tuple(session.id for session in self._core.sessions.all())
 
     @property
     def zxid(self) -> int:
-        """The id of the last transaction."""
+        """The id of the last transaction (int), as in `Stat.mzxid`."""
         with self._lock:
             return self._core.data.applied
 
     # -------------------------------------------------------------------------------- faults
 
     def expire(self, session_id: int) -> bool:
-        """End a session as if its time were over: its ephemeral nodes vanish. Whether there was such a session."""
+        """End a session as if its time were over: whether there was such a session.
+
+        Its ephemeral nodes vanish, others' watches tell of it, and its connection breaks; its client learns that it is
+        over when it comes back, and makes a new one.
+        """
         with self._changed() as now:
             return self._core.faults.expire(session_id, now)
 
     def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
         """Break the connection of a session, or all with None; sessions live on. How many were broken.
 
-        With `reset`, clients see a reset instead of an orderly end.
+        Clients come back at once, unless `refuse_sessions` or `lag_behind` keeps them out. With `reset`, they see a
+        reset (RST) instead of an orderly end (FIN).
         """
         with self._changed() as now:
             return self._core.faults.cut(now, session_id, reset)
@@ -152,18 +173,26 @@ class EmbeddedServer:
     def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
         """Let nothing through from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
 
-        Without a session id it holds for all connections, new ones included. With "in", sessions expire meanwhile.
+        With "in" and "both", sessions expire when their time is over; with "out" requests are carried out, unanswered.
+        `ValueError` for another direction.
         """
         with self._changed():
             self._core.faults.black_hole(direction, session_id)
 
     def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Let all that clients are sent take so many seconds longer; 0 for none."""
+        """Let all that clients are sent (answers, events, pings) take so many seconds longer; 0 for no longer.
+
+        The order stays. Requests are carried out at once.
+        """
         with self._changed():
             self._core.faults.delay(seconds, session_id)
 
     def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection once `size` more bytes went to its client, in the middle of a frame perhaps."""
+        """Break each connection once `size` more bytes went to its client, in the middle of a frame perhaps.
+
+        With 0 it breaks at once. Without a session id, new connections break after as many bytes, too, until `heal`:
+        with a small size, nobody can connect.
+        """
         with self._changed():
             self._core.faults.drop_after(size, session_id)
 
@@ -173,29 +202,45 @@ class EmbeddedServer:
     ) -> None:  # fmt: skip
         """Answer the next `times` requests that match with an error code instead of carrying them out.
 
-        `op` is a class of `zkwire.ops`, `path` the full path of the node; None matches all. With `applied` the request
-        is carried out and only its answer is replaced.
+            server.answer(ThrottledOpError.code, SetData, "/a", times=3)
+
+        `op` is a class of `zkwire.ops` or an opcode, `path` the full path of the node; None matches all, but pings.
+        With `applied` the request is carried out and only its answer is replaced. Of several rules that match, the
+        oldest counts.
         """
         with self._changed():
             self._core.faults.answer(code, op, path, times=times, applied=applied)
 
     def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a transaction after `zxid`, as a server that lags does; None for no longer."""
+        """Refuse clients that have seen a transaction after `zxid`, as a server that lags does; None for no longer.
+
+        It shows when they connect: `cut` those who are connected.
+        """
         with self._changed():
             self._core.faults.lag_behind(zxid)
 
     def refuse_sessions(self, refuse: bool = True) -> None:
-        """Hang up on every client that connects, as a server without a quorum does; False for no longer."""
+        """Hang up on every client that connects, as a server without a quorum does; False for no longer.
+
+        Those who are connected are left alone: `cut` them.
+        """
         with self._changed():
             self._core.faults.refuse_sessions(refuse)
 
     def wipe(self) -> None:
-        """Break all connections and forget all data and sessions, as after a restart on an empty disk."""
+        """Break all connections and forget all data and sessions, as after a restart on an empty disk.
+
+        Clients that have seen later transactions are refused, as real servers do, until they give their session up.
+        """
         with self._changed() as now:
             self._core.wipe(now)
 
     def go_read_only(self, read_only: bool = True) -> None:
-        """Break all connections and serve reads only, to clients that allow it; False for writes again."""
+        """Break all connections and serve reads only, to clients that allow it; False for writes again.
+
+        As a real server without a quorum: it takes no session it has not made itself in this mode; the others wait, and
+        none expires. `heal` does not end it.
+        """
         with self._changed() as now:
             self._core.go_read_only(now, read_only)
 
