@@ -14,9 +14,11 @@ import gc
 import inspect
 import logging
 import os
+import struct
 import threading
 import time
-from typing import Any, Callable, Iterable, Iterator, List
+from collections import defaultdict
+from typing import Any, Callable, Dict, Iterable, Iterator, List
 
 import pytest
 
@@ -68,6 +70,31 @@ def until(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
             return value
         assert time.monotonic() < end, f"not within {timeout} s"
         pause.wait(0.005)
+
+
+class Requests:
+    """The tap of a proxy: what clients ask of the server, by connection."""
+
+    def __init__(self) -> None:
+        self._bytes: Dict[int, bytes] = defaultdict(bytes)
+
+    def __call__(self, direction: str, connection: int, data: bytes) -> None:
+        if direction == "up":
+            self._bytes[connection] += data
+
+    def of(self, connection: int) -> List[bytes]:
+        """The bodies of all requests of a connection so far, its handshake excluded."""
+        data, bodies = self._bytes[connection], []
+        while len(data) >= 4 and len(data) >= 4 + struct.unpack_from(">i", data)[0]:
+            end = 4 + struct.unpack_from(">i", data)[0]
+            bodies.append(data[4:end])
+            data = data[end:]
+        return bodies[1:]
+
+    def opcodes(self, connection: int) -> List[int]:
+        """Their opcodes, pings excluded."""
+        codes = [struct.unpack_from(">i", body, 4)[0] for body in self.of(connection)]
+        return [code for code in codes if code != 11]
 
 
 class Mirror(concurrent.futures.Future):  # type: ignore[type-arg]
@@ -294,4 +321,4 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
     until(lambda: _descriptors() <= descriptors, 5)
 
 
-__all__ = ["Driven", "Front", "Log", "front", "real", "until"]
+__all__ = ["Driven", "Front", "Log", "Requests", "front", "real", "until"]
