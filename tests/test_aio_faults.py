@@ -15,6 +15,7 @@ from typing import Any, AsyncIterator, Callable, Iterator, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.conftest import AnyServer
 from tests.harness.proxy import FaultProxy
 from tests.support.hostile import ANSWERS, Scripted, Wire
@@ -107,6 +108,7 @@ async def test_cancelled_calls_never_disturb_the_others(server38: AnyServer, uni
         await zk.delete(root, recursive=True)
 
 
+@fault("R13")
 def test_what_is_cancelled_before_it_is_sent_never_is(scripted: Scripted) -> None:
     async def main() -> None:
         zk = AsyncZooKeeper(scripted.hosts, timeout=6)
@@ -135,6 +137,7 @@ def test_what_is_cancelled_before_it_is_sent_never_is(scripted: Scripted) -> Non
     run(main())
 
 
+@fault("R13")
 def test_what_is_cancelled_after_it_was_sent_keeps_its_place(scripted: Scripted) -> None:
     held: List[Any] = []
 

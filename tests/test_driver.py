@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support.hostile import Scripted, Wire
 from zkwire import ZooKeeper
 from zkwire.errors import (
@@ -258,6 +259,7 @@ def test_a_watcher_that_exits_ends_nothing(scripted: Scripted, zk: ZooKeeper, ca
     assert "SystemExit" in caplog.text
 
 
+@fault("R13")
 def test_cancelling(scripted: Scripted, zk: ZooKeeper) -> None:
     """R13: before it is sent, or not at all."""
     sent = zk.submit(GetData("/a"))

@@ -73,6 +73,8 @@ class Scripted:
         self.welcome: Callable[[int, int], bytes] = lambda sid, timeout_ms: welcome_frame(timeout_ms, sid)
         #: Called with each ping; whether it has dealt with it.
         self.ping: Optional[Callable[[Wire], bool]] = None
+        #: What an identity is answered with.
+        self.auth = framed(header(-4))
         self.connections = 0
         self.seen: List[Any] = []
         self.sessions = 0
@@ -152,7 +154,7 @@ class Scripted:
                 wire.send(framed(header(-2)))
                 continue
             if opcode == 100:
-                wire.send(framed(header(-4)))
+                wire.send(self.auth)
                 continue
             op = BY_OPCODE[opcode].parse(body, 8)
             with self.changed:
