@@ -102,6 +102,11 @@ def test_answer_replaces_the_next_matching_request():
     assert [peer.ask(Create("/a", b"", OPEN)) for _ in range(3)] == [-127, -127, "/a"]
 
 
+def test_answering_no_request_at_all_is_no_rule():
+    with pytest.raises(ValueError, match="times 0"):
+        make_core().faults.answer(-127, times=0)
+
+
 def test_answer_can_hide_that_a_request_was_applied():
     core = make_core()
     peer = connected(core)

@@ -101,6 +101,8 @@ class Faults:
         `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings.
         The request is not carried out; with `applied` it is, and only its answer is replaced.
         """
+        if times < 1:
+            raise ValueError(f"times {times}: expected 1 or more")
         opcode = op if op is None or isinstance(op, int) else op.opcode
         self._rules.append(Rule(code, opcode, path, times, applied))
 
