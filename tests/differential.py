@@ -17,8 +17,7 @@ from tests.differential_scripts import OPEN, SESSIONS, TOP, Step, raw, request
 from zkwire.errors import MarshallingError
 from zkwire.jute import LONG, USTRING, decode, encode
 from zkwire.ops import (
-    BY_OPCODE, Auth, CloseSession, Create, Delete, Exists, GetACL, GetChildren, GetChildren2, GetEphemerals, MultiRead,
-    WhoAmI,
+    BY_OPCODE, Auth, CloseSession, Create, Delete, Exists, GetChildren, GetChildren2, GetEphemerals, MultiRead,
 )  # fmt: skip
 from zkwire.records import ACL, CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, Stat
 
@@ -299,7 +298,7 @@ class Player:
             return self._stat(value)
         if isinstance(value, ACL):
             return (value.perms, *value.id)
-        if isinstance(value, list) and op in (GetChildren, GetChildren2, GetEphemerals, GetACL, WhoAmI, MultiRead):
+        if isinstance(value, list) and op in (GetChildren, GetChildren2, GetEphemerals, MultiRead):
             items = [self._plain(op, item) for item in value]
             return items if op is MultiRead else sorted(items, key=repr)
         if isinstance(value, (tuple, list)):

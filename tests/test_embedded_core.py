@@ -157,7 +157,7 @@ def test_who_am_i_tells_no_digest():
     peer = connected(make_core(super_password="top"))
     peer.send(Auth("digest", b"super:top"))
     assert [reply[2] for reply in peer.replies()] == [0]
-    assert peer.ask(WhoAmI()) == [Id("ip", "127.0.0.1"), Id("super", ""), Id("digest", "super")]
+    assert peer.ask(WhoAmI()) == [Id("digest", "super"), Id("super", ""), Id("ip", "127.0.0.1")]
 
 
 def test_the_superuser_may_do_anything():

@@ -14,15 +14,15 @@ from tests.differential_scripts import Author
 from zkwire.embedded import EmbeddedServer
 
 SCRIPTS = 100
-NO_REAPING = {"znode.container.checkIntervalMs": 10**9}
+PROPERTIES = {"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"}
 
 
 @pytest.mark.watchdog(120)
 @pytest.mark.parametrize("version", ["3.4", "3.8", "3.9"])
 def test_equal_to_a_real_server(version: str, own_server: Callable[..., Any]):
-    real = own_server(version, extended=version != "3.4", superpw="super", props=NO_REAPING)
+    real = own_server(version, extended=version != "3.4", superpw="super", props=PROPERTIES)
     numbers = tuple(int(part) for part in real.version.split("."))[:2]
-    with EmbeddedServer(version=version, super_password="super", reap_interval=1e9) as embedded:
+    with EmbeddedServer(version=version, super_password="super", reap_interval=1e9, enforce_quota=True) as embedded:
         players = {
             "real": Player(real.host, real.port, numbers),
             "embedded": Player("127.0.0.1", embedded.port, numbers),

@@ -24,8 +24,8 @@ def run(version: str, seeds: range, steps: int) -> int:
     """The number of scripts that differ between a real server of a version and the embedded one."""
     differences = 0
     numbers = tuple(int(part) for part in version.split(".")[:2])
-    real = Server(version, extended=True, superpw="super", props={"znode.container.checkIntervalMs": 10**9})
-    with real, EmbeddedServer(version=version, super_password="super", reap_interval=1e9) as embedded:
+    real = Server(version, extended=True, superpw="super", props={"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"})
+    with real, EmbeddedServer(version=version, super_password="super", reap_interval=1e9, enforce_quota=True) as embedded:
         players = {
             "real": Player(real.host, real.port, numbers),
             "embedded": Player("127.0.0.1", embedded.port, numbers),

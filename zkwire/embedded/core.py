@@ -26,7 +26,7 @@ from . import requests
 from .database import MULTI, Caller, Database
 from .faults import Faults
 from .fourletter import WORDS, answer_word
-from .identity import Identities
+from .identity import Identities, hashed
 from .link import Link
 from .sasl import DigestServer, SaslRefused
 from .sessions import Session, Sessions
@@ -211,10 +211,15 @@ class ServerCore:
 
     def _auth(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
         ids = self.identities.authenticate(request.scheme, request.credential, link.address[0])
-        link.ids += [one for one in ids if one not in link.ids]
+        self._add_identities(link, ids)
         self._reply(link, xid, 0, 0 if ids else AUTH_FAILED, b"", now)
         if not ids:
             link.close()
+
+    def _add_identities(self, link: Link, ids: Sequence[Id]) -> None:
+        link.ids += [one for one in ids if one not in link.ids]
+        if self.profile.hashes_identities:
+            link.ids = hashed(link.ids)
 
     def _sasl(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
         """One step of the exchange. A server without SASL answers with a null token."""
@@ -234,8 +239,8 @@ class ServerCore:
                 self._reply(link, xid, 0, code, encode(BUFFER, None), now)
                 link.close()
                 return
-            if link.sasl.user is not None and Id("sasl", link.sasl.user) not in link.ids:
-                link.ids.append(Id("sasl", link.sasl.user))
+            if link.sasl.user is not None:
+                self._add_identities(link, [Id("sasl", link.sasl.user)])
         self._reply(link, xid, 0, 0, encode(BUFFER, token), now)
 
     # --------------------------------------------------------------------------- handshake

@@ -38,7 +38,7 @@ class Database:
     """One server's data. `applied` is the last zxid clients see; `issued` the last one given out."""
 
     def __init__(self, settings: Settings, identities: Identities, deliver: Deliver) -> None:
-        self.profile, self._extended = settings.profile, settings.extended
+        self.profile, self._settings = settings.profile, settings
         self.identities, self._deliver = identities, deliver
         self.tree = Tree(self.profile.config_node)
         self.watches = Watches(self.profile)
@@ -78,7 +78,7 @@ class Database:
 
     def _draft(self, caller: Caller, time: int) -> writes.Draft:
         context = writes.Context(caller.session, caller.ids, self.issued, time)
-        return writes.Draft(self.tree, self.identities, context, self.profile, self._extended)
+        return writes.Draft(self.tree, self.identities, context, self._settings)
 
     def _write(self, opcode: int, body: bytes, caller: Caller, time: int) -> Any:
         """The value of the reply to a single write. A refused write has a zxid of its own, too."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
@@ -47,6 +48,27 @@ def _network(text: str) -> Optional[List[int]]:
     if address is None or (slash and not (_is_int(bits) and 0 <= int(bits) <= 32)):
         return None
     return [address, int(bits) if slash else 32]
+
+
+def _java_hash(text: str) -> int:
+    """What String.hashCode makes of it, as 32 bits without a sign."""
+    value = 0
+    for (unit,) in struct.iter_unpack(">H", text.encode("utf-16-be", "surrogatepass")):
+        value = (value * 31 + unit) & 0xFFFFFFFF
+    return value
+
+
+def hashed(ids: Sequence[Id]) -> List[Id]:
+    """Identities in the order in which Java's ConcurrentHashMap has them, which ServerCnxn keeps them in."""
+    size = 16
+    while len(ids) >= size * 3 // 4:
+        size *= 2
+
+    def place(one: Id) -> int:
+        value = (17 * 37 + _java_hash(one.scheme or "")) * 37 + _java_hash(one.id or "") & 0xFFFFFFFF
+        return (value ^ value >> 16) & (size - 1)
+
+    return sorted(ids, key=place)
 
 
 class Identities:
@@ -140,9 +162,6 @@ class Identities:
 
 
 def _hash(text: str) -> str:
-
-
-
     return base64.b64encode(hashlib.sha1(text.encode("utf-8", "replace")).digest()).decode()  # noqa: S324
 
 

@@ -20,8 +20,8 @@ class Settings:
 
     `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5 and
     `sasl_required` refuses all others; `extended` allows TTL nodes; `local_sessions` lets read-only mode give out
-    sessions; `four_letter_words` are the allowed ones, None for all; `version` is what to pretend to
-    be.
+    sessions; `enforce_quota` refuses what is beyond the hard limit of a quota; `four_letter_words` are the allowed
+    ones, None for all; `version` is what to pretend to be.
     """
 
     version: str = "3.9"
@@ -35,6 +35,7 @@ class Settings:
     max_buffer: int = MAX_BUFFER
     reap_interval: float = 0.5
     local_sessions: bool = True
+    enforce_quota: bool = False
     four_letter_words: Optional[FrozenSet[str]] = None
     profile: Profile = field(init=False)
 

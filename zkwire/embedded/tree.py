@@ -10,6 +10,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..hosts import parent_of
 from ..records import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
+from .quotas import Quotas
 
 #: Ephemeral owners that are no sessions (EphemeralType): a container; a TTL in the lower 40 bits.
 CONTAINER = -(2**63)
@@ -65,6 +66,7 @@ class Tree:
     def __init__(self, config_node: bool = True) -> None:
         self._root = Node(b"", OPEN_ACL_UNSAFE)
         self.nodes: Dict[str, Node] = {"": self._root, "/": self._root}
+        self.quotas = Quotas(self.nodes)
         self.ephemerals: Dict[int, Dict[str, None]] = {}
         #: Paths of containers and TTL nodes.
         self.mortal: Set[str] = set()
@@ -106,6 +108,7 @@ class Tree:
             self.ephemerals.setdefault(owner, {})[path] = None
         elif owner:
             self.mortal.add(path)
+        self.quotas.created(path)
         return node, [Change(CREATED, path, acl), Change(CHILD, above or "/", parent.acl)]
 
     def delete(self, path: str, zxid: int) -> List[Change]:
@@ -116,6 +119,7 @@ class Tree:
         parent.pzxid = max(parent.pzxid, zxid)
         node = self.nodes.pop(path)
         self.mortal.discard(path)
+        self.quotas.deleted(path, node.data)
         owned = self.ephemerals.get(node.owner)
         if owned is not None:
             owned.pop(path, None)
@@ -126,6 +130,7 @@ class Tree:
     def set_data(self, path: str, data: Optional[bytes], version: int, zxid: int, time: int) -> List[Change]:
         """Replace a node's data."""
         node = self.nodes[path]
+        self.quotas.changed(path, len(data or b"") - len(node.data or b""), 0)
         node.data, node.version, node.mzxid, node.mtime = data, version, zxid, time
         return [Change(CHANGED, path, node.acl)]
 

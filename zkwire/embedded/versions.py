@@ -46,6 +46,10 @@ class Profile:
     networks_in_acl: bool = True
     #: The last character of each forbidden range is allowed in paths.
     open_path_ranges: bool = False
+    #: A connection's identities are in the order of Java's hash table, in ACLs of scheme auth and for whoAmI.
+    hashes_identities: bool = True
+    #: With `enforce_quota`, a change beyond a hard limit of a quota is refused (ZOOKEEPER-451).
+    hard_quotas: bool = True
     #: checkWatches takes any connection's watch on the path for ours (WatchManager before 3.9).
     counts_others_watches: bool = False
 
@@ -58,9 +62,10 @@ PROFILES: Dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, finds_before_rights=True,
-                old_create=True, networks_in_acl=False, open_path_ranges=True, silent_about_sasl=True),
-        Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True),
-        Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True),
+                old_create=True, networks_in_acl=False, open_path_ranges=True, silent_about_sasl=True,
+                hashes_identities=False, hard_quotas=False),
+        Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True, hard_quotas=False),
+        Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True, hard_quotas=False),
         Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
         Profile(
             "3.9", "3.9.3", frozenset(), refuses_lone_check=True, exists_needs_read=True, events_carry_zxid=True,

@@ -17,8 +17,8 @@ from ..hosts import validate_path
 from ..records import ACL, Id, Permissions, Stat
 from .identity import Identities
 from .requests import Part, Request
+from .settings import Settings
 from .tree import CONTAINER, TTL_MASK, Change, Tree, int32, is_session
-from .versions import Profile
 
 EPHEMERAL_FLAGS, SEQUENTIAL_FLAGS, TTL_FLAGS = (1, 3), (2, 3, 6), (5, 6)
 TTL_LIMIT = 0xFFFFFFFFFF
@@ -46,16 +46,18 @@ class _Pending(NamedTuple):
     acl: Sequence[ACL]
     owner: int
     children: int
+    size: int
 
 
 class Draft:
     """One transaction being prepared. Nothing changes until `apply`; a draft that is dropped never was."""
 
     def __init__(
-        self, tree: Tree, identities: Identities, context: Context, profile: Profile, extended: bool
+        self, tree: Tree, identities: Identities, context: Context, settings: Settings
     ) -> None:
         self._tree, self._identities, self._context = tree, identities, context
-        self._profile, self._extended = profile, extended
+        self._profile, self._extended = settings.profile, settings.extended
+        self._enforces_quota = settings.enforce_quota and settings.profile.hard_quotas
         self._pending: Dict[str, Optional[_Pending]] = {}
         self._steps: List[Callable[[], Result]] = []
 
@@ -75,7 +77,8 @@ class Draft:
         else:
             node = self._tree.get(path)
             found = None if node is None else _Pending(
-                node.version, node.creates, node.aversion, node.acl, node.owner, len(node.children)
+                node.version, node.creates, node.aversion, node.acl, node.owner, len(node.children),
+                len(node.data or b""),
             )
         if found is None:
             raise NoNodeError(path=path)
@@ -96,6 +99,11 @@ class Draft:
         if self._profile.old_create and (acl is None or any(entry.id.scheme is None for entry in acl)):
             raise MarshallingError("null in an ACL")
         return self._identities.resolve(acl, self._context.ids)
+
+    def _check_quota(self, path: str, size: int, count: int) -> None:
+        """Against what is applied; what came before in the same transaction does not count yet."""
+        if self._enforces_quota:
+            self._tree.quotas.check(path, size, count)
 
     # --------------------------------------------------------------------------- operations
 
@@ -123,9 +131,11 @@ class Draft:
             raise NodeExistsError(path=path)
         if is_session(parent.owner):
             raise NoChildrenForEphemeralsError(path=path)
+        size = len(request.value or b"")
+        self._check_quota(path, size, 1)
         creates = int32(parent.creates + 1)
         self._pending[parent_path] = parent._replace(creates=creates, children=parent.children + 1)
-        self._pending[path] = _Pending(0, 0, 0, acl, self._owner(flags, ttl), 0)
+        self._pending[path] = _Pending(0, 0, 0, acl, self._owner(flags, ttl), 0, size)
         owner = self._stored_owner(opcode, flags, ttl)
 
         def step() -> Result:
@@ -187,8 +197,10 @@ class Draft:
         self._validate(path)
         node = self._get(path)
         self._may(node, Permissions.WRITE)
+        size = len(request.value or b"")
+        self._check_quota(path, size - node.size, 0)
         version = _next_version(node.version, request.version, path)
-        self._pending[path] = node._replace(version=version)
+        self._pending[path] = node._replace(version=version, size=size)
 
         def step() -> Result:
             context = self._context
