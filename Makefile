@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test faults lint demo bench fixtures simulate mutants sweep differential clean
+.PHONY: help test faults lint demo bench fixtures simulate mutants sweep differential interop clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
@@ -15,6 +15,7 @@ help:
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
+	@echo "make interop   kazoo, the C client, zkCli and Go kit on the embedded server and on a real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
@@ -47,6 +48,10 @@ sweep:
 
 differential:
 	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)
+
+# With CI=true it fails if a client cannot be had.
+interop:
+	@$(PYTHON) tests/tools/venvs.py interop python -m tests.interop $(ARGS)
 
 fixtures:
 	@$(PYTHON) tests/tools/venvs.py fixtures python tests/tools/record_fixtures.py

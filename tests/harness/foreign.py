@@ -1,4 +1,4 @@
-"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli."""
+"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli, Go kit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ CLI = {
     "3.8.0": ("bookworm", ["libcommons-cli-java", *_JACKSON]),
     "3.9.3": ("trixie", ["libcommons-cli-java", "libcommons-io-java", *_JACKSON]),
 }
+#: A Go compiler, and Go kit 0.13.0 with what it imports, as sources.
+GO = ("bookworm", ["golang-1.19-go", "golang-1.19-src"])
+_GO_KIT = [f"golang-github-{name}-dev" for name in ("go-kit-kit", "go-kit-log", "go-logfmt-logfmt", "go-zookeeper-zk")]
+GO_KIT = ("trixie", _GO_KIT)
 CLI_MAIN = "org.apache.zookeeper.ZooKeeperMain"
 
 
@@ -36,6 +41,25 @@ def cli_command(version: str) -> list[str]:
     jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath(version)]
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
     return [packages.java(), "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join(jars), CLI_MAIN]
+
+
+def go_program(source: Path) -> str:
+    """The path of a program built from a Go file that imports Go kit. Raises Unavailable."""
+    go, kit = _fetched("go-1.19", *GO), _fetched("go-kit", *GO_KIT)
+    target = packages.cache_dir() / f"{source.parent.name}-{source.stem}"
+    env = {
+        **os.environ, "GO111MODULE": "off", "CGO_ENABLED": "0", "GOFLAGS": "", "GOROOT": f"{go}/usr/lib/go-1.19",
+        "GOPATH": f"{kit}/usr/share/gocode", "GOCACHE": str(packages.cache_dir() / "go-build"),
+    }  # fmt: skip
+    command = [f"{go}/usr/lib/go-1.19/bin/go", "build", "-o", str(target), str(source)]
+    try:
+        with _lock():
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise packages.Unavailable(f"{go}: {error}") from error
+    if done.returncode:
+        raise RuntimeError(f"{source} does not build: {done.stderr}")
+    return str(target)
 
 
 def _fetched(name: str, suite: str, wanted: list[str]) -> Path:

@@ -56,13 +56,13 @@ VOID = ctypes.CFUNCTYPE(None, c_int, c_void_p)
 class Peer:
     """One handle of the C client."""
 
-    def __init__(self, library: str, hosts: str) -> None:
+    def __init__(self, library: str, hosts: str, timeout_ms: int = 10000, client_id: Any = None) -> None:
         self.zk = ctypes.CDLL(library)
         self.zk.zookeeper_init.restype = c_void_p
         self.zk.zoo_set_debug_level(0)
         self.connected, self.events = threading.Event(), threading.Semaphore(0)
         self._watcher = WATCHER(self._on_event)
-        self.handle = c_void_p(self.zk.zookeeper_init(hosts.encode(), self._watcher, 10000, None, None, 0))
+        self.handle = c_void_p(self.zk.zookeeper_init(hosts.encode(), self._watcher, timeout_ms, client_id, None, 0))
         if not self.connected.wait(10):
             raise TimeoutError("the C client does not connect")
         self.open = byref(Acls.in_dll(self.zk, "ZOO_OPEN_ACL_UNSAFE"))

@@ -2,7 +2,7 @@
 
     python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
 
-runs a command in the environment NAME (faults, lint, bench, fixtures), made with the newest Python found. Only
+runs a command in the environment NAME (faults, lint, bench, fixtures, interop), made with the newest Python found. Only
 the standard library is used: this is what runs before anything is installed.
 """
 
@@ -28,6 +28,7 @@ REQUIREMENTS = {
     "lint": ["ruff==0.12.12", "mypy==1.17.1"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
+    "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2"],
 }
 
 # ensurepip is asked for as well: Debian's python3 without python3-venv cannot make environments.
