@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import List
+from typing import Any, List
 
 import pytest
 
@@ -14,6 +14,11 @@ from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, EventType
 from zkwire.watches import BATCH, KINDS, Watches
 
 CREATED, CHANGED, DELETED, KIDS = EventType.CREATED, EventType.CHANGED, EventType.DELETED, EventType.CHILD
+
+
+def told(watches: Watches, event: str, path: str) -> List[Any]:
+    """Whom an event is for."""
+    return [watcher for watcher, _ in watches.fire(event, path)]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,7 @@ def test_what_fires_and_what_stays(event: str, fired: List[str], left: List[str]
     heard = {kind: Heard(kind) for kind in KINDS}
     for kind, watcher in heard.items():
         watches.add(kind, "/a", watcher)
-    assert watches.fire(event, "/a") == [heard[kind] for kind in fired]
+    assert told(watches, event, "/a") == [heard[kind] for kind in fired]
     assert [kind for kind in KINDS if watches.paths(kind)] == left
 
 
@@ -40,18 +45,30 @@ def test_a_watcher_is_told_once_however_often_it_waits() -> None:
     for kind in KINDS:
         watches.add(kind, "/a", one)
         watches.add(kind, "/a", one)
-    assert watches.fire(DELETED, "/a") == [one]
-    assert watches.fire(DELETED, "/a") == [one]  # the persistent ones stay
+    assert told(watches, DELETED, "/a") == [one]
+    assert told(watches, DELETED, "/a") == [one]  # the persistent ones stay
     assert len(watches) == 2
+
+
+def test_a_persistent_watch_is_told_of_with_its_own_path() -> None:
+    """Which may be read afresh instead of an event; a one-shot watch has no such path, whatever else it is."""
+    watches, once, here, above = Watches(), Heard(), Heard(), Heard()
+    watches.add(DATA, "/a/b", once)
+    watches.add(PERSISTENT, "/a/b", once)
+    watches.add(PERSISTENT, "/a/b", here)
+    watches.add(RECURSIVE, "/a", here)
+    watches.add(RECURSIVE, "/a", above)
+    assert watches.fire(CHANGED, "/a/b") == [(once, None), (here, "/a/b"), (above, "/a")]
+    assert watches.fire(CHANGED, "/a/b") == [(once, "/a/b"), (here, "/a/b"), (above, "/a")]
 
 
 def test_other_paths_are_left_alone() -> None:
     watches, one = Watches(), Heard()
     watches.add(DATA, "/a", one)
     for path in ("/", "/ab", "/a/b", "/A"):
-        assert watches.fire(CHANGED, path) == []
-    assert watches.fire(CHANGED, "/a") == [one]
-    assert watches.fire(CHANGED, "/a") == []
+        assert told(watches, CHANGED, path) == []
+    assert told(watches, CHANGED, "/a") == [one]
+    assert told(watches, CHANGED, "/a") == []
 
 
 @fault("W16")
@@ -60,10 +77,10 @@ def test_ancestors_by_segment() -> None:
     heard = {path: Heard(path) for path in ("/", "/a", "/a/b", "/ab", "/a/b/c", "/a/bc")}
     for path, watcher in heard.items():
         watches.add(RECURSIVE, path, watcher)
-    assert watches.fire(CREATED, "/a/b/c/d/e") == [heard[p] for p in ("/a/b/c", "/a/b", "/a", "/")]
-    assert watches.fire(CHANGED, "/ab") == [heard["/ab"], heard["/"]]
-    assert watches.fire(DELETED, "/") == [heard["/"]]
-    assert watches.fire(KIDS, "/a/b") == []  # a recursive watch hears of the child itself
+    assert told(watches, CREATED, "/a/b/c/d/e") == [heard[p] for p in ("/a/b/c", "/a/b", "/a", "/")]
+    assert told(watches, CHANGED, "/ab") == [heard["/ab"], heard["/"]]
+    assert told(watches, DELETED, "/") == [heard["/"]]
+    assert told(watches, KIDS, "/a/b") == []  # a recursive watch hears of the child itself
 
 
 @fault("W16")

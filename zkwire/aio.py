@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from typing import Any, AsyncGenerator, Callable, Coroutine, List, Optional, Sequence, Set, TypeVar
+from itertools import zip_longest
+from typing import Any, AsyncGenerator, Callable, Coroutine, Dict, List, Optional, Sequence, Set, TypeVar
 
 from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError
 from .front import GRACE, Front
@@ -23,7 +24,8 @@ from .session_events import Dial, Fired, HangUp, Look, LookAway, Settled, StateC
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")
-#: An iterator of `watch` that is not read keeps this many events; then they are replaced by one that says: read afresh.
+#: An iterator of `watch` that is not read keeps this many events, and a watcher that is a coroutine function has this
+#: many tasks; then those of a persistent watch are replaced by one that says: read afresh.
 BACKLOG = 10_000
 
 
@@ -88,6 +90,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
+        self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
+        self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
 
     # ------------------------------------------------------------------------ lifecycle
 
@@ -310,8 +314,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                     else:
                         event.token.set_result(event.outcome)
             elif isinstance(event, Fired):
-                for watcher in event.watchers:
-                    self._loop.call_soon(self._call, watcher, event.event)
+                for watcher, lasting in zip_longest(event.watchers, event.lasting):
+                    self._loop.call_soon(self._notify, watcher, event.event, lasting)
             elif isinstance(event, StateChanged):
                 self._logger.info("= %s (%s) %s", event.state, event.client_state, event.error or "")
                 for listener in self._to_tell(event.state):
@@ -415,6 +419,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             wire.transport.write(data)
             self._session.sent(len(data))
 
+    def _notify(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
+        """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""
+        if lasting is not None and self._running.get(id(watcher), 0) >= BACKLOG:
+            self._behind.setdefault(id(watcher), {})[lasting] = None
+        else:
+            self._call(watcher, event)
+
     def _call(self, function: Callable[[Any], object], argument: Any) -> None:
         """Call user code; what it raises is logged, what it returns to be awaited becomes a task."""
         try:
@@ -425,9 +436,16 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if asyncio.iscoroutine(result):
             task = asyncio.ensure_future(result)
             self._tasks.add(task)
-            task.add_done_callback(self._task_done)
+            self._running[id(function)] = self._running.get(id(function), 0) + 1
+            task.add_done_callback(functools.partial(self._task_done, function))
 
-    def _task_done(self, task: asyncio.Future[Any]) -> None:
+    def _task_done(self, function: Callable[[Any], object], task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
+        self._running[id(function)] -= 1
+        if not self._running[id(function)]:
+            del self._running[id(function)]
+        if id(function) in self._behind:
+            for path in self._behind.pop(id(function)):
+                self._call(function, WatchedEvent(EventType.NONE, KeeperState.CONNECTED, path))
         if not task.cancelled() and task.exception() is not None:
             self._logger.error("exception in a watcher's task", exc_info=task.exception())

@@ -13,11 +13,16 @@ import logging
 import threading
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .records import EventType, KeeperState, WatchedEvent, Watcher
 
 #: A result that came behind an event lets the event's watchers run first, but not longer than this, in seconds: a
 #: watcher may be waiting for the very thread that waits for the result.
 PATIENCE = 0.25
+#: With so many calls waiting, a persistent watch gets no more events: its watcher is told once, behind them, to read
+#: afresh. Some 40 MB; one-shot watches need no bound, there are as many events as watches were set.
+BACKLOG = 100_000
 
 _Job = Tuple[Callable[..., object], Tuple[Any, ...]]
 
@@ -66,6 +71,7 @@ class Dispatcher:
         self.queued = self.returned = 0
         self._stuck_at = -1
         self._ended = False
+        self._behind: Dict[Tuple[int, str], Watcher] = {}  # by id: a watcher need not be hashable
         self._timers: List[Tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
 
@@ -79,6 +85,24 @@ class Dispatcher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
+
+    def tell(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
+        """Have a watcher called; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""
+        if lasting is None or self.queued - self.returned < BACKLOG:
+            self.call(watcher, event)
+            return
+        key = id(watcher), lasting
+        with self._lock:
+            known = key in self._behind
+            self._behind[key] = watcher
+        if not known:
+            self.call(self._catch_up, key)
+
+    def _catch_up(self, key: Tuple[int, str]) -> None:
+        with self._lock:
+            watcher = self._behind.pop(key)
+        # What it reads from now on shows all that it was not told of; what comes from now on it is told of.
+        self._call(watcher, (WatchedEvent(EventType.NONE, KeeperState.CONNECTED, key[1]),))
 
     def on(self, function: Callable[..., object]) -> Callable[..., None]:
         """`function`, to be called by whoever it is given to, but on this thread."""

@@ -19,6 +19,7 @@ import socket
 import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
+from itertools import zip_longest
 from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
@@ -220,8 +221,11 @@ class Driver:
             if kind is Settled:
                 event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
             elif isinstance(event, Fired):
-                for watcher in event.watchers:
-                    self.call(watcher, event.event)
+                for watcher, lasting in zip_longest(event.watchers, event.lasting):
+                    if isinstance(watcher, On):
+                        watcher.dispatcher.tell(watcher.function, event.event, lasting)
+                    else:
+                        dispatcher.tell(watcher, event.event, lasting)
             elif isinstance(event, HangUp):
                 self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()

@@ -36,7 +36,10 @@ class Notifier:
         """A notification. What we do not know, or nobody waits for, is passed over."""
         kind = EVENT_TYPES.get(event.type)
         if kind is not None and event.path:
-            yield from self._tell(self.watches.fire(kind, event.path), kind, state, event.path)
+            fired = self.watches.fire(kind, event.path)
+            if fired:
+                lasting = [path and self._user_path(path) for _, path in fired]
+                yield Fired([w for w, _ in fired], WatchedEvent(kind, state, self._user_path(event.path)), lasting)
 
     def replay(self, relative_zxid: int, limit: int) -> Iterator[Op[Any]]:
         """The requests that arm all watches on a new connection, none longer than `limit` bytes if that can be."""
@@ -55,7 +58,8 @@ class Notifier:
             for kind, paths in ((PERSISTENT, op.persistent), (RECURSIVE, op.recursive)):
                 for path in paths:
                     watchers = [w for _, w in self.watches.watchers(path, (kind,))]
-                    yield from self._tell(watchers, EventType.NONE, KeeperState.CONNECTED, path)
+                    for fired in self._tell(watchers, EventType.NONE, KeeperState.CONNECTED, path):
+                        yield fired._replace(lasting=[fired.event.path] * len(watchers))
 
     def unsupported(self) -> Iterator[Fired]:
         """The server we came to knows no persistent watches: they are gone."""
@@ -94,10 +98,10 @@ class Notifier:
             yield from self._tell(list(dict.fromkeys(watchers)), EventType.NONE, state, path)
 
     def _tell(self, watchers: Sequence[Watcher], kind: str, state: str, path: str) -> Iterable[Fired]:
-        if not watchers:
-            return ()
+        return (Fired(watchers, WatchedEvent(kind, state, self._user_path(path))),) if watchers else ()
+
+    def _user_path(self, path: str) -> str:
         try:
-            path = self._scope.strip(path)
+            return self._scope.strip(path)
         except ValueError:
-            pass  # outside the chroot, as /zookeeper/config is: its own name is the right one
-        return (Fired(watchers, WatchedEvent(kind, state, path)),)
+            return path  # outside the chroot, as /zookeeper/config is: its own name is the right one

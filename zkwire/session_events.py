@@ -48,10 +48,15 @@ class Settled(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """Call these watchers, in this order, with this event."""
+    """Call these watchers, in this order, with this event.
+
+    `lasting` has the path of each one's persistent watch, None for a one-shot one. Whoever cannot keep up may be told
+    of that path, with type NONE and state CONNECTED, to read afresh, instead of all he misses. Empty: of nobody.
+    """
 
     watchers: Sequence[Watcher]
     event: WatchedEvent
+    lasting: Sequence[Optional[str]] = ()
 
 
 class StateChanged(NamedTuple):

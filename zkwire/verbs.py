@@ -247,7 +247,8 @@ class Verbs:
         """Call `watcher` for every change of a node and its children, or with `recursive` of all nodes below it.
 
         It stays until removed, reconnects included: after one it is called with type NONE and state CONNECTED, since
-        it may have missed changes. ZooKeeper 3.6 and later; `UnimplementedError` before.
+        it may have missed changes, and so it is if it takes longer over events than they take to come, when 100,000
+        wait. ZooKeeper 3.6 and later; `UnimplementedError` before.
         """
         if not callable(watcher):
             raise TypeError(f"a watcher must be callable, not {watcher!r}")

@@ -67,17 +67,25 @@ class Watches:
         """The watchers of a path, with their kinds."""
         return [(kind, watcher) for kind in kinds for watcher in self._lists[kind].get(path, ())]
 
-    def fire(self, event_type: str, path: str) -> List[Watcher]:
-        """Whom an event is for, each once; one-shot watches are gone after that."""
-        found: List[Watcher] = []
+    def fire(self, event_type: str, path: str) -> List[Tuple[Watcher, Optional[str]]]:
+        """Whom an event is for, each once, with the path of his persistent watch; one-shot watches are gone after that.
+
+        Who has both kinds counts as one who waited once: without a path.
+        """
+        found: List[Tuple[Watcher, Optional[str]]] = []
         for kind in FIRES.get(event_type, ()):
-            found.extend(self._lists[kind].pop(path, ()))
-        found.extend(self._lists[PERSISTENT].get(path, ()))
+            found += [(watcher, None) for watcher in self._lists[kind].pop(path, ())]
+        found += [(watcher, path) for watcher in self._lists[PERSISTENT].get(path, ())]
         recursive = self._lists[RECURSIVE]
         if recursive and event_type != EventType.CHILD:  # each node below tells of itself
             for above in _upwards(path):
-                found.extend(recursive.get(above, ()))
-        return found if len(found) < 2 else list(dict.fromkeys(found))
+                found += [(watcher, above) for watcher in recursive.get(above, ())]
+        if len(found) < 2:
+            return found
+        first: Dict[Watcher, Optional[str]] = {}
+        for watcher, at in found:
+            first.setdefault(watcher, at)
+        return list(first.items())
 
     def remove(
         self, path: str, watcher: Optional[Watcher] = None, kinds: Sequence[str] = KINDS

@@ -188,7 +188,7 @@ def one_shot_watch_fires_again() -> List[Patch]:
 
     def wrong(self: Watches, event_type: str, path: str) -> Any:
         found = fire(self, event_type, path)
-        for watcher in found:
+        for watcher, _ in found:
             self.add(DATA, path, watcher)
         return found
 
