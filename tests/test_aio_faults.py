@@ -22,6 +22,7 @@ from tests.support.hostile import ANSWERS, Scripted, Wire
 from tests.support.world import STAT0, framed, header, reply_frame, welcome_frame
 from tests.support_aio import Log, aio, eventually, run, until_state
 from zkwire import AsyncZooKeeper
+from zkwire.embedded import EmbeddedServer
 from zkwire.errors import (
     ConnectionClosedError, ConnectionLoss, ForkedError, NoNodeError, NoWatcherError, OperationTimeoutError,
     SessionExpiredError, TooManyPendingError, ZookeeperError,
@@ -776,3 +777,35 @@ async def test_a_host_by_name(server38: AnyServer) -> None:
     zk = AsyncZooKeeper("no-such-host.invalid:1", connect_timeout=1)
     with pytest.raises(OperationTimeoutError):
         await zk.start(timeout=0.5)
+
+
+def test_no_result_is_there_before_the_events_that_came_before_it() -> None:
+    """Not even for one who looks at the next future while its own wake-up was on the way."""
+
+    async def main() -> None:
+        heard: List[Any] = []
+        with EmbeddedServer() as server:
+            async with AsyncZooKeeper(server.hosts) as zk:
+                await zk.create("/a")
+                await zk.add_watch("/a", heard.append)
+                futures = [zk.submit(SetData("/a", b"")) for _ in range(100)]
+                for future in futures:
+                    await future
+                    assert len(heard) >= sum(other.done() for other in futures)
+
+    run(main())
+
+
+def test_all_calls_have_ended_when_close_returns() -> None:
+    async def main() -> None:
+        with EmbeddedServer() as server:
+            zk = AsyncZooKeeper(server.hosts)
+            await zk.start()
+            await zk.create("/a")
+            await zk.add_watch("/a", lambda event: None)
+            futures = [zk.submit(SetData("/a", b"")) for _ in range(100)]
+            await zk.close()
+            assert all(future.done() for future in futures)
+            await asyncio.gather(*futures)
+
+    run(main())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections import deque
 from itertools import zip_longest
-from typing import Any, AsyncGenerator, Callable, Coroutine, Dict, List, Optional, Sequence, Set, TypeVar
+from typing import Any, AsyncGenerator, Callable, Coroutine, Deque, Dict, List, Optional, Sequence, Set, TypeVar
 
 from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError
 from .front import GRACE, Front
@@ -87,7 +88,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._wire: Optional[_Wire] = None
         self._second: Optional[_Wire] = None  # made beside the first, when the core asks to look
         self._timer: Optional[asyncio.TimerHandle] = None
-        self._flushing = False
+        self._news: Deque[Any] = deque()  # Settled, Fired, and calls of listeners, that are yet to be told
+        self._telling = self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
         self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
@@ -138,6 +140,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         await self._until(lambda: self._session.phase == ENDED, limit)
         self._session.abort("close() took too long")
         self._act()
+        while self._news:  # results that stand behind watchers
+            await asyncio.sleep(0)
 
     def _set_hosts(self, hosts: Sequence[Host]) -> None:
         now = self._check().time() if self._loop is not None or os.getpid() != self._pid else 0.0
@@ -307,19 +311,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _act(self) -> None:
         """Do what the core asks for."""
         for event in self._session.events():
-            if isinstance(event, Settled):
-                if not event.token.done():
-                    if isinstance(event.outcome, ZookeeperError):
-                        event.token.set_exception(event.outcome)
-                    else:
-                        event.token.set_result(event.outcome)
-            elif isinstance(event, Fired):
-                for watcher, lasting in zip_longest(event.watchers, event.lasting):
-                    self._loop.call_soon(self._notify, watcher, event.event, lasting)
+            if isinstance(event, Settled) and not self._news:
+                _settle(event.token, event.outcome)
+            elif isinstance(event, (Settled, Fired)):
+                self._news.append(event)
             elif isinstance(event, StateChanged):
                 self._logger.info("= %s (%s) %s", event.state, event.client_state, event.error or "")
-                for listener in self._to_tell(event.state):
-                    self._loop.call_soon(self._call, functools.partial(self._tell, listener), event.state)
+                self._news += [(functools.partial(self._tell, one), event.state) for one in self._to_tell(event.state)]
                 if self._changed is not None and not self._changed.done():
                     self._changed.set_result(None)
             elif isinstance(event, Dial):
@@ -340,6 +338,31 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if self._session.phase == ENDED:
             self._disconnect()
         self._arm()
+        if self._news and not self._telling:
+            self._telling = True
+            self._loop.call_soon(self._tell_news)
+
+    def _tell_news(self) -> None:
+        """Hand out what has happened, in wire order: who has a result runs before the watchers of what came after it.
+
+        And nobody finds a result before the watchers of what came before it were called.
+        """
+        settled, news = False, self._news
+        try:
+            while news and not (settled and not isinstance(news[0], Settled)):
+                item = news.popleft()
+                if isinstance(item, Settled):
+                    settled = True
+                    _settle(item.token, item.outcome)
+                elif isinstance(item, Fired):
+                    for watcher, lasting in zip_longest(item.watchers, item.lasting):
+                        self._notify(watcher, item.event, lasting)
+                else:
+                    self._call(*item)
+        finally:
+            self._telling = bool(news)
+            if news:
+                self._loop.call_soon(self._tell_news)
 
     def _arm(self) -> None:
         """Have `_timed_out` called in time. A timer that is early only looks again."""
@@ -449,3 +472,12 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                 self._call(function, WatchedEvent(EventType.NONE, KeeperState.CONNECTED, path))
         if not task.cancelled() and task.exception() is not None:
             self._logger.error("exception in a watcher's task", exc_info=task.exception())
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """The outcome of an operation is in."""
+    if not future.done():
+        if isinstance(outcome, ZookeeperError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
