@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import struct
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Callable
 import pytest
 
 from tests.conftest import named
-from tests.harness import debian, packages, ports
+from tests.harness import debian, packages, pki, ports
 from tests.harness.servers import Ensemble, Server, four
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -111,8 +110,7 @@ def test_options_reach_the_server(own_server: Callable[..., Server]):
 @pytest.mark.parametrize("version", ["3.8", "3.9"])
 def test_tls_port_answers_to_a_known_client(own_server: Callable[..., Server], version: str):
     server = own_server(version, tls="need")
-    context = ssl.create_default_context(cafile=server.pki["ca"])
-    context.load_cert_chain(server.pki["client_cert"], server.pki["client_key"])
+    context = pki.client_context("client")
     with socket.create_connection((server.host, server.secure_port), 5) as plain:
         with context.wrap_socket(plain, server_hostname="localhost") as sock:
             sock.sendall(b"ruok")

@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from typing import Optional, Union
 
+from . import pki
+
 Setting = Union[str, int, None]
 
 # Times allow short sessions in tests. Nothing is forced to disk: a killed process loses no data that
@@ -68,7 +70,6 @@ class Place:
     secure_port: Optional[int] = None
     members: Mapping[str, str] = dataclasses.field(default_factory=dict)
     observer: bool = False
-    pki: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def digest_id(user: str, password: str) -> str:
@@ -113,9 +114,9 @@ def _tls(options: Options, place: Place) -> dict[str, Setting]:
     return {
         "secureClientPort": place.secure_port,
         "secureClientPortAddress": "127.0.0.1",
-        "ssl.keyStore.location": place.pki["server"],
+        "ssl.keyStore.location": pki.pem("server"),
         "ssl.keyStore.type": "PEM",
-        "ssl.trustStore.location": place.pki["ca"],
+        "ssl.trustStore.location": pki.pem("ca"),
         "ssl.trustStore.type": "PEM",
         "ssl.clientAuth": options.tls,
         "ssl.hostnameVerification": "false",

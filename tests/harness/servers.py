@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from . import packages, pki, ports, processes
+from . import packages, ports, processes
 from .config import Options, Place, jaas_conf, properties, zoo_cfg
 
 SERVING = ("standalone", "leader", "follower", "observer")
@@ -84,7 +84,6 @@ class Server:
         self.port = ports.lease()
         self.secure_port = ports.lease() if self.options.tls else None
         self.folder = tempfile.mkdtemp(prefix=f"zkwire-{version}-")
-        self.pki = pki.make(os.path.join(self.folder, "pki")) if self.options.tls else {}
         self.process: subprocess.Popen[bytes] | None = None
         self.suspended = False
         # Set by an Ensemble.
@@ -216,7 +215,7 @@ class Server:
 
     def _command(self) -> list[str]:
         java, jars = packages.java(), packages.classpath(self.version)
-        place = Place(self.folder, self.port, self.secure_port, self.members, self.observer, self.pki)
+        place = Place(self.folder, self.port, self.secure_port, self.members, self.observer)
         os.makedirs(self._data, exist_ok=True)
         numbers = tuple(int(part) for part in self.version.split("."))
         self._write("zoo.cfg", zoo_cfg(self.options, place, numbers))
