@@ -21,8 +21,9 @@ ZKWIRE = (
     ("notify", "modes", "scout"),
     ("exchange",),
     ("session",),
+    ("tls",),
     ("recipes", "settings", "forks", "future", "dispatch", "transport"),
-    ("verbs", "lookout", "front"),
+    ("verbs", "lookout", "front", "aio_wire"),
     ("driver",),
     ("client", "aio"),
     ("embedded",),
@@ -32,7 +33,7 @@ ZKWIRE = (
 )
 ZKDISCO = (
     ("_zkwire",),
-    ("model", "replica"),
+    ("model", "replica", "tls"),
     ("recipes", "cache", "runner"),
     ("registration", "discovery"),
     ("client",),

@@ -175,7 +175,6 @@ BAD_HANDSHAKES = {
     "negative": struct.pack(">i", -1),
     "2 GiB": struct.pack(">i", 2**31 - 1),
     "http": b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n",
-    "tls alert": bytes.fromhex("15030300020228"),
     "read-only": bytes.fromhex("00000010000000000000000100000006ffffff89"),
     "event first": event_frame("CHANGED", "/a" * 20),
     "password": welcome_frame(passwd=b"x" * 3000),

@@ -1,6 +1,6 @@
 """`AsyncZooKeeper`, the asyncio front over the same session core and the same verbs.
 
-Owns the event loop's side: transport, timer, futures. Must not know the protocol; no verb, no rule and no deadline is
+Owns the event loop's side: timer, futures, tasks. Must not know the protocol; no verb, no rule and no deadline is
 written here a second time. Everything happens on one event loop; nothing here is thread-safe.
 """
 
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 from collections import deque
 from itertools import zip_longest
-from typing import Any, AsyncGenerator, Callable, Coroutine, Deque, Dict, List, Optional, Sequence, Set, TypeVar
+from typing import (
+    Any, AsyncGenerator, Callable, Coroutine, Deque, Dict, List, Optional, Sequence, Set, TypeVar, Union,
+)  # fmt: skip
 
-from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError
+from .aio_wire import Wire
+from .errors import (
+    ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
+)  # fmt: skip
 from .front import GRACE, Front
 from .hosts import Host
 from .op import Op
@@ -40,39 +46,6 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
     return method
 
 
-class _Wire(asyncio.Protocol):
-    """One connection, as asyncio sees it, from the attempt to the end."""
-
-    def __init__(self, front: AsyncZooKeeper) -> None:
-        self._front = front
-        self.dialling: Optional[asyncio.Task[None]] = None
-        self.transport: Any = None
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
-        self._front._connected(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._front._received(self, data)
-
-    def eof_received(self) -> None:
-        self.transport.abort()  # asyncio would first wait until all that was written has gone
-
-    def connection_lost(self, exc: Optional[Exception]) -> None:
-        self._front._lost(self, str(exc) if exc else "the server closed the connection")
-
-    def resume_writing(self) -> None:
-        self._front._flush()
-
-    def end(self) -> None:
-        """Connect no more, or hang up."""
-        if self.transport is not None:
-            self.transport.abort()
-        elif self.dialling is not None:
-            self.dialling.cancel()
-
-
 class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     """A ZooKeeper client for asyncio: constructor and verbs of `ZooKeeper`, awaited, and `async with`.
 
@@ -85,8 +58,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _set_up(self) -> None:
         self._pid = os.getpid()
         self._loop: Any = None  # an event loop from start() on, and nothing happens before that
-        self._wire: Optional[_Wire] = None
-        self._second: Optional[_Wire] = None  # made beside the first, when the core asks to look
+        self._wire: Optional[Wire] = None
+        self._second: Optional[Wire] = None  # made beside the first, when the core asks to look
         self._timer: Optional[asyncio.TimerHandle] = None
         self._news: Deque[Any] = deque()  # Settled, Fired, and calls of listeners, that are yet to be told
         self._telling = self._flushing = False
@@ -379,30 +352,21 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._act()
         self._flush()
 
-    def _begin(self, host: Host) -> _Wire:
-        wire = _Wire(self)
-        wire.dialling = self._loop.create_task(self._dial(wire, host))
-        return wire
-
-    async def _dial(self, wire: _Wire, host: Host) -> None:
-        """Connect, for as long as the core has patience: it says when to hang up."""
+    def _begin(self, host: Host) -> Wire:
         self._logger.debug("= connecting to %s", host)
-        # For addresses there is no race to be run; cancelled in the middle of one, asyncio forgets to close a socket.
-        delay = 0.25 if host.name[-1:].isalpha() and ":" not in host.name else None
-        try:
-            await self._loop.create_connection(lambda: wire, host.name, host.port, happy_eyeballs_delay=delay)
-        except (OSError, UnicodeError) as error:
-            self._lost(wire, str(error))
+        wire = Wire(self, host, self._ssl_context)
+        wire.dial()
+        return wire
 
     def _disconnect(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.end()
 
-    def _connected(self, wire: _Wire) -> None:
+    def _connected(self, wire: Wire) -> None:
         if wire is self._second:
             self._session.look_connected(self._loop.time())
-            wire.transport.write(self._session.look_data_to_send())
+            wire.write(self._session.look_data_to_send())
         elif wire is self._wire:
             self._session.connected(self._loop.time())
         else:
@@ -410,7 +374,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._act()
         self._flush()
 
-    def _received(self, wire: _Wire, data: bytes) -> None:
+    def _received(self, wire: Wire, data: bytes) -> None:
         if wire is self._wire:
             self._session.received(data, self._loop.time())
             self._act()
@@ -421,11 +385,12 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._act()
             self._flush()
 
-    def _lost(self, wire: _Wire, reason: str) -> None:
+    def _lost(self, wire: Wire, reason: Union[str, TLSError]) -> None:
         if wire is self._wire:
             self._wire = None
             self._session.lost(reason, self._loop.time())
-            self._logger.info("= %s", self._session.last_error)
+            level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
+            self._logger.log(level, "= %s", self._session.last_error)
             self._act()
         elif wire is self._second:
             self._second = None
@@ -435,12 +400,12 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _flush(self) -> None:
         self._flushing = False
         wire = self._wire
-        while wire is not None and wire.transport is not None and not wire.transport.get_write_buffer_size():
+        while wire is not None and wire.writable:
             data = self._session.data_to_send()
-            if not data:
+            count = wire.write(data) if data else 0
+            if not count:
                 return
-            wire.transport.write(data)
-            self._session.sent(len(data))
+            self._session.sent(count)
 
     def _notify(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
         """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""

@@ -14,7 +14,7 @@ from typing import Any, Callable, List, Optional, Sequence, TypeVar
 
 from .dispatch import On
 from .driver import Driver
-from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError
+from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError, TLSError
 from .front import GRACE, Front
 from .future import Future, Passive
 from .hosts import Host
@@ -43,13 +43,16 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     """A ZooKeeper client whose calls block. Thread-safe. `with ZooKeeper(hosts) as zk:` starts and closes it.
 
     `hosts` is a connect string, "h1:2181,h2:2181/chroot", or a sequence of such. All times are seconds: `timeout` is
-    the session timeout to ask for, `connect_timeout` bounds name resolution, TCP and handshake for one server together
-    (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id` resumes a
-    session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a `zkwire.sasl.Mechanism`.
-    At most `max_pending` operations are queued or under way, answers have at most `max_frame` bytes, requests at most
-    `max_request`, which is the server's default limit. With `read_only`, a server
-    without a quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile,
-    `client_id` of no use to anybody, and writes raise `NotReadOnlyCallError`.
+    the session timeout to ask for, `connect_timeout` bounds name resolution, TCP, TLS and handshake for one server
+    together (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id`
+    resumes a session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a
+    `zkwire.sasl.Mechanism`. At most `max_pending` operations are queued or under way, answers have at most `max_frame`
+    bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a server without a
+    quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile, `client_id` of no
+    use to anybody, and writes raise `NotReadOnlyCallError`.
+
+    With `ssl_context`, an `ssl.SSLContext` (see `ssl.create_default_context`), connections are TLS from the first byte:
+    servers are checked as the context says, for their names as they stand in `hosts`.
 
     After expiry it opens a new session by itself; listeners and watchers hear of it. `ValueError` and `TypeError` come
     from the constructor; nothing is dialled before `start`.
@@ -58,7 +61,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def _set_up(self) -> None:
         self._started = False
         me = weakref.WeakMethod(self._state_changed)
-        self._driver = Driver(self._session, self._logger, lambda event: _hand_on(me, event), "zkwire")
+        self._driver = Driver(
+            self._session, self._logger, lambda event: _hand_on(me, event), "zkwire", self._ssl_context
+        )
         self._finalizer = weakref.finalize(self, _forgotten, self._driver)
         self._finalizer.atexit = False
 
@@ -67,8 +72,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def start(self, timeout: float = 15.0) -> None:
         """Connect, and return once there is a session; nothing happens if there is one already.
 
-        Raises `OperationTimeoutError` after `timeout` seconds, with the client closed; `AuthFailedError` at once;
-        `ConnectionClosedError` if it was closed.
+        Raises `OperationTimeoutError` after `timeout` seconds, with the client closed; `AuthFailedError` at once, and
+        `TLSError` once all hosts were tried, if none gave a session and TLS failed with one; `ConnectionClosedError`
+        if it was closed.
         """
         driver = self._driver
         if driver.forked:
@@ -80,7 +86,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             driver.changed.wait_for(lambda: self.connected or driver.session.phase == ENDED, timeout)
         error = self._no_session(timeout)
         if error is not None:
-            if isinstance(error, OperationTimeoutError):
+            if isinstance(error, (OperationTimeoutError, TLSError)):
                 self._close(GRACE)
             raise error
 

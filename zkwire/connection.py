@@ -17,7 +17,7 @@ import struct
 from collections import deque
 from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Union
 
-from .errors import FrameTooLargeError, MarshallingError, ProtocolError, ZookeeperError
+from .errors import FrameTooLargeError, MarshallingError, ProtocolError, TLSError, ZookeeperError
 from .jute import decode, encode
 from .op import Op
 from .records import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, WatcherEvent
@@ -33,6 +33,8 @@ MAX_PASSWORD = 1024
 XID_LIMIT = 2**31 - 1
 #: As much as goes to the socket in one call.
 CHUNK = 256 * 1024
+#: How an alert and a handshake begin, in TLS (RFC 8446, 5.1): type, version 3.
+_TLS = (b"\x15\x03", b"\x16\x03")
 
 _HEAD = struct.Struct(">iiqi")
 _HEADER_SIZE = 16
@@ -255,6 +257,11 @@ class Connection:
         incoming.append((op, token, 0, outcome))
 
     def _check_first(self, length: int, start: bytes) -> None:
+        if start[:2] in _TLS:
+            raise TLSError(
+                f"the first bytes are {start!r}, not the answer of a ZooKeeper server: "
+                "this is a TLS port; give ssl_context=, or the plain port (clientPort)"
+            )
         if not 0 <= length <= MAX_HANDSHAKE:
             raise ProtocolError(
                 f"the first bytes are {start!r}, not the answer of a ZooKeeper server: "

@@ -21,11 +21,11 @@ from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, Union
 
 from .connection import Slot
 from .dispatch import Dispatcher, On
-from .errors import ConnectionLoss, ForkedError, ZookeeperError
+from .errors import ConnectionLoss, ForkedError, TLSError, ZookeeperError
 from .forks import track
 from .future import Future, release
 from .hosts import Host
@@ -33,7 +33,9 @@ from .lookout import Lookout
 from .op import Op
 from .session import DIALING, ENDED, Session
 from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
-from .transport import LONGEST_WAIT, READ, WRITE, Attempt, Waker, reader, wait_for
+from .transport import (
+    LONGEST_WAIT, READ, WRITE, Attempt, SecureAttempt, Socket, Waker, begin, reader, wait_for,
+)  # fmt: skip
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
 #: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
@@ -48,24 +50,25 @@ class Driver:
     """Runs a `Session` on a socket. `on_state` is called with each `StateChanged`, and must only hand it on."""
 
     def __init__(
-        self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str
-    ) -> None:
-        self.session, self._logger, self._on_state = session, logger, on_state
+        self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str,
+        ssl_context: Any = None,
+    ) -> None:  # fmt: skip
+        self.session, self._logger, self._on_state, self._ssl_context = session, logger, on_state, ssl_context
         self.dispatcher = Dispatcher(logger, f"{name} dispatch")
         self.changed = threading.Condition()
         self._lock = allocate_lock()
         self._reading = allocate_lock()  # held by the one who may read: a leader, or the keeper
         self._leads = 0
         self._followers: Deque[Tuple[Future[Any], LockType]] = deque()
-        self._socket: Optional[socket.socket] = None
+        self._socket: Optional[Socket] = None
         self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
-        self._retired: List[socket.socket] = []
+        self._retired: List[Socket] = []
         self._todo: Deque[Event] = deque()
         self._blocked = False
         self._dial: Optional[Dial] = None
-        self._attempt: Optional[Attempt] = None
+        self._attempt: Union[Attempt, SecureAttempt, None] = None
         self._waker = Waker()
-        self._lookout = Lookout(session, self._waker.wake, self._retire)
+        self._lookout = Lookout(session, self._waker.wake, self._retire, ssl_context)
         self.forked = False
         self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
         track(self)
@@ -250,7 +253,7 @@ class Driver:
                 if sock is not None:
                     self._socket, self._readable = sock, reader(sock.fileno())
 
-    def _retire(self, sock: socket.socket) -> None:
+    def _retire(self, sock: Socket) -> None:
         """To be closed by whoever reads next: a descriptor must not vanish under a poll."""
         self._retired.append(sock)
         self._waker.wake()
@@ -273,6 +276,13 @@ class Driver:
                     break
 
     def _flush(self) -> None:
+        try:
+            self._send()
+        except BaseException:  # nobody knows what has left
+            self._interrupted(())
+            raise
+
+    def _send(self) -> None:
         sock, session = self._socket, self.session
         while sock is not None:
             data = session.data_to_send()
@@ -286,35 +296,48 @@ class Driver:
                     self._blocked = True
                     self._waker.wake()  # the keeper waits until the socket takes more
                 return
+            except TLSError as error:
+                self._lose(error)
+                return
             except OSError as error:
                 self._lose(f"sending failed: {error}")
                 return
             session.sent(count)
+            if not count:  # TLS has to hear something first
+                self._blocked = False
+                return
 
     def _receive(self) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        try:
-            data = sock.recv(RECEIVE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(f"receiving failed: {error}")
-            return
-        if not data:
-            self._lose("the server closed the connection")
+        if self._socket is None:
             return
         # Signal handlers run in the main thread, and may raise there wherever it is, here too.
         slots = self.session.slots() if get_ident() == _MAIN else ()
         try:
-            self.session.received(data, monotonic())
-            self._act()
+            data = self._read(self._socket)
+            if data:
+                self.session.received(data, monotonic())
+                self._act()
             if self.session.unsent and not self._blocked:
                 self._flush()
         except BaseException:
             self._interrupted(slots)
             raise
+
+    def _read(self, sock: Socket) -> bytes:
+        """What has arrived, perhaps nothing; if that is the end, it has been dealt with."""
+        try:
+            data = sock.recv(RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except TLSError as error:
+            self._lose(error)
+            return b""
+        except OSError as error:
+            self._lose(f"receiving failed: {error}")
+            return b""
+        if not data:
+            self._lose("the server closed the connection")
+        return data
 
     def _interrupted(self, slots: Sequence[Slot]) -> None:
         """Ctrl-C, say, in the midst of the core's work: begin afresh, and leave nobody without an answer."""
@@ -323,13 +346,14 @@ class Driver:
             if isinstance(slot.token, Future):
                 slot.token.settle(ConnectionLoss(None, slot.op.path))
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: Union[str, TLSError]) -> None:
         self._disconnect()
         self._lost(reason)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: Union[str, TLSError]) -> None:
         self.session.lost(reason, monotonic())
-        self._logger.info("= %s", self.session.last_error)
+        level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
+        self._logger.log(level, "= %s", self.session.last_error)
         self._act()
 
     # ------------------------------------------------------------------------ the keeper
@@ -377,7 +401,7 @@ class Driver:
         deadline = min((at for at in times if at is not None), default=None)
         timeout = None if deadline is None else max(0.0, deadline - monotonic())
         if attempt is not None and attempt.waiting_for is not None:
-            wanted.append((attempt.waiting_for.fileno(), WRITE))
+            wanted.append(attempt.waiting_for)
         if sock is not None:
             mask = (0 if parked else READ) | (WRITE if self._blocked else 0)
             if mask:
@@ -424,17 +448,17 @@ class Driver:
             self._attempt = None
         if dial is not None:
             self._logger.debug("= connecting to %s", dial.host)
-            self._attempt = Attempt(dial.host, dial.deadline, self._waker.wake)
+            self._attempt = begin(dial.host, dial.deadline, self._waker.wake, self._ssl_context)
         attempt = self._attempt
         if attempt is None:
             return
         try:
             sock = attempt.step(monotonic())
-        except OSError as error:
+        except (OSError, TLSError) as error:
             self._attempt = None
             with self._lock:
                 if self._dial is None:
-                    self._lost(str(error))
+                    self._lost(error if isinstance(error, TLSError) else str(error))
             return
         if sock is not None:
             self._attempt = None
@@ -446,6 +470,8 @@ class Driver:
                 self.session.connected(monotonic())
                 self._act()
                 self._flush()
+                if self._ssl_context is not None:
+                    self._receive()  # with the end of the handshake something may have come that poll cannot see
             for _, lock in list(self._followers):
                 release(lock)
 

@@ -5,7 +5,8 @@ Owns what can go wrong and what is said about it. Must not know how an error cam
     ZookeeperError                      .code .path .maybe_applied
     ├── ProtocolError                   bytes that break the rules of the wire
     │   ├── MarshallingError (-5)       bytes that do not decode, here or at the server
-    │   └── FrameTooLargeError          a frame longer than the agreed limit, in either direction
+    │   ├── FrameTooLargeError          a frame longer than the agreed limit, in either direction
+    │   └── TLSError                    one does not trust the other, or only one speaks TLS
     ├── ConnectionLoss (-4)             .sent: whether the request had left this process
     ├── SessionExpiredError (-112)      the session is gone, and its ephemeral nodes and watches with it
     ├── ConnectionClosedError (-116)    the client was closed, or never started
@@ -79,6 +80,15 @@ class FrameTooLargeError(ProtocolError):
     """A request above the server's limit (refused here, nothing was sent), or an answer above `max_frame`."""
 
     explanation = "the frame is too large"
+
+
+class TLSError(ProtocolError):
+    """One side does not trust the other, or only one of them speaks TLS. The text names the cause and the remedy.
+
+    `start` raises it at once when no server will do; later on it is a lost connection, and is tried again.
+    """
+
+    explanation = "the TLS handshake has failed"
 
 
 # ------------------------------------------------------- connection and session
@@ -325,6 +335,6 @@ __all__ = [
     "NodeExistsError", "NotEmptyError", "NotReadOnlyCallError", "OperationTimeoutError", "ProtocolError",
     "QuotaExceededError", "ReconfigDisabledError", "ReconfigInProcessError", "RequestTimeoutError",
     "RolledBackError", "RuntimeInconsistency", "SessionClosedRequireSaslError", "SessionExpiredError",
-    "SessionMovedError", "SystemZookeeperError", "ThrottledOpError", "TooManyPendingError",
+    "SessionMovedError", "SystemZookeeperError", "TLSError", "ThrottledOpError", "TooManyPendingError",
     "UnimplementedError", "UnknownSessionError", "ZookeeperError", "error_for",
 ]  # fmt: skip

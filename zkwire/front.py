@@ -12,11 +12,12 @@ from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
-from .errors import AuthFailedError, ConnectionClosedError, OperationTimeoutError, ZookeeperError
+from .errors import AuthFailedError, ConnectionClosedError, OperationTimeoutError, TLSError, ZookeeperError
 from .hosts import Host, parse_hosts
 from .records import ACL, KazooState
 from .session import ENDED
 from .settings import DEFAULT_MAX_PENDING, DEFAULT_TIMEOUT, AuthData, Settings, make_session
+from .tls import check_names
 
 #: start() is late by no more than this, in seconds, when it fails and closes the client.
 GRACE = 0.5
@@ -39,7 +40,7 @@ class Front:
             request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
         )  # fmt: skip
         self._session = make_session(settings, random.random, monotonic())
-        self._request_timeout = request_timeout
+        self._request_timeout, self._ssl_context = request_timeout, ssl_context
         self._logger = logger or logging.getLogger("zkwire")
         self._listeners: List[Listener] = []
         self._told = KazooState.LOST
@@ -91,6 +92,7 @@ class Front:
         parsed, chroot = parse_hosts(hosts)
         if chroot and chroot != self._session.scope.prefix:
             raise ValueError(f"the chroot {self._session.scope.prefix!r} cannot be changed to {chroot!r}")
+        check_names(self._ssl_context, parsed)
         self._set_hosts(parsed)
 
     def _set_hosts(self, hosts: Sequence[Host]) -> None:
@@ -130,5 +132,6 @@ class Front:
         if self.connected:
             return None
         if session.phase == ENDED:
-            return session.last_error if isinstance(session.last_error, AuthFailedError) else ConnectionClosedError()
+            refused = isinstance(session.last_error, (AuthFailedError, TLSError))
+            return session.last_error if refused else ConnectionClosedError()
         return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")

@@ -6,49 +6,50 @@ and none blocks; whoever polls waits for what `wanted` says, until `next_step` a
 
 from __future__ import annotations
 
-import socket
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, Union
 
+from .errors import TLSError
 from .session import Session
 from .session_events import Look
-from .transport import READ, WRITE, Attempt
+from .transport import READ, Attempt, SecureAttempt, Socket, begin
 
 
 class Lookout:
     """At most one connection at a time; `retire` gets sockets to be closed where nobody polls them."""
 
-    def __init__(self, session: Session, wake: Callable[[], None], retire: Callable[[socket.socket], None]) -> None:
-        self._session, self._wake, self._retire = session, wake, retire
-        self._attempt: Optional[Attempt] = None
-        self._socket: Optional[socket.socket] = None
+    def __init__(
+        self, session: Session, wake: Callable[[], None], retire: Callable[[Socket], None], ssl_context: Any
+    ) -> None:
+        self._session, self._wake, self._retire, self._ssl_context = session, wake, retire, ssl_context
+        self._attempt: Union[Attempt, SecureAttempt, None] = None
+        self._socket: Optional[Socket] = None
 
     def begin(self, look: Look) -> None:
         """Connect as asked."""
         self.end()
-        self._attempt = Attempt(look.host, look.deadline, self._wake)
+        self._attempt = begin(look.host, look.deadline, self._wake, self._ssl_context)
         self._wake()
 
     def end(self) -> None:
         """Give it up."""
         attempt, self._attempt = self._attempt, None
-        if attempt is not None and attempt.waiting_for is not None:
-            self._retire(attempt.waiting_for)
-        sock = self.take()
-        if sock is not None:
-            self._retire(sock)
+        for sock in (attempt.take() if attempt is not None else None, self.take()):
+            if sock is not None:
+                self._retire(sock)
 
     def disown(self) -> None:
         """In the child of a fork: close what there is, here and now."""
-        for sock in (self._socket, self._attempt.waiting_for if self._attempt is not None else None):
-            if sock is not None:
-                sock.close()
+        if self._attempt is not None:
+            self._attempt.give_up()
+        if self._socket is not None:
+            self._socket.close()
 
     @property
     def active(self) -> bool:
         """Whether there is something to go on with."""
         return self._attempt is not None or self._socket is not None
 
-    def take(self) -> Optional[socket.socket]:
+    def take(self) -> Optional[Socket]:
         """The connected socket, in the caller's hands from now on."""
         sock, self._socket = self._socket, None
         return sock
@@ -58,7 +59,7 @@ class Lookout:
         if self._socket is not None:
             return [(self._socket.fileno(), READ)]
         if self._attempt is not None and self._attempt.waiting_for is not None:
-            return [(self._attempt.waiting_for.fileno(), WRITE)]
+            return [self._attempt.waiting_for]
         return []
 
     @property
@@ -79,11 +80,11 @@ class Lookout:
                     raise ConnectionError("the server closed the connection")
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError:
+        except (OSError, TLSError):
             self.end()
             self._session.look_lost(now)
 
-    def _connect(self, attempt: Attempt, now: float) -> None:
+    def _connect(self, attempt: Union[Attempt, SecureAttempt], now: float) -> None:
         sock = attempt.step(now)
         if sock is not None:
             self._attempt, self._socket = None, sock

@@ -75,6 +75,11 @@ class Rotation:
         """A session is up: passes are counted afresh from the next loss on."""
         self._first, self._tried = [], 0
 
+    @property
+    def all_tried(self) -> bool:
+        """Whether a pass over all hosts has come to its end."""
+        return self._tried % len(self.hosts) == 0
+
     def pause(self, timeout: float) -> float:
         """Seconds to wait before the next attempt; `timeout` is the session's, in seconds."""
         limit = min(LONGEST, timeout / 3)

@@ -15,6 +15,8 @@ is whatever the caller wants to see again. Rules:
 5. AUTH_FAILED and CLOSED are for ever.
 6. A read-only server makes sessions up: such an id proves nothing, and is presented to nobody. What it says about a
    session it does not know proves nothing either. While it serves us, a `Scout` looks for a read-write one.
+7. Who is refused by TLS before there ever was a session, ends once all hosts were tried: nothing will change. Later on
+   it may, as when a certificate is renewed too late.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 from .connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming, Slot
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError, SessionExpiredError,
+    TLSError,
     ZookeeperError,
 )  # fmt: skip
 from .exchange import CLOSE, CONSEQUENCES, EXPIRED, LOGIN, MOVED, UNIMPLEMENTED, Exchange, Internal, failing
@@ -65,7 +68,7 @@ class Session:
         self, hosts: Sequence[Host], *, timeout: float, random: Callable[[], float], scope: Optional[Scope] = None,
         client_id: Optional[Tuple[int, bytes]] = None, connect_timeout: Optional[float] = None, shuffle: bool = True,
         max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST, read_only: bool = False,
-        sasl: Optional[Mechanism] = None,
+        sasl: Optional[Mechanism] = None, secure: bool = False,
     ) -> None:  # fmt: skip
         self._login = Login(sasl) if sasl is not None else None
         self._live = Liveness(timeout)
@@ -88,6 +91,9 @@ class Session:
         self._due = 0.0  # when the pause ends, or the attempt
         self._closing: Optional[float] = None
         self._leaving: Optional[float] = None  # until when we wait for answers before we go to another server
+        self._secure = secure
+        self._refusal: Optional[TLSError] = None
+        self._served = False
 
     # ------------------------------------------------------------------- what it shows
 
@@ -306,9 +312,12 @@ class Session:
         if self._leaving is not None:
             self._leave(now)
 
-    def lost(self, reason: str, now: float) -> None:
+    def lost(self, reason: Union[str, TLSError], now: float) -> None:
         """The connection has ended, or could not be made."""
         if self.phase in (DIALING, HANDSHAKE, OPEN):
+            if isinstance(reason, TLSError):
+                self._drop(TLSError(f"{self.host}: {reason}"), now)
+                return
             if self.phase == HANDSHAKE and self._login is not None and self._exchange.in_flight:
                 reason += " during SASL authentication"
                 refused = self._login.hung_up(len(self._rotation.hosts))
@@ -316,7 +325,8 @@ class Session:
                     self._end(KeeperState.AUTH_FAILED, refused)
                     return
             elif self.phase == HANDSHAKE:
-                reason += " during the handshake (server not serving, behind this session, or of another ensemble)"
+                reason += " during the handshake (server not serving, behind this session, or of another ensemble"
+                reason += ")" if self._secure else "; or this is a TLS port)"
             self._drop(ConnectionLoss(f"{self.host}: {reason}"), now)
 
     def look_connected(self, now: float) -> None:
@@ -448,6 +458,7 @@ class Session:
         if self._announced == KazooState.CONNECTED or connection is None or connection.auth_replies:
             return
         self._rotation.succeeded()
+        self._served = True
         self.last_error = None
         read_only = connection.response is not None and connection.response.read_only
         self._state(KazooState.CONNECTED, KeeperState.CONNECTED_RO if read_only else KeeperState.CONNECTED, None)
@@ -555,6 +566,11 @@ class Session:
             return
         if self._announced == KazooState.CONNECTED:
             self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
+        if isinstance(error, TLSError):
+            self._refusal = error
+        if self._refusal is not None and not self._served and self._rotation.all_tried:
+            self._end(KeeperState.CLOSED, self._refusal)
+            return
         self._pause(now)
 
     def _refuse(self, error: ZookeeperError) -> None:

@@ -14,6 +14,7 @@ from .ops import Auth
 from .records import ACL, Scope
 from .sasl import DigestMD5, Mechanism
 from .session import Session
+from .tls import check_names
 
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_PENDING = 10_000
@@ -41,10 +42,8 @@ class Settings(NamedTuple):
 
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
     """A session core for these settings; `ValueError` or `TypeError` for those that cannot be right."""
-    for name in ("ssl_context",):
-        if getattr(settings, name):
-            raise NotImplementedError(f"{name}= is not supported by this release of zkwire")
     hosts, chroot = parse_hosts(settings.hosts)
+    check_names(settings.ssl_context, hosts)
     if not 0 < settings.timeout <= (2**31 - 1) / 1000:
         raise ValueError(f"invalid timeout {settings.timeout!r}: seconds, above 0")
     for name in ("connect_timeout", "request_timeout"):
@@ -59,7 +58,7 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
         client_id=_client_id(settings.client_id), connect_timeout=settings.connect_timeout,
         shuffle=settings.randomize_hosts, max_pending=settings.max_pending, max_frame=settings.max_frame,
         max_request=settings.max_request, read_only=bool(settings.read_only),
-        sasl=_mechanism(settings.sasl),
+        sasl=_mechanism(settings.sasl), secure=settings.ssl_context is not None,
     )  # fmt: skip
     for scheme, credential in settings.auth_data or ():
         raw = credential.encode() if isinstance(credential, str) else credential

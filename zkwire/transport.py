@@ -1,7 +1,7 @@
-"""Sockets: one attempt to connect, name resolution included, that never blocks the one who makes it.
+"""Sockets: one attempt to connect, from name resolution to TLS, that never blocks the one who makes it.
 
-Owns getaddrinfo, connect and socket options. Must not know the protocol. Names are resolved afresh for each attempt,
-on a thread of their own, since getaddrinfo takes no time-out.
+Owns getaddrinfo, connect, socket options and what is waited for. Must not know the protocol. Names are resolved afresh
+for each attempt, on a thread of their own, since getaddrinfo takes no time-out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,22 @@ import os
 import select
 import socket
 import threading
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from .hosts import Host
+from .tls import SILENCE, Tls, TlsSocket
 
+Socket = Union[socket.socket, TlsSocket]
 _Address = Tuple[int, Any]  # family, socket address
+
+
+def begin(
+    host: Host, deadline: float, wake: Callable[[], None], ssl_context: Any
+) -> Union[Attempt, SecureAttempt]:
+    """An attempt to connect, with TLS if there is a context."""
+    if ssl_context is None:
+        return Attempt(host, deadline, wake)
+    return SecureAttempt(host, deadline, wake, ssl_context)
 
 
 class Attempt:
@@ -25,8 +36,7 @@ class Attempt:
 
     def __init__(self, host: Host, deadline: float, wake: Callable[[], None]) -> None:
         self.host, self.deadline = host, deadline
-        #: The socket that is connecting, to be polled for writing.
-        self.waiting_for: Optional[socket.socket] = None
+        self._connecting: Optional[socket.socket] = None
         #: When to call `step` at the latest.
         self.next_step = deadline
         self._wake = wake
@@ -44,19 +54,19 @@ class Attempt:
             if self._error is not None:
                 raise self._error
             return None
-        sock = self.waiting_for
+        sock = self._connecting
         if sock is not None:
-            if not writable(sock):
+            if not wait_for(0, (sock.fileno(), WRITE)):
                 if now < self.next_step:
                     return None
                 self._error = TimeoutError("connect timed out")
             else:
                 self._error = _connect_error(sock)
                 if self._error is None:
-                    self.waiting_for = None
+                    self._connecting = None
                     return sock
             sock.close()
-            self.waiting_for = None
+            self._connecting = None
         return self._connect(now)
 
     def _connect(self, now: float) -> Optional[socket.socket]:
@@ -71,7 +81,7 @@ class Attempt:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 sock.connect(address)
             except BlockingIOError:
-                self.waiting_for = sock
+                self._connecting = sock
                 return None
             except OSError as error:
                 self._error = error
@@ -81,11 +91,21 @@ class Attempt:
                 return sock
         raise self._error or OSError(f"{self.host.name} has no address")
 
+    @property
+    def waiting_for(self) -> Optional[Tuple[int, int]]:
+        """The file descriptor to be polled, and for what."""
+        return None if self._connecting is None else (self._connecting.fileno(), WRITE)
+
+    def take(self) -> Optional[Socket]:
+        """End it: the socket there is, in the caller's hands from now on."""
+        sock, self._connecting = self._connecting, None
+        return sock
+
     def give_up(self) -> None:
-        """Forget the attempt."""
-        if self.waiting_for is not None:
-            self.waiting_for.close()
-            self.waiting_for = None
+        """End it here and now."""
+        sock = self.take()
+        if sock is not None:
+            sock.close()
 
     def _resolve(self) -> None:
         try:
@@ -94,6 +114,68 @@ class Attempt:
         except (OSError, UnicodeError) as error:
             self._error = error if isinstance(error, OSError) else OSError(str(error))
         self._wake()
+
+
+class SecureAttempt:
+    """As `Attempt`, with a TLS handshake at the end of it, and a second connection to find out what a hang-up means."""
+
+    def __init__(self, host: Host, deadline: float, wake: Callable[[], None], context: Any) -> None:
+        self.host, self.deadline = host, deadline
+        self._wake, self._context = wake, context
+        self._tcp = Attempt(host, deadline, wake)
+        self._socket: Optional[TlsSocket] = None
+        self._listens = False
+        self._silent_until: Optional[float] = None
+
+    def step(self, now: float) -> Optional[TlsSocket]:
+        """A socket with TLS on it, or None while there is none yet. Raises `OSError` and `TLSError`."""
+        if self._socket is None:
+            sock = self._tcp.step(now)
+            if sock is None:
+                return None
+            self._socket = TlsSocket(sock, Tls(self._context, self.host.name))
+            self._silent_until = now + SILENCE if self._listens else None
+        silent = self._silent_until is not None and now < self._silent_until
+        if silent and not wait_for(0, (self._socket.fileno(), READ)):
+            return None
+        self._silent_until = None
+        try:
+            done = self._socket.handshake(self._listens)
+        except BaseException:
+            self._socket.close()
+            raise
+        if done:
+            return self._socket
+        if done is None:
+            self._socket.close()
+            self._socket, self._listens = None, True
+            self._tcp = Attempt(self.host, self.deadline, self._wake)
+            return self.step(now)
+        return None
+
+    @property
+    def next_step(self) -> float:
+        """When to call `step` at the latest."""
+        if self._socket is None:
+            return self._tcp.next_step
+        return self.deadline if self._silent_until is None else self._silent_until
+
+    @property
+    def waiting_for(self) -> Optional[Tuple[int, int]]:
+        """The file descriptor to be polled, and for what."""
+        if self._socket is None:
+            return self._tcp.waiting_for
+        return self._socket.fileno(), READ | (WRITE if self._socket.blocked else 0)
+
+    def take(self) -> Optional[Socket]:
+        """End it: the socket there is, in the caller's hands from now on."""
+        return self._tcp.take() if self._socket is None else self._socket
+
+    def give_up(self) -> None:
+        """End it here and now."""
+        sock = self.take()
+        if sock is not None:
+            sock.close()
 
 
 def _literal(host: Host) -> Optional[_Address]:
@@ -196,8 +278,3 @@ else:  # Windows has no poll, and its select no limit of 1024
         writers = [fd for fd, mask in wanted if mask & WRITE]
         timeout = None if timeout is None else min(timeout, LONGEST_WAIT)
         return sorted({fd for ready in select.select(readers, writers, writers, timeout) for fd in ready})
-
-
-def writable(sock: socket.socket) -> bool:
-    """Whether a connect has come to an end."""
-    return bool(wait_for(0, (sock.fileno(), WRITE)))

@@ -25,6 +25,7 @@ import pytest
 import zkdisco
 from tests.harness.proxy import FaultProxy
 from tests.support.hostile import Scripted
+from tests.support.tls import Relay
 from zkwire import AsyncZooKeeper, WatchedEvent, ZooKeeper
 from zkwire.embedded import EmbeddedServer
 from zkwire.verbs import Transaction
@@ -264,6 +265,10 @@ class Front:
     def proxy(self, server: Any, **options: Any) -> FaultProxy:
         """A proxy before a server."""
         return self._stack.enter_context(FaultProxy("127.0.0.1", server.port, **options))
+
+    def relay(self, server: Any, *context: Any) -> Relay:
+        """TLS before a server."""
+        return self._stack.enter_context(Relay(server.port, *context))
 
     def scripted(self) -> Scripted:
         """A server that says what the test wants."""
