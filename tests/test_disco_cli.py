@@ -13,6 +13,8 @@ from typing import Any, Iterator
 
 import pytest
 
+from tests.harness import pki
+from tests.support.tls import Relay
 from tests.support_disco.live import until
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
@@ -168,3 +170,22 @@ def test_sasl(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert done(*listing).stdout == "10.0.2.10:80\n"
         alone = done(*listing[:-2], "--sasl-password-file", str(tmp_path / "right"))
         assert alone.returncode == 2 and "without --sasl-user" in alone.stderr
+
+
+def test_tls() -> None:
+    with EmbeddedServer() as server, Relay(server.port, pki.server_context(client_ca="ca")) as relay:
+        with ZooKeeper(server.hosts) as zk:
+            zk.create("/services/api/one", b"10.0.2.10:80", makepath=True)
+        listing = ("list", "--servers", relay.hosts, "--path", "/services/api", "--connect-timeout", "5")
+        ours = ("--ca-file", pki.pem("ca"), "--cert-file", pki.pem("client"))
+        listed = done(*listing, *ours)
+        assert (listed.stdout, listed.stderr) == ("10.0.2.10:80\n", "")
+        for more, status, text in (
+            (("--tls",), 1, "TLSError: " + relay.hosts), (ours[:2], 1, "load_cert_chain"),
+            (("--ca-file", "/no/such.pem"), 1, "/no/such.pem: No such file"),
+            (("--tls", "--cert-file", pki.pem("ca")), 1, pki.pem("ca")),
+            (("--key-file", pki.pem("client")), 2, "--cert-file is missing"),
+        ):  # fmt: skip
+            failed = done(*listing, *more)
+            assert (failed.returncode, failed.stdout) == (status, "")
+            assert text in failed.stderr and "Traceback" not in failed.stderr

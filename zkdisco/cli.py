@@ -19,6 +19,7 @@ from .model import (
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, Event, Service, validate_directory,
 )  # fmt: skip
 from .registrar import Registrar
+from .tls import client_arguments
 
 EXAMPLES = """\
 examples:
@@ -26,6 +27,7 @@ examples:
   python -m zkdisco watch --servers zk1:2181 --path /services --name api
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
+  python -m zkdisco list --path /services/api --servers zk1:2281 --ca-file ca.pem --cert-file me.pem --key-file me.key
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
@@ -51,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--sasl-user", metavar="USER", help="log in with SASL DIGEST-MD5; the password comes from the "
                        f"environment variable {SASL_PASSWORD}, or a file")  # fmt: skip
     group.add_argument("--sasl-password-file", metavar="FILE", help="whose first line is the password")
+    group.add_argument("--tls", action="store_true", help="connect with TLS, and trust the CAs of the system")
+    group.add_argument("--ca-file", metavar="FILE", help="connect with TLS, and trust these CAs only (PEM)")
+    group.add_argument("--cert-file", metavar="FILE", help="connect with TLS, with this certificate of ours (PEM)")
+    group.add_argument("--key-file", metavar="FILE", help="its key, if it is not in the same file")
     common.add_argument("--json", action="store_true", help="print JSON, one line for each event")
     parser = argparse.ArgumentParser(
         prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
@@ -88,7 +94,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         if options.verb == "demo":
             return _demo(options, stop)
-        with Client(**{"servers": "127.0.0.1:2181", **_client_arguments(options)}) as client:
+        with Client(**client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})) as client:
             if service is not None:
                 _register(client, service, stop, _flag(options))
             elif options.verb == "watch":
@@ -131,6 +137,9 @@ def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
         given["sasl"] = (options.sasl_user, _sasl_password(options))
     elif hasattr(options, "sasl_password_file"):
         raise ValueError("--sasl-password-file without --sasl-user")
+    files = {name: getattr(options, name) for name in ("ca_file", "cert_file", "key_file") if hasattr(options, name)}
+    if files or hasattr(options, "tls"):
+        given["tls"] = files
     return given
 
 

@@ -69,7 +69,7 @@ class Client:
     there is a session, at most `session_timeout + connect_timeout`.
 
     Raises `ValueError` (`InvalidCredentialsError` among them) and `TypeError` before anything is dialled, and
-    `OperationTimeoutError` or `AuthFailedError` if no session is to be had.
+    `OperationTimeoutError`, `AuthFailedError` or `TLSError` if no session is to be had.
     """
 
     def __init__(

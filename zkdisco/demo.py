@@ -22,6 +22,7 @@ from .client import Client
 from .instancer import Instancer
 from .model import SHORTEST_TIMEOUT, Event, Service
 from .registrar import Registrar
+from .tls import client_arguments
 
 NAME = "api"
 #: Seconds for a set to be seen, besides what a session takes to be over: nobody waits for ever.
@@ -119,7 +120,8 @@ def run(screen: Screen, servers: Optional[str] = None, **options: Any) -> int:
 
 def serve(options: Any, path: str, data: str) -> None:
     """The service in a process of its own: registered until standard input ends."""
-    with Client(**options) as client, Registrar(client, Service(path, NAME, data.encode())) as registrar:
+    service = Service(path, NAME, data.encode())
+    with Client(**client_arguments(options)) as client, Registrar(client, service) as registrar:
         print(registrar.node, flush=True)
         sys.stdin.read()
 
@@ -130,10 +132,10 @@ class Story:
     def __init__(self, screen: Screen, options: Any, server: Any, stack: contextlib.ExitStack) -> None:
         self._screen, self._options, self._server, self._stack = screen, options, server, stack
         self._path = f"/zkdisco-demo-{os.urandom(4).hex()}"
-        self._watching = stack.enter_context(Client(**options))
+        self._watching = stack.enter_context(Client(**client_arguments(options)))
         if server is None:
             stack.callback(self._clean_up)  # after all who could make nodes have ended
-        self._client = stack.enter_context(Client(**options))
+        self._client = stack.enter_context(Client(**client_arguments(options)))
 
     def tell(self) -> None:
         """All of it."""
@@ -228,10 +230,13 @@ class Story:
 
     def _end_session(self, zk: ZooKeeper) -> None:
         """On a real ensemble: somebody else resumes it, and closes it."""
-        known, lost = zk.client_id, threading.Event()
+        known, lost, options = zk.client_id, threading.Event(), client_arguments(self._options)
         zk.add_listener(lambda state: lost.set() if state == KazooState.LOST else None)
         for _ in range(TRIES):
-            with ZooKeeper(self._options["servers"], client_id=known, timeout=self._options["session_timeout"]):
+            with ZooKeeper(
+                options["servers"], client_id=known, timeout=options["session_timeout"], sasl=options.get("sasl"),
+                ssl_context=options.get("ssl_context"),
+            ):  # fmt: skip
                 pass
             if lost.wait(PATIENCE / TRIES):
                 return
