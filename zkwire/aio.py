@@ -13,13 +13,15 @@ import os
 from collections import deque
 from itertools import zip_longest
 from typing import (
-    Any, AsyncGenerator, Callable, Coroutine, Deque, Dict, List, Optional, Sequence, Set, TypeVar, Union,
+    Any, AsyncGenerator, Callable, Coroutine, Deque, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union,
 )  # fmt: skip
 
+from .aio_asking import Asking
 from .aio_wire import Wire
 from .errors import (
     ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
+from .fourletter import Question, version_of
 from .front import GRACE, Front
 from .hosts import Host
 from .op import Op
@@ -67,6 +69,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._tasks: Set[asyncio.Future[Any]] = set()
         self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
         self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
+        self._askings: Set[Asking] = set()
 
     # ------------------------------------------------------------------------ lifecycle
 
@@ -183,6 +186,28 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             return result
         finally:
             steps.close()
+
+    async def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
+        """As `ZooKeeper.command`."""
+        self._check()
+        question, patience = Question(word), self._patience(timeout)
+        asking = Asking(self._to_ask(), self._ssl_context, question)
+        self._askings.add(asking)
+        try:
+            await asyncio.wait([asking.done], timeout=patience)
+        finally:
+            self._askings.discard(asking)
+            late = OperationTimeoutError(f"no answer to a four-letter word within {patience} s")
+            late.maybe_applied = False
+            asking.end(late)
+        error = asking.done.result()
+        if error is not None:
+            raise error
+        return question.answer()
+
+    async def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
+        """As `ZooKeeper.server_version`."""
+        return version_of(await self.command(b"srvr", timeout=timeout))
 
     def _deadline(self, timeout: Optional[float]) -> Optional[float]:
         timeout = self._request_timeout if timeout is None else timeout
@@ -310,6 +335,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                 self._wire, self._second = self._second, None
         if self._session.phase == ENDED:
             self._disconnect()
+            for asking in self._askings:
+                asking.end(ConnectionClosedError())
         self._arm()
         if self._news and not self._telling:
             self._telling = True

@@ -13,6 +13,10 @@ from .hosts import Host
 from .tls import SILENCE, Tls
 
 
+#: Why a wire is lost whose server has hung up in due form.
+CLOSED = "the server closed the connection"
+
+
 class Owner(Protocol):
     """Whom a wire serves."""
 
@@ -107,7 +111,7 @@ class Wire(asyncio.Protocol):
         self.transport.abort()  # asyncio would first wait until all that was written has gone
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        reason: Union[str, TLSError] = str(exc) if exc else "the server closed the connection"
+        reason: Union[str, TLSError] = str(exc) if exc else CLOSED
         if self._timer is not None:
             self._timer.cancel()
         if self._tls is not None and self._tls.error is not None:

@@ -10,11 +10,13 @@ import threading
 import warnings
 import weakref
 from time import monotonic
-from typing import Any, Callable, List, Optional, Sequence, TypeVar
+from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
+from .asking import Asking
 from .dispatch import On
 from .driver import Driver
 from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError, TLSError
+from .fourletter import Question, version_of
 from .front import GRACE, Front
 from .future import Future, Passive
 from .hosts import Host
@@ -186,6 +188,23 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             return result
         finally:
             steps.close()
+
+    def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
+        """The answer of the server we are connected to, to a four-letter word that only asks (`fourletter.WORDS`).
+
+        It takes a connection of its own, with TLS if the client has it, and at most `timeout` seconds (None:
+        `request_timeout`, else 2). Raises `UnimplementedError` for a word the server may not answer, as most may not
+        be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 64 KiB.
+        """
+        if self._driver.forked:
+            raise ForkedError()
+        question, host = Question(word), self._to_ask()
+        self._driver.ask(Asking(host, self._ssl_context, monotonic() + self._patience(timeout)), question)
+        return question.answer()
+
+    def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
+        """The version of the server we are connected to, as (3, 9, 3); raises as `command` does."""
+        return version_of(self.command(b"srvr", timeout=timeout))
 
     def _abandon(self, future: Future[Any]) -> bool:
         """Nobody waits for it any more; True if its operation will never be sent."""

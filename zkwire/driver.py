@@ -21,12 +21,14 @@ from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Union
 
+from .asking import Asking
 from .connection import Slot
 from .dispatch import Dispatcher, On
-from .errors import ConnectionLoss, ForkedError, TLSError, ZookeeperError
+from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, TLSError, ZookeeperError
 from .forks import track
+from .fourletter import Question
 from .future import Future, release
 from .hosts import Host
 from .lookout import Lookout
@@ -69,6 +71,7 @@ class Driver:
         self._attempt: Union[Attempt, SecureAttempt, None] = None
         self._waker = Waker()
         self._lookout = Lookout(session, self._waker.wake, self._retire, ssl_context)
+        self._askings: Set[Asking] = set()
         self.forked = False
         self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
         track(self)
@@ -110,6 +113,16 @@ class Driver:
             self._act()
             self._flush()
         self._waker.wake()
+
+    def ask(self, asking: Asking, question: Question) -> None:
+        """Have a question answered beside the session, on the caller's thread, and no longer than there is a client."""
+        self._askings.add(asking)
+        try:
+            if self.session.phase == ENDED:
+                asking.give_up(ConnectionClosedError())
+            asking.ask(question)
+        finally:
+            self._askings.discard(asking)
 
     def close(self, timeout: float) -> None:
         """End the session and the threads; returns within about `timeout` seconds, whatever the server does."""
@@ -487,6 +500,8 @@ class Driver:
             self._disconnect()
             self._lookout.end()
             retired, self._retired = self._retired, []
+        for asking in tuple(self._askings):
+            asking.give_up(ConnectionClosedError())
         if self._attempt is not None:
             self._attempt.give_up()
         with self._reading:  # a leader may still be in poll, woken by the shutdown

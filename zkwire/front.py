@@ -12,7 +12,10 @@ from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from .connection import MAX_FRAME, MAX_REQUEST
-from .errors import AuthFailedError, ConnectionClosedError, OperationTimeoutError, TLSError, ZookeeperError
+from .errors import (
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
+)  # fmt: skip
+from .fourletter import PATIENCE
 from .hosts import Host, parse_hosts
 from .records import ACL, KazooState
 from .session import ENDED
@@ -135,3 +138,17 @@ class Front:
             refused = isinstance(session.last_error, (AuthFailedError, TLSError))
             return session.last_error if refused else ConnectionClosedError()
         return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
+
+    def _to_ask(self) -> Host:
+        """Whom to ask with a four-letter word: the server we are connected to."""
+        error, host = self._no_session(0.0), self._session.host
+        if error is None and host is not None:
+            return host
+        if error is None or isinstance(error, OperationTimeoutError):
+            raise ConnectionLoss("no connection to a server that could be asked", sent=False)
+        raise error
+
+    def _patience(self, timeout: Optional[float]) -> float:
+        """How long its answer may take, in seconds."""
+        given = self._request_timeout if timeout is None else timeout
+        return PATIENCE if given is None else given

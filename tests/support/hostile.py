@@ -69,6 +69,8 @@ class Scripted:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.handshake: Optional[Callable[[Wire], bool]] = None
         self.request: Optional[Callable[[Wire, int, Any], bool]] = None
+        #: Called with four bytes that begin a connection and are a four-letter word, where set.
+        self.word: Optional[Callable[[Wire, bytes], object]] = None
         #: The answer to the handshake, made of the session id and the timeout in ms that it would have.
         self.welcome: Callable[[int, int], bytes] = lambda sid, timeout_ms: welcome_frame(timeout_ms, sid)
         #: Called with each ping; whether it has dealt with it.
@@ -132,7 +134,11 @@ class Scripted:
             wire.sock.close()
 
     def _converse(self, wire: Wire) -> None:
-        first = wire.frame()
+        start = wire.exactly(4)
+        if self.word is not None and start is not None and start.isalpha():
+            self.word(wire, start)
+            return
+        first = wire.exactly(struct.unpack(">i", start)[0]) if start is not None else None
         if first is None:
             return
         wire.first = framed(first)

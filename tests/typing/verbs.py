@@ -25,6 +25,7 @@ def blocking(zk: ZooKeeper) -> None:
     assert_type(zk.ensure_path("/a"), bool)
     assert_type(zk.who_am_i(), List[Id])
     assert_type(zk.transaction().commit(), List[Any])
+    assert_type(zk.server_version(), Tuple[int, int, int])
     assert_type(zk.submit(GetData("/a")), Future[Tuple[bytes, Stat]])
     assert_type(zk.submit(Create("/a")).result(1.0), str)
     assert_type(zk.submit(Exists("/a")).result(), Optional[Stat])
