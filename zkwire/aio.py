@@ -114,6 +114,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._act()
         self._flush()
         await self._until(lambda: self._session.phase == ENDED, limit)
+        self._weigh()
         self._session.abort("close() took too long")
         self._act()
         while self._news:  # results that stand behind watchers
@@ -375,6 +376,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def _timed_out(self) -> None:
         self._timer = None
+        self._weigh()
         self._session.timed_out(self._loop.time())
         self._act()
         self._flush()
@@ -402,6 +404,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._flush()
 
     def _received(self, wire: Wire, data: bytes) -> None:
+        self._weigh()
         if wire is self._wire:
             self._session.received(data, self._loop.time())
             self._act()
@@ -415,6 +418,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _lost(self, wire: Wire, reason: Union[str, TLSError]) -> None:
         if wire is self._wire:
             self._wire = None
+            self._session.lagging(0)  # nobody knows how much of it has left since it was weighed
             self._session.lost(reason, self._loop.time())
             level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
             self._logger.log(level, "= %s", self._session.last_error)
@@ -423,6 +427,12 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._second = None
             self._session.look_lost(self._loop.time())
             self._arm()
+
+    def _weigh(self) -> None:
+        """Tell the core what lies in the transport, before it may have to say what was sent."""
+        wire = self._wire
+        if wire is not None:
+            self._session.lagging(wire.lag)
 
     def _flush(self) -> None:
         self._flushing = False

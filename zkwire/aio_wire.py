@@ -76,6 +76,11 @@ class Wire(asyncio.Protocol):
         """Whether what is written leaves at once."""
         return self.transport is not None and not self.transport.get_write_buffer_size()
 
+    @property
+    def lag(self) -> int:
+        """Of the bytes written, so many have not left yet. 0 with TLS, which cannot tell, and takes few at a time."""
+        return 0 if self._tls is not None or self.transport is None else int(self.transport.get_write_buffer_size())
+
     def write(self, data: Union[bytes, memoryview]) -> int:
         """Send the first bytes; how many. None, if TLS has to hear something first, or has failed."""
         if self._tls is None:

@@ -74,6 +74,8 @@ class Connection:
         self.last_zxid = 0
         #: Whether a ping waits for its answer.
         self.pinging = False
+        #: Of the bytes reported with `sent`, so many are not out yet: the driver has handed them on, no more.
+        self.lag = 0
         self._pinged = 0  # where the ping ends in the stream of sent bytes
         self.replies: Deque[Slot] = deque()
         self.auth_replies: Deque[Slot] = deque()
@@ -159,7 +161,7 @@ class Connection:
 
     def was_sent(self, slot: Slot) -> bool:
         """Whether the last byte of a request has left for the network."""
-        return slot.end <= self._sent
+        return slot.end <= self._sent - self.lag
 
     # -------------------------------------------------------------------- receiving
 
@@ -228,7 +230,7 @@ class Connection:
                 raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
             slot = self.replies.popleft()
             expected, op, token, end = slot
-            if expected != xid or end > self._sent:
+            if expected != xid or end > self._sent - self.lag:
                 self.replies.appendleft(slot)
                 raise ProtocolError(f"a reply to xid {xid}, expected {expected}, and that once it is sent")
             if zxid > self.last_zxid:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple, Type, Union
 
 from .errors import MarshallingError, RolledBackError, RuntimeInconsistency, ZookeeperError, error_for
-from .jute import BOOL, INT, NOTHING, Codec, Record
+from .jute import BOOL, INT, NOTHING, Codec, Record, decode
 from .node_ops import (
     DATA_AND_STAT, NAMES, PATH_AND_STAT, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL,
     GetAllChildrenNumber, GetChildren, GetChildren2, GetConfig, GetData, SetACL, SetData, Sync, pair,
@@ -47,7 +47,13 @@ class _MultiOps(Codec[Sequence[Op[Any]]]):
 
 
 class _MultiResults(Codec[List[Tuple[int, Any]]]):
-    """The results of a transaction as (type, value), where type -1 means an error and its value the code."""
+    """The results of a transaction as (type, value), where type -1 means an error and its value the code.
+
+    More than `most` are malformed, before they take any time: a frame has room for a million.
+    """
+
+    def __init__(self, most: int = 2**31) -> None:
+        self._most = most
 
     def write(self, out: bytearray, value: List[Tuple[int, Any]], scope: Any) -> None:
         for kind, result in value:
@@ -61,8 +67,8 @@ class _MultiResults(Codec[List[Tuple[int, Any]]]):
             (kind, done, _), at = _MULTI_HEADER.read(data, at, scope)
             if done:
                 return results, at
-            if kind not in _RESULTS:
-                raise IndexError(f"result of type {kind} in a transaction")
+            if kind not in _RESULTS or len(results) == self._most:
+                raise IndexError(f"result of type {kind} in a transaction, behind {len(results)}")
             result, at = _RESULTS[kind].read(data, at, scope)
             results.append((kind, result))
 
@@ -100,6 +106,10 @@ class Multi(Pathless[List[Any]]):
 
     def _allowed(self) -> Tuple[Type[Op[Any]], ...]:
         return IN_TRANSACTION
+
+    def result(self, data: bytes, at: int, scope: Any) -> Union[List[Any], ZookeeperError]:
+        """The outcome of a successful reply."""
+        return self.conclude(decode(_MultiResults(len(self.ops)), data, at, scope))
 
     def conclude(self, value: List[Tuple[int, Any]]) -> Union[List[Any], ZookeeperError]:
         """Results by position; see the class."""

@@ -168,6 +168,12 @@ class Session:
         if connection is not None:
             connection.sent(count)
 
+    def lagging(self, count: int) -> None:
+        """Of what `sent` was told of, `count` bytes have not left this process yet, and perhaps never will."""
+        connection = self._exchange.connection
+        if connection is not None:
+            connection.lag = count
+
     @property
     def news(self) -> bool:
         """Whether `events` has something to say."""

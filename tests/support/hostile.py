@@ -17,7 +17,7 @@ from zkwire.ops import BY_OPCODE
 #: What a proper server says to each operation.
 ANSWERS: Dict[int, Callable[[Any], Any]] = {
     1: lambda op: op.path + ("0000000000" if op.flags & 2 else ""), 2: lambda op: None, 3: lambda op: STAT0, 4: lambda op: (b"proper", STAT0),
-    5: lambda op: STAT0, 8: lambda op: ["child"], 9: lambda op: op.path, 101: lambda op: None, 105: lambda op: None,
+    5: lambda op: STAT0, 6: lambda op: ([], STAT0), 8: lambda op: ["child"], 9: lambda op: op.path, 101: lambda op: None, 105: lambda op: None,
     106: lambda op: 0, 14: lambda op: [(5, STAT0)] * len(op.ops), -11: lambda op: None,
 }  # fmt: skip
 
@@ -75,8 +75,9 @@ class Scripted:
         self.welcome: Callable[[int, int], bytes] = lambda sid, timeout_ms: welcome_frame(timeout_ms, sid)
         #: Called with each ping; whether it has dealt with it.
         self.ping: Optional[Callable[[Wire], bool]] = None
-        #: What an identity is answered with.
+        #: What an identity is answered with, and what is called with each first; whether it has dealt with it.
         self.auth = framed(header(-4))
+        self.identity: Optional[Callable[[Wire], bool]] = None
         self.connections = 0
         self.seen: List[Any] = []
         self.sessions = 0
@@ -95,7 +96,7 @@ class Scripted:
 
     def behave(self) -> None:
         """From now on, be a proper server; connections of before are cut."""
-        self.handshake = self.request = self.ping = None
+        self.handshake = self.request = self.ping = self.identity = None
         self.cut()
 
     def cut(self) -> None:
@@ -160,7 +161,8 @@ class Scripted:
                 wire.send(framed(header(-2)))
                 continue
             if opcode == 100:
-                wire.send(self.auth)
+                if self.identity is None or not self.identity(wire):
+                    wire.send(self.auth)
                 continue
             op = BY_OPCODE[opcode].parse(body, 8)
             with self.changed:
