@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Iterator
 
 import pytest
@@ -237,22 +238,27 @@ def test_a_connection_cut_while_the_instances_are_read_shows_no_part_of_them(ser
 def test_no_server_at_all(server38: Any, where: str) -> None:
     """Every call, and every constructor, ends within its time-out."""
     with FaultProxy(server38.host, server38.port) as proxy:
-        with Client(proxy.hosts, session_timeout=4) as client:
+        with Client(proxy.hosts, session_timeout=2) as client:
             registrar = Registrar(client, Service(where, "api", b"d"))
             proxy.ignore()
             proxy.cut()
             until(lambda: not client.zk.connected)
             timed_out = (errors.OperationTimeoutError,)
-            raises_within(timed_out, 1.5, Instancer, client, where, timeout=0.3)
-            raises_within(timed_out, 1.5, registrar.register, timeout=0.3)
-            raises_within(timed_out, 1.5, client.register, Service(where, "x", b""), timeout=0.3)
-            raises_within((*timed_out, errors.ConnectionLoss), 1.5, client.get_entries, where, timeout=0.3)
-            raises_within((*timed_out, errors.ConnectionLoss), 1.5, client.create_parent_nodes, where, timeout=0.3)
-        short = {"session_timeout": 1, "connect_timeout": 1}
-        raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, **short)
-        proxy.refuse()
-        error = raises_within(errors.OperationTimeoutError, 3.5, Client, proxy.hosts, **short)
-        assert isinstance(error, TimeoutError) and "refused" in str(error).lower()
+            raises_within(timed_out, 1.2, Instancer, client, where, timeout=0.1)
+            raises_within(timed_out, 1.2, registrar.register, timeout=0.1)
+            raises_within(timed_out, 1.2, client.register, Service(where, "x", b""), timeout=0.1)
+            raises_within((*timed_out, errors.ConnectionLoss), 1.2, client.get_entries, where, timeout=0.1)
+            raises_within((*timed_out, errors.ConnectionLoss), 1.2, client.create_parent_nodes, where, timeout=0.1)
+        with FaultProxy(server38.host, server38.port) as refusing, ThreadPoolExecutor() as pool:
+            refusing.refuse()
+            silence, refusal = pool.map(
+                lambda hosts: raises_within(
+                    errors.OperationTimeoutError, 3.5, Client, hosts, session_timeout=1, connect_timeout=1
+                ),
+                (proxy.hosts, refusing.hosts),
+            )
+        assert isinstance(silence, TimeoutError) and "refused" not in str(silence).lower()
+        assert isinstance(refusal, TimeoutError) and "refused" in str(refusal).lower()
 
 
 # --------------------------------------------------------------------------- observers
