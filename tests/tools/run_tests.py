@@ -50,24 +50,27 @@ def pythons() -> dict[str, str]:
     return chosen
 
 
-def run(python: str, *arguments: str) -> int:
-    """Run a Python in the project's folder, saying so."""
-    print("+", python, *arguments, flush=True)
-    return subprocess.run([python, *arguments], cwd=venvs.PROJECT, check=False).returncode
+def run(*command: str, env: dict[str, str] | None = None) -> int:
+    """Run a command in the project's folder, saying so."""
+    print("+", *command, flush=True)
+    return subprocess.run(command, cwd=venvs.PROJECT, env=env, check=False).returncode
 
 
 def pytest(version: str, together: bool, *arguments: str) -> int:
     """The suite on one Python; `together` with others, so that each line says whose it is."""
-    python = str(venvs.FOLDER / version / "bin/python")
-    arguments = ("-m", "pytest", "-o", f"cache_dir={CACHE / version}", *shlex.split(os.environ.get("ARGS", "")), *arguments)
+    command = [str(venvs.FOLDER / version / "bin/python"), "-m", "pytest", "-o", f"cache_dir={CACHE / version}"]
+    command += [*shlex.split(os.environ.get("ARGS", "")), *arguments]
+    # Where an environment forbids bytecode, hundreds of processes would compile everything anew.
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(CACHE / version / "bytecode")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     if not together:
-        return run(python, *arguments)
+        return run(*command, env=env)
     label = f"{version:<4} | "
-    env = {**os.environ, "COLUMNS": str(shutil.get_terminal_size().columns - len(label))}
-    color = ("--color=yes",) if sys.stdout.isatty() else ()
-    sys.stdout.write(label + shlex.join(["+", python, *arguments]) + "\n")
+    env["COLUMNS"] = str(shutil.get_terminal_size().columns - len(label))
+    command += ["--color=yes"] if sys.stdout.isatty() else []
+    sys.stdout.write(label + shlex.join(["+", *command]) + "\n")
     with subprocess.Popen(
-        [python, *arguments, *color], cwd=venvs.PROJECT, env=env, text=True, encoding="utf-8", errors="replace",
+        command, cwd=venvs.PROJECT, env=env, text=True, encoding="utf-8", errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         for line in process.stdout or ():
