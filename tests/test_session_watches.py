@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any, Dict, List
 
 import pytest
@@ -127,6 +128,29 @@ def test_what_is_unknown_in_an_event_is_passed_over(kind: int, state: int, path:
     assert world.states == [CONNECTED]
     world.event("CHANGED", "/a")
     assert heard.events == [("CHANGED", "/a")]
+
+
+@pytest.mark.parametrize("path", ["abc", "ab/c", "x/", "ää"])
+def test_an_event_of_no_path_at_all_is_passed_over_by_recursive_watches(path: str) -> None:
+    """Found by make fuzz: a ValueError escaped from the core, and killed the keeper of the blocking front."""
+    world, heard = World().open(), Heard()
+    armed(world, AddWatch("/", heard, recursive=True), 0)
+    world.event("CHANGED", path)
+    assert heard.events == []
+    world.event("CHANGED", "/a")
+    assert heard.events == [("CHANGED", "/a")]
+
+
+def test_an_event_a_hundred_thousand_nodes_deep_keeps_nobody_waiting() -> None:
+    world, top, near, beside = World().open(), Heard("top"), Heard("near"), Heard("beside")
+    for path, heard in (("/", top), ("/x/x", near), ("/x/xx", beside)):
+        armed(world, AddWatch(path, heard, recursive=True), 0)
+    path = "/x" * 200_000
+    began = time.perf_counter()
+    world.event("CHANGED", path)
+    assert time.perf_counter() - began < 2
+    assert top.events == near.events == [("CHANGED", path)]
+    assert beside.events == []
 
 
 # -------------------------------------------------------------------------- reconnects

@@ -35,7 +35,7 @@ class Notifier:
     def notified(self, event: WatcherEvent, state: str) -> Iterator[Fired]:
         """A notification. What we do not know, or nobody waits for, is passed over."""
         kind = EVENT_TYPES.get(event.type)
-        if kind is not None and event.path:
+        if kind is not None and event.path and event.path[0] == "/":
             fired = self.watches.fire(kind, event.path)
             if fired:
                 lasting = [path and self._user_path(path) for _, path in fired]

@@ -5,7 +5,7 @@ Owns the five lists of watches, keyed by the server's paths. Must not know conne
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from .op import Op
 from .ops import SetWatches, SetWatches2
@@ -78,8 +78,8 @@ class Watches:
         found += [(watcher, path) for watcher in self._lists[PERSISTENT].get(path, ())]
         recursive = self._lists[RECURSIVE]
         if recursive and event_type != EventType.CHILD:  # each node below tells of itself
-            for above in _upwards(path):
-                found += [(watcher, above) for watcher in recursive.get(above, ())]
+            for above in _above(path, recursive):
+                found += [(watcher, above) for watcher in recursive[above]]
         if len(found) < 2:
             return found
         first: Dict[Watcher, Optional[str]] = {}
@@ -140,9 +140,15 @@ def _batches(
         yield make(zxid, **batch)
 
 
-def _upwards(path: str) -> Iterator[str]:
-    """The path, its ancestors and the root."""
-    yield path
-    while len(path) > 1:
-        path = path[: path.rindex("/")] or "/"
-        yield path
+def _above(path: str, known: Collection[str]) -> Iterator[str]:
+    """Those of the `known` paths that are `path` itself or above it, nearest first where there is little to walk.
+
+    A server may send a path of a million nodes: walking up, each step a copy, would take minutes.
+    """
+    if path.count("/") > len(known):
+        yield from (above for above in known if path == above or above == "/" or path.startswith(above + "/"))
+        return
+    while path:
+        if path in known:
+            yield path
+        path = path.rpartition("/")[0] or ("/" if path != "/" else "")
