@@ -3,17 +3,18 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test faults lint demo bench fixtures simulate mutants sweep differential interop clean
+.PHONY: help test faults lint demo bench fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
-	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
+	@echo "make demo      the demonstration, against a real server"
 	@echo "make bench     measurements beside kazoo 2.11.0"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
+	@echo "make fuzz      mutated and random bytes into all decoders and whole connections (INPUTS=1000000 CONNECTIONS=10000)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
 	@echo "make interop   kazoo, the C client, zkCli and Go kit on the embedded server and on a real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
@@ -30,7 +31,7 @@ lint:
 	@$(PYTHON) tests/tools/venvs.py lint mypy --strict zkwire zkdisco $(wildcard tests/typing/*.py)
 
 demo:
-	@$(PYTHON) -m zkdisco demo $(ARGS)
+	@$(PYTHON) tests/demo.py
 
 bench:
 	@$(PYTHON) tests/tools/venvs.py bench python -m tests.bench
@@ -45,6 +46,9 @@ mutants:
 # Both fronts over sockets, against the embedded server; each point replays alone.
 sweep:
 	@$(PYTHON) -m tests.sweep --step $(or $(STEP),1)
+
+fuzz:
+	@$(PYTHON) -m tests.fuzz --inputs $(or $(INPUTS),1000000) --connections $(or $(CONNECTIONS),10000)
 
 differential:
 	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)

@@ -9,27 +9,11 @@ import pytest
 
 from tests.differential_scripts import Author, request
 from tests.embedded_peer import OPEN, connected, make_core
+from tests.fuzz.spoil import spoil
 from zkwire.jute import USTRING, encode
 from zkwire.ops import BY_OPCODE, Create, Exists, GetData
 
 VERSIONS = ["3.4", "3.5", "3.6", "3.8", "3.9"]
-
-
-def mutate(source: random.Random, body: bytes) -> bytes:
-    """The bytes with something wrong: cut, longer, or with other bytes or lengths in them."""
-    changed = bytearray(body)
-    for _ in range(source.randrange(1, 4)):
-        at = source.randrange(len(changed) + 1)
-        what = source.randrange(4)
-        if what == 0:
-            del changed[at:]
-        elif what == 1:
-            changed[at:at] = source.randbytes(source.randrange(8))
-        elif what == 2:
-            changed[at : at + 4] = struct.pack(">i", source.choice((-1, -2, 0, 1, 2**31 - 1, -(2**31), 0xFFFFF)))
-        elif changed:
-            changed[at % len(changed)] = source.randrange(256)
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -45,7 +29,7 @@ def test_mutated_requests(version):
         opcode, body = request(author.operation())
         if source.random() < 0.3:
             opcode = source.choice(opcodes)
-        peer.push_frame(struct.pack(">ii", count + 1, opcode) + mutate(source, body))
+        peer.push_frame(struct.pack(">ii", count + 1, opcode) + spoil(source, (body,)))
         peer.replies()
         if peer.link.over or core.sessions.get(peer.session[0]) is None:
             peer = connected(core)
