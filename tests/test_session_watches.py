@@ -637,3 +637,16 @@ def test_a_replay_sets_a_silenced_watch_behind_the_recursive_one() -> None:
     armed(world, GetData("/a", once), READ, zxid=4)
     reconnected(world)
     assert replayed(world) == [SetWatches2(4, ["/a"], [], ["/b"], [], ["/a"]), SetWatches(4, [], [], ["/a"])]
+
+
+def test_a_watch_on_children_is_set_again_as_of_what_was_seen_on_any_connection() -> None:
+    """Behind a recursive watch that silences it. Found by seed 51 of the simulation: a new connection has seen nothing."""
+    world, kids = World().open(), Heard()
+    world.submit(GetChildren("/a", kids), "kids")
+    world.answer([], zxid=5)
+    world.lose()
+    world.open()
+    world.submit(AddWatch("/a", Heard(), recursive=True), "below")
+    again = world.waiting[-1].op
+    assert isinstance(again, SetWatches)
+    assert (again.relative_zxid, tuple(again.child)) == (5, ("/a",))

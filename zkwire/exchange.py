@@ -131,7 +131,7 @@ class Exchange:
         path = op.server_path(self.scope)
         quiet = op.watches is not None and op.watch is not None and self._modes.is_quiet(op, path)
         connection.send(op, token, type(op)(op.path) if quiet else None)  # type: ignore[call-arg]  # they have a path
-        for again in self._modes.silenced(op, path, connection.last_zxid):
+        for again in self._modes.silenced(op, path, self.seen_zxid):
             connection.send(again, AGAIN)
         self._modes.sent(op, path)
         if self._modes.matter:
