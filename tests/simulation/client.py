@@ -268,6 +268,12 @@ class Client:
                 self.session.received(data, self.now())
             self.settle()
 
+    def set_hosts(self, numbers: List[int]) -> None:
+        """Its list of servers is another one now."""
+        if self._clock.now >= self.frozen_until:
+            self.session.set_hosts([Host(f"server{number}", 2181) for number in numbers], self.now())
+            self.settle()
+
     def freeze(self, seconds: float) -> None:
         """The process stands still; the world goes on."""
         self.frozen_until = max(self.frozen_until, self._clock.now + seconds)

@@ -283,6 +283,9 @@ class World:
     def _throttle(self, rng: Random) -> None:
         self.server.faults.answer(-127, rng.choice((None, None, 101, 105, 106)), times=rng.randrange(1, 3))
 
+    def _hosts(self, rng: Random) -> None:
+        rng.choice(self.clients).set_hosts(rng.sample(range(5), rng.randint(1, 4)))
+
     def _pass(self, rng: Random) -> None:
         if rng.random() < 0.05:
             self.clock.run(rng.random() * 10)
@@ -391,7 +394,8 @@ class World:
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
         "act", "abandon", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
-        "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "fragile", "pass", "rest",
+        "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "fragile", "hosts", "pass",
+        "rest",
     )}  # fmt: skip
 
 
