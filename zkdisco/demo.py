@@ -30,10 +30,9 @@ PATIENCE = 10.0
 #: Two clients with one session take it from each other; so often it is tried to end it.
 TRIES = 5
 #: A service in a process of its own. It gets our path, and so finds what we found, and goes when its input ends: none
-#: is left behind, however we end; a Ctrl-C is for us alone. Nobody sees the credentials in its arguments.
+#: is left behind, however we end. Nobody sees the credentials in its arguments.
 PROCESS = """\
-import importlib, json, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+import importlib, json, sys
 told = sys.stdin.readline()
 if told:
     sys.path[:], package, service = json.loads(told)
@@ -217,7 +216,8 @@ class Story:
     def _process(self, data: str) -> Tuple[Any, str]:
         """A service in a process of its own, registered when this returns, and its node."""
         process: Any = subprocess.Popen(  # noqa: S603  # our own interpreter and text
-            [sys.executable, "-c", PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,  # a Ctrl-C is for us alone
         )  # fmt: skip
         self._stack.enter_context(process)
         self._stack.callback(process.kill)
