@@ -371,6 +371,61 @@ def test_ctrl_c_in_the_midst_of_the_cores_work_leaves_nobody_waiting(
     assert zk.get("/a", timeout=5)[0] == b"proper"
 
 
+def test_ctrl_c_between_sending_and_noting_it_sends_nothing_twice(
+    scripted: Scripted, zk: ZooKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P05: what has left, nobody knows; so the connection is given up."""
+    scripted.request = lambda wire, xid, op: op.path in ("/held", "/once")
+    session, sent, struck = zk._driver.session, zk._driver.session.sent, []
+
+    def strike(count: int) -> None:
+        if not struck and threading.current_thread() is threading.main_thread():
+            struck.append(1)
+            raise KeyboardInterrupt
+        sent(count)
+
+    held, other = zk.submit(GetData("/held")), zk.submit(SetData("/once", b"1"))
+    assert session.unsent  # it goes with the next, or when somebody waits for it
+    monkeypatch.setattr(session, "sent", strike)
+    with pytest.raises(KeyboardInterrupt):
+        other.result(5)
+    for future in (held, other):
+        assert isinstance(future.exception(5), ConnectionLoss)
+    assert zk.get("/a", timeout=5)[0] == b"proper"
+    assert [op.path for op in scripted.seen].count("/once") == 1
+
+
+def test_ctrl_c_between_receiving_and_handing_it_on_loses_no_place(scripted: Scripted, zk: ZooKeeper) -> None:
+    """P05: with what was taken from the socket and lost, all that comes behind it would be out of step."""
+    go, struck = threading.Event(), []
+    scripted.request = lambda wire, xid, op: op.path == "/held" and not go.wait(5)
+
+    class Socket:
+        def __init__(self, real: socket.socket) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def recv(self, size: int) -> bytes:
+            data = self.real.recv(size)
+            if not struck and threading.current_thread() is threading.main_thread():
+                struck.append(1)
+                raise KeyboardInterrupt
+            return data
+
+    zk._driver._socket = Socket(zk._driver._socket)  # type: ignore[assignment, arg-type]
+    others = [zk.submit(GetData("/a")) for _ in range(3)]
+    threading.Timer(0.1, go.set).start()
+    while not struck:  # until this thread is the one who reads
+        try:
+            zk.get("/held", timeout=5)
+        except (KeyboardInterrupt, ConnectionLoss):
+            pass
+    assert all(isinstance(future.exception(3), (ConnectionLoss, type(None))) for future in others)
+    assert zk.get("/a", timeout=5)[0] == b"proper"
+
+
 # --------------------------------------------------------------------------------- forks
 
 

@@ -369,6 +369,41 @@ def test_an_orderly_end_is_an_end_even_if_the_socket_stays_open(front: Front) ->
 # ------------------------------------------------------------------------------ the rest
 
 
+def test_the_second_connection_of_a_read_only_client_is_tls_too(front: Front) -> None:
+    plain, read_write = front.server(), front.server()
+    plain.go_read_only()
+    seen: List[bytes] = []
+    first, second = front.relay(plain), front.relay(read_write)
+    proxy = front.proxy(second, tap=lambda direction, number, data: seen.append(data))
+    proxy.refuse()
+    context, states = pki.client_context(), Log()
+    zk = front.new(
+        f"{first.hosts},{proxy.hosts}", ssl_context=context, read_only=True, timeout=3.0, randomize_hosts=False
+    )
+    zk.add_listener(states)
+    zk.start()
+    assert zk.client_state == "CONNECTED_RO"
+    second.use(pki.server_context("expired"))
+    proxy.heal()
+    until(lambda: second.connections >= 1)
+    assert zk.exists("/")
+    second.use(pki.server_context())
+    until(lambda: zk.client_state == "CONNECTED")
+    assert zk.create("/a") == "/a"
+    assert seen and all(data[:1] in b"\x14\x15\x16\x17" for data in seen)  # records of TLS, and nothing else
+
+
+def test_new_hosts_are_tls_too(front: Front) -> None:
+    server = front.server()
+    relay, other = front.relay(server), front.relay(server)
+    zk = front.client(relay.hosts, ssl_context=pki.client_context(), timeout=3.0)
+    with pytest.raises(ValueError, match="of no use"):
+        zk.set_hosts(f"{'a' * 64}.example:1")
+    zk.set_hosts(other.hosts)
+    until(lambda: other.connections and zk.connected)
+    assert zk.exists("/", timeout=3)
+
+
 def test_nothing_of_it_is_in_clear(front: Front) -> None:
     seen: List[bytes] = []
     relay = front.relay(front.server())

@@ -289,68 +289,55 @@ class Driver:
                     break
 
     def _flush(self) -> None:
+        sock, session = self._socket, self.session
         try:
-            self._send()
-        except BaseException:  # nobody knows what has left
-            self._interrupted(())
+            while sock is not None:
+                data = session.data_to_send()
+                if not data:
+                    self._blocked = False
+                    return
+                try:
+                    count = sock.send(data)
+                except (BlockingIOError, InterruptedError):
+                    if not self._blocked:
+                        self._blocked = True
+                        self._waker.wake()  # the keeper waits until the socket takes more
+                    return
+                except (OSError, TLSError) as error:
+                    self._lose(error if isinstance(error, TLSError) else f"sending failed: {error}")
+                    return
+                if not count:  # TLS has to hear something first
+                    self._blocked = False
+                    return
+                session.sent(count)
+        except BaseException:
+            self._interrupted(())  # nobody knows what has left
             raise
 
-    def _send(self) -> None:
-        sock, session = self._socket, self.session
-        while sock is not None:
-            data = session.data_to_send()
-            if not data:
-                self._blocked = False
-                return
-            try:
-                count = sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                if not self._blocked:
-                    self._blocked = True
-                    self._waker.wake()  # the keeper waits until the socket takes more
-                return
-            except TLSError as error:
-                self._lose(error)
-                return
-            except OSError as error:
-                self._lose(f"sending failed: {error}")
-                return
-            session.sent(count)
-            if not count:  # TLS has to hear something first
-                self._blocked = False
-                return
-
     def _receive(self) -> None:
-        if self._socket is None:
+        sock = self._socket
+        if sock is None:
             return
         # Signal handlers run in the main thread, and may raise there wherever it is, here too.
         slots = self.session.slots() if get_ident() == _MAIN else ()
         try:
-            data = self._read(self._socket)
+            try:
+                data: Optional[bytes] = sock.recv(RECEIVE)
+            except (BlockingIOError, InterruptedError):
+                data = None  # or TLS has heard what is no news for us, and may go on sending
+            except (OSError, TLSError) as error:
+                self._lose(error if isinstance(error, TLSError) else f"receiving failed: {error}")
+                return
             if data:
                 self.session.received(data, monotonic())
                 self._act()
+            elif data is not None:
+                self._lose("the server closed the connection")
             if self.session.unsent and not self._blocked:
                 self._flush()
         except BaseException:
             self._interrupted(slots)
             raise
-
-    def _read(self, sock: Socket) -> bytes:
-        """What has arrived, perhaps nothing; if that is the end, it has been dealt with."""
-        try:
-            data = sock.recv(RECEIVE)
-        except (BlockingIOError, InterruptedError):
-            return b""
-        except TLSError as error:
-            self._lose(error)
-            return b""
-        except OSError as error:
-            self._lose(f"receiving failed: {error}")
-            return b""
-        if not data:
-            self._lose("the server closed the connection")
-        return data
 
     def _interrupted(self, slots: Sequence[Slot]) -> None:
         """Ctrl-C, say, in the midst of the core's work: begin afresh, and leave nobody without an answer."""
