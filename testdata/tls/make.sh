@@ -44,3 +44,4 @@ certificate self-signed "self-made" "$here" $late -selfsign
 for name in server client expired wrong-name stranger self-signed; do
     cat "$work/$name.key" >> "$name.pem"
 done
+openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:secret -in "$work/client.key" -out encrypted.pem
