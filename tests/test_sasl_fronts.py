@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from tests.catalogue import fault
+from tests.harness import pki
 from tests.support.fronts import Front, Log, until
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import framed, header, reply_frame
@@ -180,6 +181,15 @@ def test_a_mechanism_of_the_users_own(front: Front) -> None:
     states.wait(2)
     assert zk.get("/mine")[0] == b""
     assert own.begun == 2
+
+
+def test_over_tls(front: Front) -> None:
+    relay = front.relay(front.server(sasl=USERS, sasl_required=True))
+    secure: Dict[str, Any] = dict(ssl_context=pki.client_context())
+    zk = front.client(relay.hosts, sasl=BOB, **secure)
+    zk.create("/mine", acl=BOBS_ACL)
+    assert zk.get("/mine")[0] == b""
+    fails(front, relay.hosts, "refused the credentials", sasl=("bob", "hush"), **secure)
 
 
 def test_discovery(front: Front) -> None:

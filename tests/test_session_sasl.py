@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 import pytest
 
 from tests.catalogue import fault
-from tests.support.world import STAT0, Heard, World, framed, header, welcome_frame
+from tests.support.world import STAT0, Heard, World, framed, header, reply_frame, welcome_frame
 from zkwire.embedded.sasl import DigestServer
 from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss
 from zkwire.ops import Auth, CloseSession, Create, GetData, Sasl, SetWatches
@@ -188,6 +188,36 @@ def test_a_server_that_goes_away_is_no_refusal(steps: int) -> None:
     assert world.states == [CONNECTED]
     world.answer(READ)
     world.ok("read")
+
+
+@fault("A02")
+def test_cut_at_every_byte_of_a_login() -> None:
+    """Whatever has arrived: the next server is tried, with a login from its beginning, and everything goes on."""
+    cuts = 0
+    for cut in range(1000):
+        world = sasl_world(hosts=2)
+        world.submit(GetData("/a"), "read")
+        world.connect()
+        assert world.peer is not None
+        world.peer.welcomed = True
+        server, left = DigestServer({"bob": "secret"}, "nonce"), cut
+        stream = welcome_frame()
+        for xid in (1, 2, 3):
+            for at in range(min(left, len(stream))):  # one by one
+                world.receive(stream[at : at + 1])
+            if left < len(stream):
+                break
+            left -= len(stream)
+            stream = reply_frame(Sasl(b""), xid, server.step(tokens(world)[-1])) if xid < 3 else b""
+        if CONNECTED in world.states:
+            break
+        world.lose()
+        log_in(world)
+        world.answer(READ)
+        world.ok("read")
+        assert world.states == [CONNECTED]
+        cuts = cut
+    assert 150 < cuts < 300
 
 
 def test_an_old_server_that_hangs_up_again_and_again_has_refused() -> None:
