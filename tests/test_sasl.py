@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import struct
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -227,6 +228,39 @@ def test_no_secret_is_shown() -> None:
     shown = repr(mechanism) + repr(exchange) + str(exchange)
     assert shown == "DigestMD5('bob')" + "Exchange('bob')" * 2
     assert b"bobsecret" not in answer
+
+
+def test_spoiled_tokens_are_refused_and_nothing_else() -> None:
+    """Random changes to a challenge and to a proof: an answer to this very nonce, or `AuthFailedError`."""
+    dice = random.Random(2831)
+    taken = 0
+    for _ in range(1000):
+        token = bytearray(dice.choice((CHALLENGE, PROOF)))
+        for _ in range(dice.randrange(1, 4)):
+            at = dice.randrange(len(token))
+            token[at : at + dice.randrange(3)] = bytes(dice.choice(b'",=\\ \0\xffa') for _ in range(dice.randrange(3)))
+        mechanism = bob()
+        mechanism.start()
+        try:
+            answer = mechanism.step(bytes(token))
+        except AuthFailedError as error:
+            assert "bobsecret" not in str(error)
+        else:
+            taken += 1
+            assert parse_pairs(answer or b"")["nonce"] == parse_pairs(bytes(token))["nonce"]
+        mechanism.start()
+        mechanism.step(CHALLENGE)
+        if parse_or_none(bytes(token)).get("rspauth") != PROOF.decode().partition("=")[2]:
+            with pytest.raises(AuthFailedError):
+                mechanism.step(bytes(token))
+    assert taken > 30
+
+
+def parse_or_none(token: bytes) -> Dict[str, str]:
+    try:
+        return parse_pairs(token)
+    except ValueError:
+        return {}
 
 
 # ------------------------------------------------------------------------------- logins
