@@ -21,7 +21,7 @@ from zkdisco import Client, Instancer, Registrar, Service
 from zkwire import AsyncZooKeeper, ZooKeeper, scout
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionLoss, NotReadOnlyCallError, ZookeeperError
-from zkwire.ops import AddWatch, Create, GetData, SetWatches2
+from zkwire.ops import AddWatch, Auth, Create, GetData, SetWatches2
 from zkwire.records import EventType, KazooState, KeeperState
 from zkwire.session import LEAVING_LIMIT
 
@@ -76,6 +76,22 @@ def test_a_read_only_server_serves_and_its_session_is_no_proof() -> None:
         assert handshake.read_only is True
         world.lose()
     assert world.states == [CONNECTED, SUSPENDED]
+
+
+@fault("S14")
+def test_a_server_left_before_it_has_accepted_us_was_never_connected() -> None:
+    """Found by seed 21 of the simulation: SUSPENDED after LOST."""
+    world = World(hosts=3, read_only=True)
+    world.submit(Auth("digest", b"ann:secret"), "auth")
+    world.connect()
+    world.welcome(sid=FAKE, read_only=True)
+    until_look(world)
+    world.look_connect()
+    world.look_receive(welcome_frame())
+    world.advance(LEAVING_LIMIT + 0.1)
+    assert world.states == []
+    world.accept_internal()
+    assert world.states == [CONNECTED]
 
 
 @fault("S14")

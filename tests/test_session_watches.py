@@ -598,6 +598,16 @@ def test_a_lasting_watch_waits_for_reads_on_its_path() -> None:
     assert [type(op) for op in sent(world)] == [GetChildren, AddWatch, SetWatches, Create]
 
 
+def test_answers_that_come_together_are_all_taken_before_anything_goes_out() -> None:
+    """Found by seed 1017 of the simulation: the watch on children stood only after the recursive one was sent."""
+    world, ever, once = World().open(), Heard(), Heard()
+    world.submit(Exists("/a", once), 1)
+    world.submit(GetChildren("/a", once), 2)
+    world.submit(AddWatch("/a", ever, True), 3)
+    world.receive(reply_frame(Exists("/a"), 1, STAT0) + reply_frame(GetChildren("/a"), 2, []))
+    assert [type(op) for op in sent(world)] == [Exists, GetChildren, AddWatch, SetWatches]
+
+
 def test_what_was_held_back_goes_to_the_next_connection() -> None:
     world, ever, once = World().open(), Heard(), Heard()
     world.submit(AddWatch("/a", ever), 1)

@@ -255,8 +255,11 @@ class Exchange:
             self._report += self._notifier.removed(op, state)  # though nobody waits for it any more
         if self.ready is None and self.connection is not None:
             self._modes.answered(op, op.server_path(self.scope) if op.path is not None else "")
-            if not self._holding:
-                self._send_queue(self.connection)
+
+    def taken(self) -> None:
+        """All that has arrived was settled: what had to wait for it may go."""
+        if self._queue and self.connection is not None and not self._holding:
+            self._send_queue(self.connection)
 
     def proven(self, identity: Identity) -> None:
         """The server has accepted an identity."""

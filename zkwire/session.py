@@ -491,7 +491,8 @@ class Session:
         scout.dismissed()
         self._events.append(TakeOver())
         self._exchange.disconnected(failing(ConnectionLoss, str(error)), True)
-        self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
+        if self._announced == KazooState.CONNECTED:
+            self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
         self._exchange.connection, self._exchange.host = connection, host
         self.phase, self._due = HANDSHAKE, now + self._budget()
         self._welcome(connection, now)
@@ -517,6 +518,8 @@ class Session:
                 self._internal(op, token, err, outcome, now)
             if err in CONSEQUENCES and exchange.connection is not None:
                 self._consequence(op, err, outcome, now)
+        if self.phase == OPEN:
+            exchange.taken()
 
     def _consequence(self, op: Op[Any], err: int, error: ZookeeperError, now: float) -> None:
         """An answer after which the server hangs up."""

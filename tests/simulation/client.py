@@ -17,7 +17,7 @@ from zkwire.op import Op
 from zkwire.ops import Auth
 from zkwire.records import KazooState, KeeperState, Scope, Stat
 from zkwire.session import OPEN, Session
-from zkwire.session_events import Dial, Fired, HangUp, Settled, StateChanged
+from zkwire.session_events import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
 
 from .calls import Call, Standing, Watch, check_outcome
 from .network import Wire
@@ -40,17 +40,20 @@ class Client:
 
     def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float, root: str) -> None:
         self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
-        self.ledger, self.root = world.ledger, root
+        self.ledger, self.root, self.read_only = world.ledger, root, rng.random() < 0.3
         #: A node nobody else may read.
         self.private = f"/private{number}"
         self._clock, self._lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
         self.session = Session(
             [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
-            scope=Scope(root),
+            scope=Scope(root), read_only=self.read_only,
             connect_timeout=rng.choice((None, 2.0)),
         )  # fmt: skip
         self.wire: Optional[Wire] = None
         self.tap = Tap(self)
+        # The connection beside it, by which a read-only client looks for a better server.
+        self.other: Optional[Wire] = None
+        self.other_tap = Tap(self, True)
         # What the tap knows: of the session, and when a sign of life came last.
         self.sid, self.password, self.zxid = 0, b"\0" * 16, 0
         self.granted, self.contact_at, self.replied_at = float(timeout), self.now(), self.now()
@@ -67,10 +70,10 @@ class Client:
         self._state = KazooState.LOST
         self._ended = False
         # Of the driver.
-        self._dial = 0
+        self._dial = self._look = self._dials_so_far = 0
         self._timer: Optional[float] = None
         self.frozen_until = 0.0
-        self._inbox: Deque[Optional[bytes]] = deque()
+        self._inbox: Deque[Tuple[Wire, Optional[bytes]]] = deque()
         self._jobs: Deque[Tuple[Callable[..., object], Tuple[Any, ...]]] = deque()
         self._timers: List[Timer] = []
         self._busy = self._scheduled = False
@@ -204,6 +207,11 @@ class Client:
 
     def _send(self) -> None:
         wire, session = self.wire, self.session
+        if self.other is not None:
+            data = session.look_data_to_send()
+            if data:
+                self.other_tap.wrote(data)
+                self.other.up.push(data)
         while wire is not None:
             data = session.data_to_send()
             size = min(len(data), wire.room())
@@ -236,37 +244,59 @@ class Client:
             self.session.timed_out(now)
         self.settle()
 
+    def awaits(self, dial: int) -> bool:
+        """Whether an attempt to connect is still wanted."""
+        return dial in (self._dial, self._look)
+
     def dialled(self, wire: Optional[Wire], dial: int) -> None:
         """The attempt to connect has come to its end: with a connection, or None."""
-        if dial != self._dial or self._clock.now < self.frozen_until:
+        if not self.awaits(dial) or self._clock.now < self.frozen_until:
             return  # given up meanwhile (or asleep: the attempt fails by time)
-        if wire is None:
+        if dial == self._look:
+            self.other, self.other_tap = wire, Tap(self, True)
+            if wire is None:
+                self.session.look_lost(self.now())
+            else:
+                self.session.look_connected(self.now())
+        elif wire is None:
             self.session.lost("refused", self.now())
         else:
             self.wire, self.tap, self.refused = wire, Tap(self), False
-            self._inbox.clear()
             self.session.connected(self.now())
         self.settle()
 
     def receive(self, wire: Wire, data: Optional[bytes]) -> None:
         """Bytes for this client; None is their end."""
-        if wire is self.wire:
-            self._inbox.append(data)
+        if wire is self.wire or wire is self.other:
+            self._inbox.append((wire, data))
             if self._clock.now >= self.frozen_until:
                 self._read_inbox()
                 self.settle()
 
     def _read_inbox(self) -> None:
         while self._inbox:
-            data = self._inbox.popleft()
-            if data is None:
-                self.wire = None
-                self._inbox.clear()
-                self.session.lost("the server closed the connection", self.now())
-            else:
-                self.tap.reads(data)
-                self.session.received(data, self.now())
+            wire, data = self._inbox.popleft()
+            if wire is self.wire:
+                self._reads(data)
+            elif wire is self.other:
+                self._sees(data)
             self.settle()
+
+    def _reads(self, data: Optional[bytes]) -> None:
+        if data is None:
+            self.wire = None
+            self.session.lost("the server closed the connection", self.now())
+        else:
+            self.tap.reads(data)
+            self.session.received(data, self.now())
+
+    def _sees(self, data: Optional[bytes]) -> None:
+        if data is None:
+            self.other = None
+            self.session.look_lost(self.now())
+        else:
+            self.other_tap.reads(data)
+            self.session.look_received(data, self.now())
 
     def set_hosts(self, numbers: List[int]) -> None:
         """Its list of servers is another one now."""
@@ -291,16 +321,30 @@ class Client:
 
     def _dials(self, event: Dial) -> None:
         require(self.wire is None, "I9", "dials while there is a connection")
-        self._dial += 1
-        self.world.dial(self, self._dial)
+        self._dial = self._next_dial()
+
+    def _next_dial(self) -> int:
+        self._dials_so_far += 1
+        self.world.dial(self, self._dials_so_far)
+        return self._dials_so_far
 
     def _hangs_up(self, event: HangUp) -> None:
-        self._dial += 1
-        wire, self.wire = self.wire, None
-        self._inbox.clear()
-        if wire is not None:
-            wire.up.finish()
-            wire.down.kill()
+        self._dial = 0
+        self.wire = _closed(self.wire)
+
+    def _looks(self, event: Look) -> None:
+        require(self.read_only and self.other is None, "I9", "looks for another server")
+        self._look = self._next_dial()
+
+    def _looks_away(self, event: LookAway) -> None:
+        self._look = 0
+        self.other = _closed(self.other)
+
+    def _takes_over(self, event: TakeOver) -> None:
+        require(self.other is not None, "I9", "another connection takes over, but there is none")
+        _closed(self.wire)
+        self.wire, self.tap, self.other, self._dial, self._look = self.other, self.other_tap, None, self._look, 0
+        self.tap.take_over()
 
     def _settled(self, event: Settled) -> None:
         call = event.token
@@ -320,8 +364,9 @@ class Client:
         self._state = event.state
         if event.state == KazooState.CONNECTED:
             self.reconnects += 1
-            live = [w for watches in self.watches.values() for w in watches if w.sid != self.sid]
-            require(not live, "I7", "watches of an earlier session: {}", live[:3])
+            for watch in [w for watches in self.watches.values() for w in watches]:
+                require(watch.sid in (0, self.sid), "I7", "a watch of an earlier session: {}", watch)
+                watch.sid = self.sid  # those set at a read-only server go along
         elif event.state == KazooState.LOST:
             self._lost(event)
         for listener in list(self._listeners):
@@ -356,6 +401,13 @@ class Client:
             require(not self._jobs and not self.session.news, "I12", "something is left to be done")
 
 
+def _closed(wire: Optional[Wire]) -> None:
+    """Close a connection, without a last look at what comes."""
+    if wire is not None:
+        wire.up.finish()
+        wire.down.kill()
+
+
 class Timer:
     """A call to come, at a time of its client's clock."""
 
@@ -371,5 +423,5 @@ class Timer:
 
 _ACTIONS: Dict[type, Callable[[Client, Any], None]] = {
     Dial: Client._dials, HangUp: Client._hangs_up, Settled: Client._settled, Fired: Client._fires,
-    StateChanged: Client._state_changed,
+    StateChanged: Client._state_changed, Look: Client._looks, LookAway: Client._looks_away, TakeOver: Client._takes_over,
 }  # fmt: skip

@@ -6,7 +6,7 @@ Owns the ledger's view of what was applied and the history of the directories of
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from zkwire.embedded.core import ServerCore
 from zkwire.embedded.settings import Settings
@@ -24,6 +24,8 @@ class Server(ServerCore):
     def __init__(self, settings: Settings, ledger: Ledger, directories: Sequence[str], random: Random, now: float) -> None:
         self.ledger = ledger
         self.counting = True
+        #: Connections to a part without a quorum, which serves reads.
+        self.minority: Set[Any] = set()
         #: How many data sets there have been: zxids of different ones say nothing about each other.
         self.generation = 0
         self.history: Dict[str, List[Tuple[str, ...]]] = {directory: [()] for directory in directories}
@@ -45,6 +47,13 @@ class Server(ServerCore):
 
         self.data.answer = answer  # type: ignore[method-assign]
         self.note()
+
+    def receive(self, link: Any, data: bytes, now: float) -> None:
+        """As ever, or as a read-only server for those of the minority."""
+        whole = self.read_only
+        self.read_only = whole or link in self.minority
+        super().receive(link, data, now)
+        self.read_only = whole
 
     def answer_silently(self, *request: Any) -> None:
         """Carry out a request of somebody whose account is not kept."""

@@ -23,10 +23,11 @@ PING, AUTH, SET_WATCHES, SET_WATCHES2, ADD_WATCH, CLOSE = 11, 100, 101, 105, 106
 
 
 class Tap:
-    """One connection of `client`."""
+    """One connection of `client`; `beside`: one by which it looks for a better server than the one it has."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, beside: bool = False) -> None:
+        self._client, self._beside = client, beside
+        self._response: Any = None
         self._up, self._down = bytearray(), bytearray()
         self._asked = self._welcome = self._users = self._lasting = self._closing = False
         self._identities: Any = ()
@@ -58,6 +59,8 @@ class Tap:
         require(request.last_zxid_seen == client.zxid, "I5", "last zxid {}, not {}", request.last_zxid_seen, client.zxid)
         require(request.timeout_ms == client.timeout * 1000, "I11", "time-out of {} ms asked for", request.timeout_ms)
         require(request.passwd == client.password, "I11", "another password")
+        allowed = client.read_only and not self._beside
+        require(request.read_only == allowed, "I11", "read-only {}, not {}", request.read_only, allowed)
 
     def _request(self, frame: bytes) -> None:
         xid, opcode = _HEAD.unpack_from(frame)
@@ -90,7 +93,7 @@ class Tap:
     def reads(self, data: bytes) -> None:
         """The client is about to get bytes."""
         client, down = self._client, self._down
-        if self._welcome:  # before, it may be anybody who speaks
+        if self._welcome and not self._beside:  # before, it may be anybody who speaks
             client.contact_at = client.now()
         down += data
         while len(down) >= 4:
@@ -109,12 +112,19 @@ class Tap:
                 client.zxid = zxid
 
     def _welcomed(self, frame: bytes) -> None:
-        client, response = self._client, decode(CONNECT_RESPONSE, frame)
+        self._response = decode(CONNECT_RESPONSE, frame)
+        self._welcome = self._response.timeout_ms > 0
+        if not self._beside:
+            self.take_over()
+
+    def take_over(self) -> None:
+        """What this connection was told is the session's from now on."""
+        client, response, self._beside = self._client, self._response, False
         if response.timeout_ms <= 0:
-            client.refused = True
+            client.refused |= not response.read_only  # a read-only server does not know
             return
-        self._welcome = True
-        client.sid, client.password = response.session_id, response.passwd
+        if not response.read_only:  # a read-only one makes sessions up
+            client.sid, client.password = response.session_id, response.passwd
         client.granted, client.replied_at = response.timeout_ms / 1000, client.now()
         client.contact_at = client.now()
         self._identities = list(client.identities)

@@ -14,7 +14,7 @@ from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
-from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KazooState, Scope
+from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KeeperState, Scope
 from zkwire.session import ENDED
 from zkwire.watches import KINDS
 
@@ -49,6 +49,7 @@ class World:
         self.server = Server(settings, self.ledger, DIRECTORIES, Random(seed ^ 1), self.clock.now)
         self.latency = rng.choice((0.001, 0.01, 0.05))
         self.slow_handshakes = self.fragile = self.down = self.deaf = False
+        self.split = rng.random() < 0.3
         self.wires: List[Any] = []  # (wire, link, client)
         self.faults = 0
         lag = rng.choice((0.0, 0.0, 0.02, 0.2))
@@ -108,10 +109,12 @@ class World:
             self.clock.at(self.clock.now + delay, self._connect, client, number)
 
     def _connect(self, client: Client, number: int) -> None:
-        if number != client._dial:
+        if not client.awaits(number):
             return
         latency = 1.5 if self.slow_handshakes and self.rng.random() < 0.5 else self.latency
         link = self.server.accept((f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
+        if self.split and self.rng.random() < 0.5:
+            self.server.minority.add(link)
 
         def to_server(data: bytes) -> None:
             if not link.dead:
@@ -227,7 +230,7 @@ class World:
 
     def _heal(self, rng: Random) -> None:
         """All is well, as far as it can be: held bytes arrive."""
-        self.down = self.deaf = self.slow_handshakes = self.fragile = False
+        self.down = self.deaf = self.slow_handshakes = self.fragile = self.split = False
         if self.server.read_only:
             self.server.go_read_only(self.clock.now, False)
         self.server.faults.heal(self.clock.now)
@@ -271,6 +274,13 @@ class World:
     def _read_only(self, rng: Random) -> None:
         self.server.go_read_only(self.clock.now, not self.server.read_only)
         self.flush()
+
+    def _split(self, rng: Random) -> None:
+        """Some servers lose their quorum; or it is back, and some of them have not noticed yet."""
+        self.split = not self.split
+        for wire, link, client in list(self.wires):
+            if wire is client.wire and rng.random() < 0.5 and (self.split or link in self.server.minority):
+                wire.cut(True, True)
 
     def _freeze(self, rng: Random) -> None:
         rng.choice(self.clients).freeze(rng.random() * rng.choice((0.5, 5.0)))
@@ -320,7 +330,7 @@ class World:
     def problem(self) -> Optional[str]:
         """What is not as it must be at rest."""
         for client in self.clients:
-            if client.session.state != KazooState.CONNECTED:
+            if client.session.client_state != KeeperState.CONNECTED:
                 return f"I1: client {client.number} is {client.session.phase}: {client.session.last_error!r}"
             if client.calls:
                 return f"I1: {client.calls[0]} still waits"
@@ -394,8 +404,8 @@ class World:
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
         "act", "abandon", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
-        "wipe", "expire", "lag", "refuse", "read_only", "freeze", "jump", "throttle", "fragile", "hosts", "pass",
-        "rest",
+        "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
+        "pass", "rest",
     )}  # fmt: skip
 
 
