@@ -363,7 +363,8 @@ class World:
             deaf = {path for path in here if not modes.get(path, set()) & told[name]}
             if deaf:
                 return f"I10: client {client.number} takes its {name} watches on {deaf} for set"
-            forgotten = {path for path in modes if "standard" in modes[path]} - here - unclaimed
+            # Where there is a lasting one beside it, a watch is removed by the client alone, for fear of both.
+            forgotten = {path for path, there in modes.items() if there == {"standard"}} - here - unclaimed
             if forgotten:
                 return f"I10: client {client.number} has forgotten its {name} watches on {forgotten}"
             lasting = {(path, "persistent") for path in mine[PERSISTENT]}
