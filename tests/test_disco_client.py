@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support_disco.live import Seen, kill_session, until
 from zkdisco import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Client, ClientClosedError, Event, Instancer,
@@ -81,6 +82,7 @@ def test_servers_and_a_zookeeper_exclude_each_other() -> None:
     [("", "x"), ("a", "x"), ("//", "x"), ("/a//b", "x"), ("/a/../b", "x"), ("/a//", "x"), ("/a\0", "x"), ("/a", ""),
      ("/a", "."), ("/a", ".."), ("/a", "b/c"), ("/a", "b\0"), ("/a", "/b"), ("/a", "\ud800")],
 )  # fmt: skip
+@fault("G11")
 def test_services_that_can_be_none(path: str, name: str) -> None:
     with pytest.raises(ValueError):
         Service(path, name, b"")

@@ -7,6 +7,7 @@ from typing import Any, List, Optional, Tuple
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support_disco.peer import Peer
 from tests.support_disco.tree import Tree
 from zkdisco.discovery import Discovery
@@ -341,14 +342,14 @@ def test_a_server_without_recursive_watches_is_asked_once_a_session() -> None:
 STEPS = 400
 
 
-def schedule(seed: int) -> World:
+def schedule(seed: int, steps: int = STEPS) -> World:
     """Anything, in any order; then everything goes well."""
     rng = random.Random(seed)
     world = World(rng.random() < 0.5)
     tree, peer = world.tree, world.peer
     if rng.random() < 0.7:
         world.make_directory()
-    for _ in range(STEPS):
+    for _ in range(steps):
         choice = rng.random()
         if choice < 0.33 and peer.up:
             peer.serve()
@@ -403,9 +404,19 @@ def mutate(rng: random.Random, world: World) -> None:
 
 
 @pytest.mark.parametrize("block", range(4))
+@fault("I07")
 def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         try:
             schedule(seed)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+@fault("I07")
+def test_ten_thousand_short_schedules_end_with_the_truth() -> None:
+    for seed in range(10_000):
+        try:
+            schedule(seed, 8)
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error

@@ -7,6 +7,7 @@ from typing import Any, List, Optional
 
 import pytest
 
+from tests.catalogue import fault
 from tests.support_disco.peer import Peer
 from tests.support_disco.tree import Tree
 from zkdisco.model import NotRegisteredError, Service
@@ -278,6 +279,7 @@ def test_a_deregister_that_goes_on_can_be_waited_for_again(world: World) -> None
     assert world.run(second) == "done" and world.ours() == []
 
 
+@fault("G06")
 def test_the_last_intent_wins(world: World) -> None:
     numbers = [world.want(wanted) for wanted in (True, False, True, False, True)]
     world.run()
@@ -360,6 +362,7 @@ def check(world: World, protected: Any) -> None:
 
 
 @pytest.mark.parametrize("block", range(4))
+@fault("G06")
 def test_random_schedules_end_with_one_node_or_none(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         try:
@@ -371,3 +374,16 @@ def test_random_schedules_end_with_one_node_or_none(block: int) -> None:
             assert not expected or world.tree.nodes[world.core.node].owner == world.peer.session
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+def test_without_a_connection_there_is_trouble_until_it_is_back(world: World) -> None:
+    """G10: from before the server may give the session away."""
+    world.run(world.want(True))
+    assert world.core.error is None
+    world.cut()
+    assert isinstance(world.core.error, errors.ConnectionLoss)
+    world.run()
+    assert world.core.error is None
+    world.run(world.want(False))
+    world.cut()
+    assert world.core.error is None, "nothing is wanted"

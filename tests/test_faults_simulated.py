@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import pytest
 
 from tests.catalogue import fault
-from tests.support.world import STAT0, Heard, World, event_frame, reply_frame, welcome_frame
+from tests.support.world import STAT0, Heard, World, event_frame, framed, header, reply_frame, welcome_frame
 from tests.support_disco.tree import Connection, Tree
 from tests.test_disco_registration import DIRECTORY
 from tests.test_disco_registration import World as Registered
@@ -232,3 +232,50 @@ def test_a_protected_create_is_one_node_in_ten_thousand_runs() -> None:
         assert [f"/d/{name}" for name in names] == [path], seed
         assert model.tree.nodes[path].owner == model.session
     assert done > 9_000
+
+
+@fault("G10")
+def test_no_client_is_connected_when_the_server_hands_its_session_over() -> None:
+    """However late answers come, and however much is sent: the server counts from when it got the last request."""
+    rng = random.Random(6)
+    timeout = 9.0
+    closest = timeout
+    for _ in range(2000):
+        world = World(hosts=2).open()
+        server_heard = world.now
+        delay = rng.choice((0.0, 0.1, timeout / 3, timeout * 0.5, timeout * 0.62))
+        for number in range(rng.randrange(6)):  # answered after `delay`, all of them
+            if rng.random() < 0.5:
+                world.submit(GetData("/a"), number)
+            else:
+                world.advance(timeout, until=lambda world=world: bool(world.peer and _owed(world)))  # type: ignore[misc]
+            if world.session.phase != "open" or not _owed(world):
+                break
+            server_heard, arrived = world.now, len(_owed(world))  # what is sent from now on is lost, as far as we know
+            world.advance(delay, until=lambda world=world: world.session.phase != "open")  # type: ignore[misc]
+            if world.session.phase != "open":
+                break
+            _answer(world, arrived)
+        while world.session.phase == "open":  # and then nothing gets through any more, though we go on trying
+            if rng.random() < 0.3:
+                world.submit(GetData("/a"), object())
+            world.advance(rng.random() * 2, until=lambda world=world: world.session.phase != "open")  # type: ignore[misc]
+        assert world.states == ["CONNECTED", "SUSPENDED"]
+        assert world.now <= server_heard + timeout + 1e-6  # of which the clock of these tests steps beyond a deadline
+        closest = min(closest, server_heard + timeout - world.now)
+    assert closest < 1e-3, "some schedule goes to the very bound"
+
+
+def _owed(world: World) -> List[Any]:
+    """Requests and pings without an answer."""
+    return world.peer.requests[world.answered :] if world.peer is not None else []
+
+
+def _answer(world: World, count: int) -> None:
+    """Answer the oldest ones."""
+    data = b"".join(
+        framed(header(-2)) if request.xid == -2 else reply_frame(request.op, request.xid, READ)
+        for request in _owed(world)[:count]
+    )
+    world.answered += count
+    world.receive(data)

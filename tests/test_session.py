@@ -704,6 +704,7 @@ def test_after_a_long_sleep_the_server_is_asked_before_we_give_the_session_up() 
 
 
 def test_nothing_stale_is_taken_for_an_answer_after_a_sleep() -> None:
+    """B05: what was answered before counts, but proves no session of now."""
     world = World().open()
     world.submit(GET, 1)
     world.now += 10 * T
@@ -711,7 +712,7 @@ def test_nothing_stale_is_taken_for_an_answer_after_a_sleep() -> None:
     world.session.timed_out(world.now)
     world.pump()
     assert world.ok(1) == DATA
-    assert world.states == [CONNECTED]
+    assert world.states == [CONNECTED, SUSPENDED]  # it says nothing of the time since
 
 
 def test_a_session_given_by_the_user_is_resumed_or_expires() -> None:

@@ -14,7 +14,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .cache import target_of
-from .client import EventHandler, Options, entries_of, session_event
+from .client import EventHandler, Options, entries_of, has_ended, session_event
 from .instancer import InstancerBase
 from .model import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, NotRegisteredError,
@@ -202,7 +202,7 @@ class Client:
                 future.cancel()
             await self.zk.close()
         elif pending:
-            await asyncio.wait(pending, timeout=self.options.timeout)
+            await asyncio.wait(pending, timeout=0.0 if has_ended(self.zk) else self.options.timeout)
             for future in pending:
                 if future.done() and not future.cancelled():
                     future.exception()  # there is nobody left to tell

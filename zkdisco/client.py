@@ -172,7 +172,7 @@ class Client:
             self.zk.close()  # the server deletes our nodes with the session
         else:
             pending = [child.end() for child in children]
-            deadline = monotonic() + self.options.timeout
+            deadline = monotonic() + (0.0 if has_ended(self.zk) else self.options.timeout)
             for future in pending:
                 try:
                     if future is not None:
@@ -205,6 +205,11 @@ class Client:
     def _session_event(self, state: str) -> None:
         if self._handler is not None:
             self._handler.offer(session_event(state, self.zk.client_state))
+
+
+def has_ended(zk: Any) -> bool:
+    """Whether it will never have a session again: ours has gone, and our nodes with it."""
+    return zk.client_state in (KeeperState.AUTH_FAILED, KeeperState.CLOSED)
 
 
 def session_event(state: str, client_state: str) -> WatchedEvent:

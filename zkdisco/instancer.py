@@ -5,6 +5,7 @@ Owns the way between the core that decides (`discovery.Discovery`) and observers
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Callable, Optional
 
 from ._zkwire import errors
@@ -27,11 +28,17 @@ class InstancerBase:
         self._core = Discovery(directory, self._runner.watcher)
         self._first: Any = None
         self._stopped = False
+        self._stale_since: Optional[float] = None
 
     @property
     def state(self) -> Event:
         """The newest event: the complete set, and the trouble there is with it, if any."""
         return self._cache.newest
+
+    @property
+    def stale_since(self) -> Optional[float]:
+        """Since when the set in `state` may be out of date (`time.monotonic`, as trouble was noticed), or None."""
+        return self._stale_since
 
     def register(self, observer: Any) -> None:
         """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
@@ -84,6 +91,10 @@ class InstancerBase:
     def _publish(self) -> None:
         first = self._first
         for event in self._core.events():
+            if event.error is None or isinstance(event.error, UndecodableDataError):
+                self._stale_since = None
+            elif self._stale_since is None:
+                self._stale_since = monotonic()
             self._cache.publish(event)
             if first.done() or isinstance(event.error, TRANSIENT):
                 continue

@@ -41,7 +41,10 @@ class RegistrarBase:
 
     @property
     def error(self) -> Optional[Exception]:
-        """The newest trouble in keeping the registration up, or None if all is well."""
+        """The newest trouble in keeping the registration up, or None if all is well.
+
+        It is a `ConnectionLoss` from before the server may take the node for dead, until there is a connection again.
+        """
         return self._core.error
 
     def want(self, wanted: bool) -> Any:

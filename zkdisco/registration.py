@@ -43,7 +43,7 @@ class Registration:
         self.wanted = False
         #: The path of our node, or None.
         self.node: Optional[str] = None
-        #: The newest trouble in the background, or None.
+        #: The newest trouble in the background, or None. That there is no connection is one: the session may end.
         self.error: Optional[Exception] = None
         self._acl, self._payload = acl, payload
         self._directory = service.directory
@@ -125,8 +125,12 @@ class Registration:
         """There is a connection with this session now; None: there is none."""
         self._connected = session_id is not None
         if session_id is None:
+            if self.wanted or self.node is not None:
+                self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
             return
         self._session = session_id
+        if self.node is not None and self._owner == session_id and not self._dirty:
+            self.error = None
         if self.node is not None and self._owner != session_id:
             self._dirty = True
         if self._dirty:

@@ -132,6 +132,17 @@ class Connection:
         self._written += len(frame)
 
     @property
+    def written(self) -> int:
+        """Bytes handed in for sending so far: where the newest request ends."""
+        return self._written
+
+    @property
+    def answered(self) -> int:
+        """Up to where in the bytes sent every request has been answered."""
+        end = self.replies[0].end - 1 if self.replies else self._written
+        return min(end, self._pinged - 1) if self.pinging else end
+
+    @property
     def unsent(self) -> int:
         """Bytes not yet handed to the socket."""
         return self._written - self._sent

@@ -223,11 +223,21 @@ class Session:
         ready = self._exchange.ready
         if ready is not None and op.plain and len(ready.replies) < self._max_pending:
             ready.send(op, token)
-            self._live.sent_at = now
+            live = self._live
+            live.sent_at = now
+            if now >= live.mark_due:
+                live.mark(ready.written, now)
             return
         self._check_usable()
         if self._exchange.submit(op, token, now, self.phase == OPEN and self._leaving is None):
-            self._live.sent_at = now
+            self._sent(now)
+
+    def _sent(self, now: float) -> None:
+        """Something was sent that will be answered."""
+        connection = self._exchange.connection
+        self._live.sent_at = now
+        if connection is not None and now >= self._live.mark_due:
+            self._live.mark(connection.written, now)
 
     def withdraw(self, token: Any) -> bool:
         """Take an operation back that is still queued: True if it was, and now is never sent."""
@@ -286,10 +296,11 @@ class Session:
         if self.phase != DIALING:
             return
         self.phase = HANDSHAKE
-        self._exchange.connection = self._greet(self._read_only)
+        self._exchange.connection = self._greet(self._read_only, now)
 
-    def _greet(self, read_only: bool) -> Connection:
+    def _greet(self, read_only: bool, now: float) -> Connection:
         """A new connection with the handshake on its way."""
+        self._live.greeted(now)
         connection = self._exchange.connect()
         zxid, timeout_ms = self._exchange.seen_zxid, round(self._live.requested * 1000)
         session_id, password = (self._session_id, self._password) if self._real else _NOBODY
@@ -311,6 +322,7 @@ class Session:
             self._take(incoming, now)
         if connection is not self._exchange.connection:
             return  # the session ended while we looked at it
+        self._live.answered(connection.answered)
         if connection.error is not None:
             self._hang_up(connection.error, now)
         elif connection.partial_reply:
@@ -338,7 +350,7 @@ class Session:
     def look_connected(self, now: float) -> None:
         """The driver has connected as `Look` asked; then send `look_data_to_send`."""
         if self._scout.host is not None:
-            self._scout.connected(self._greet(False), self._exchange.seen_zxid)
+            self._scout.connected(self._greet(False, now), self._exchange.seen_zxid)
 
     def look_data_to_send(self) -> bytes:
         """All that is ever sent on the second connection, once."""
@@ -372,10 +384,10 @@ class Session:
         elif self.phase in (DIALING, HANDSHAKE) and now >= self._due:
             self._hang_up(ConnectionLoss(f"{self.host}: no session within the connect time-out"), now)
         elif self.phase == OPEN and now >= self._live.silent_at():
-            self._hang_up(ConnectionLoss(f"{self.host}: no answer for {self.timeout * 2 / 3:.1f} s"), now)
+            self._hang_up(ConnectionLoss(f"{self.host}: {self._live.silence(now)}"), now)
         elif self.phase == OPEN and now >= self._ping_at() and self._exchange.connection is not None:
             self._exchange.connection.send(Ping(), None)
-            self._live.sent_at = now
+            self._sent(now)
         if self._leaving is not None:
             self._leave(now)
         if self._scout.timed_out(now):

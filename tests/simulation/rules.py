@@ -6,7 +6,8 @@ I1 each call ends once, in time; I2 answers in the order of calls; I3 what succe
 was not; I4 nothing is sent twice; I5 what a session sees of a node never goes back, and it tells the server how far it
 has seen; I6 the event comes before the data; I7 a watch fires once, and no change is missed for good; I8 no event
 without a change and a watch; I9 states follow their graph; I10 both sides know the same watches; I11 frames are legal
-where they stand; I12 nothing is left over; I13 a session is called expired only if it is, or after long silence.
+where they stand; I12 nothing is left over; I13 a session is called expired only if it is, or after long silence; I14 when its time is over at the server, its
+client is connected no more.
 D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, in the end;
 D4 none once its removal is confirmed; D5 nobody else's node is deleted.
 """

@@ -150,9 +150,19 @@ class World:
             self.wires = [entry for entry in self.wires if not entry[1].over]
 
     def _tick(self) -> None:
+        self._look_at_leases()
         self.server.tick(self.clock.now)
         self.flush()
         self.clock.at(self.clock.now + TICK, self._tick)
+
+    def _look_at_leases(self) -> None:
+        """Whose time is over must know before the server hands over: it is connected no more."""
+        now = self.clock.now
+        ending = {session.id for session in self.server.sessions.expired(now, self.server.read_only)}
+        for client in self.clients:
+            if client.sid in ending and now >= client.frozen_until and not client.jumped:
+                state = client.session.state
+                require(state != KazooState.CONNECTED, "I14", "client {} is {} as its session ends", client.number, state)
 
     # ---------------------------------------------------------------------- the steps
 

@@ -97,6 +97,10 @@ class Requests:
         codes = [struct.unpack_from(">i", body, 4)[0] for body in self.of(connection)]
         return [code for code in codes if code != 11]
 
+    def count(self, opcode: int) -> int:
+        """How many of a kind there were, on all connections."""
+        return sum(self.opcodes(connection).count(opcode) for connection in list(self._bytes))
+
 
 class Mirror(concurrent.futures.Future):  # type: ignore[type-arg]
     """An asyncio future of another thread's loop."""
