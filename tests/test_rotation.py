@@ -50,3 +50,11 @@ def test_pauses(timeout: float) -> None:
         assert 0 < between[0] < between[-1] <= limit + 1e-9
         rotation.succeeded()
         assert rotation.pause(timeout) <= min(SPREAD, limit)
+
+
+def test_an_outage_of_days_is_survived() -> None:
+    """After 1026 passes, half an hour of them, a growing power of two was too big for a float, and that was the end."""
+    rotation = Rotation(HOSTS, False, lambda: 0.5)
+    for _ in range(3 * 100_000):
+        rotation.next()
+        assert rotation.pause(30.0) <= LONGEST

@@ -88,4 +88,4 @@ class Rotation:
             return 0.0
         if not passes:
             return self._random() * min(SPREAD, limit)
-        return limit / 2 * (1 + self._random()) * min(1.0, 2.0 ** (passes - 2))
+        return limit / 2 * (1 + self._random()) * (0.5 if passes == 1 else 1.0)
