@@ -22,7 +22,7 @@ ZKWIRE = (
     ("exchange",),
     ("session",),
     ("tls",),
-    ("recipes", "settings", "forks", "future", "dispatch", "transport"),
+    ("recipes", "settings", "clock", "forks", "future", "dispatch", "transport"),
     ("verbs", "lookout", "front", "asking", "aio_wire"),
     ("aio_asking",),
     ("driver",),

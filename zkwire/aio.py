@@ -18,6 +18,7 @@ from typing import (
 
 from .aio_asking import Asking
 from .aio_wire import Wire
+from .clock import now
 from .errors import (
     ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
@@ -63,6 +64,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._wire: Optional[Wire] = None
         self._second: Optional[Wire] = None  # made beside the first, when the core asks to look
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._due = 0.0  # when, by the clock of the session
         self._news: Deque[Any] = deque()  # Settled, Fired, and calls of listeners, that are yet to be told
         self._telling = self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
@@ -79,7 +81,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
         """
         if self._loop is None and os.getpid() == self._pid:
-            self._session.start(asyncio.get_running_loop().time())
+            self._session.start(now())
             self._loop = asyncio.get_running_loop()
             self._act()
         self._check()
@@ -110,7 +112,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._session.abort("its event loop was closed")
             self._loop = self._wire = None
             return
-        self._session.close(self._check().time())
+        self._check()
+        self._session.close(now())
         self._act()
         self._flush()
         await self._until(lambda: self._session.phase == ENDED, limit)
@@ -121,8 +124,9 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             await asyncio.sleep(0)
 
     def _set_hosts(self, hosts: Sequence[Host]) -> None:
-        now = self._check().time() if self._loop is not None or os.getpid() != self._pid else 0.0
-        self._session.set_hosts(hosts, now)
+        if self._loop is not None or os.getpid() != self._pid:
+            self._check()
+        self._session.set_hosts(hosts, now())
         if self._loop is not None:
             self._act()
             self._flush()
@@ -145,7 +149,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         future: asyncio.Future[T] = loop.create_future()
         if then is not None:
             future.add_done_callback(then)
-        session.submit(op, future, loop.time())
+        session.submit(op, future, now())
         if session.news:
             self._act()
         if session.in_flight <= 1:
@@ -368,16 +372,17 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _arm(self) -> None:
         """Have `_timed_out` called in time. A timer that is early only looks again."""
         deadline, timer = self._session.deadline(), self._timer
-        if timer is not None and (deadline is None or deadline < timer.when()):
+        if timer is not None and (deadline is None or deadline < self._due):
             timer.cancel()
             self._timer = timer = None
         if timer is None and deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._timed_out)
+            self._due = deadline
+            self._timer = self._loop.call_later(max(0.0, deadline - now()), self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None
         self._weigh()
-        self._session.timed_out(self._loop.time())
+        self._session.timed_out(now())
         self._act()
         self._flush()
 
@@ -394,10 +399,10 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def _connected(self, wire: Wire) -> None:
         if wire is self._second:
-            self._session.look_connected(self._loop.time())
+            self._session.look_connected(now())
             wire.write(self._session.look_data_to_send())
         elif wire is self._wire:
-            self._session.connected(self._loop.time())
+            self._session.connected(now())
         else:
             wire.end()  # the core has changed its mind meanwhile
         self._act()
@@ -406,12 +411,12 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def _received(self, wire: Wire, data: bytes) -> None:
         self._weigh()
         if wire is self._wire:
-            self._session.received(data, self._loop.time())
+            self._session.received(data, now())
             self._act()
             if not self._flushing:
                 self._flush()
         elif wire is self._second:
-            self._session.look_received(data, self._loop.time())
+            self._session.look_received(data, now())
             self._act()
             self._flush()
 
@@ -419,13 +424,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         if wire is self._wire:
             self._wire = None
             self._session.lagging(0)  # nobody knows how much of it has left since it was weighed
-            self._session.lost(reason, self._loop.time())
+            self._session.lost(reason, now())
             level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
             self._logger.log(level, "= %s", self._session.last_error)
             self._act()
         elif wire is self._second:
             self._second = None
-            self._session.look_lost(self._loop.time())
+            self._session.look_lost(now())
             self._arm()
 
     def _weigh(self) -> None:

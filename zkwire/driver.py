@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Union
 
 from .asking import Asking
+from .clock import now
 from .connection import Slot
 from .dispatch import Dispatcher, On
 from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, TLSError, ZookeeperError
@@ -42,6 +43,8 @@ from .transport import (
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
 #: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
 PARKED = 0.005
+#: A thread that was woken to read does so within this time, in seconds, or something is wrong with it.
+LATER = 1.0
 #: This many bytes are worth a system call of their own.
 ENOUGH = 32 * 1024
 RECEIVE = 64 * 1024
@@ -60,7 +63,7 @@ class Driver:
         self.changed = threading.Condition()
         self._lock = allocate_lock()
         self._reading = allocate_lock()  # held by the one who may read: a leader, or the keeper
-        self._leads = 0
+        self._leads = self._receipts = 0
         self._followers: Deque[Tuple[Future[Any], LockType]] = deque()
         self._socket: Optional[Socket] = None
         self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
@@ -81,7 +84,7 @@ class Driver:
     def start(self) -> None:
         """Begin to connect."""
         with self._lock:
-            self.session.start(monotonic())
+            self.session.start(now())
             self._waker.open()
             self._act()
         self._keeper.start()
@@ -93,7 +96,7 @@ class Driver:
         session = self.session
         with self._lock:
             try:
-                session.submit(op, future, monotonic())
+                session.submit(op, future, now())
                 if session.news:
                     self._act()
                 if at_once or session.idle or session.unsent >= ENOUGH:
@@ -109,7 +112,7 @@ class Driver:
         if self.forked:
             raise ForkedError()
         with self._lock:
-            self.session.set_hosts(hosts, monotonic())
+            self.session.set_hosts(hosts, now())
             self._act()
             self._flush()
         self._waker.wake()
@@ -130,7 +133,7 @@ class Driver:
             return
         deadline = monotonic() + timeout
         with self._lock:
-            self.session.close(monotonic())
+            self.session.close(now())
             self._act()
             self._flush()
         self._waker.wake()
@@ -321,6 +324,7 @@ class Driver:
         # Signal handlers run in the main thread, and may raise there wherever it is, here too.
         slots = self.session.slots() if get_ident() == _MAIN else ()
         try:
+            self._receipts += 1
             try:
                 data: Optional[bytes] = sock.recv(RECEIVE)
             except (BlockingIOError, InterruptedError):
@@ -329,7 +333,7 @@ class Driver:
                 self._lose(error if isinstance(error, TLSError) else f"receiving failed: {error}")
                 return
             if data:
-                self.session.received(data, monotonic())
+                self.session.received(data, now())
                 self._act()
             elif data is not None:
                 self._lose("the server closed the connection")
@@ -351,7 +355,7 @@ class Driver:
         self._lost(reason)
 
     def _lost(self, reason: Union[str, TLSError]) -> None:
-        self.session.lost(reason, monotonic())
+        self.session.lost(reason, now())
         level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
         self._logger.log(level, "= %s", self.session.last_error)
         self._act()
@@ -381,16 +385,27 @@ class Driver:
             self._clean_up()
 
     def _keep_time(self) -> None:
-        """Do what is due. What has arrived counts first; while somebody leads, nothing lies unread."""
+        """Do what is due. What has arrived counts first."""
         with self._lock:
             deadline = self.session.deadline()
-        if deadline is not None and monotonic() >= deadline:
+        if deadline is not None and now() >= deadline:
             self._read_for_others()
+            self._let_lead()
             with self._lock:
-                self.session.timed_out(monotonic())
+                self.session.timed_out(now())
                 self._act()
         with self._lock:
             self._flush()
+
+    def _let_lead(self) -> None:
+        """If we are late, whoever leads may be later: woken by what has arrived, but not come to read it yet."""
+        receipts, end = self._receipts, monotonic() + LATER
+        while self._reading.locked() and receipts == self._receipts and monotonic() < end:
+            with self._lock:
+                sock = self._socket
+                if sock is None or not wait_for(0, (sock.fileno(), READ)):
+                    return
+            wait_for(PARKED, (self._waker.fileno(), READ))
 
     def _sleep(self, parked: bool) -> bool:
         """Wait for something to do; whether there is something to read, or somebody has asked us to look."""
@@ -399,7 +414,7 @@ class Driver:
             wanted = [(self._waker.fileno(), READ), *self._lookout.wanted()]
             times = [deadline, self._lookout.next_step, attempt.next_step if attempt is not None else None]
         deadline = min((at for at in times if at is not None), default=None)
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
+        timeout = None if deadline is None else max(0.0, deadline - now())
         if attempt is not None and attempt.waiting_for is not None:
             wanted.append(attempt.waiting_for)
         if sock is not None:
@@ -453,7 +468,7 @@ class Driver:
         if attempt is None:
             return
         try:
-            sock = attempt.step(monotonic())
+            sock = attempt.step(now())
         except (OSError, TLSError) as error:
             self._attempt = None
             with self._lock:
@@ -467,7 +482,7 @@ class Driver:
                     sock.close()  # the core has changed its mind meanwhile
                     return
                 self._socket, self._readable = sock, reader(sock.fileno())
-                self.session.connected(monotonic())
+                self.session.connected(now())
                 self._act()
                 self._flush()
                 if self._ssl_context is not None:
@@ -478,7 +493,7 @@ class Driver:
     def _look_out(self) -> None:
         """Go on with the second connection."""
         with self._lock:
-            self._lookout.step(monotonic())
+            self._lookout.step(now())
             self._act()
             self._flush()
 

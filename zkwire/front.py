@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
-from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
+from .clock import now
 from .connection import MAX_FRAME, MAX_REQUEST
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
@@ -42,7 +42,7 @@ class Front:
             hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
             request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
         )  # fmt: skip
-        self._session = make_session(settings, random.random, monotonic())
+        self._session = make_session(settings, random.random, now())
         self._request_timeout, self._ssl_context = request_timeout, ssl_context
         self._logger = logger or logging.getLogger("zkwire")
         self._listeners: List[Listener] = []
