@@ -14,7 +14,7 @@ from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
-from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KeeperState, Scope
+from zkwire.records import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE, KazooState, KeeperState, Scope
 from zkwire.session import ENDED
 from zkwire.watches import KINDS
 
