@@ -74,6 +74,9 @@ def test_servers_and_a_zookeeper_exclude_each_other() -> None:
         with pytest.raises((ValueError, TypeError)):
             Client(**arguments)  # type: ignore[arg-type]
     assert zk._listeners == []
+    for mine in (dict(credentials=("ann", "secret")), dict(sasl=("ann", "secret")), dict(ssl_context=object())):
+        with pytest.raises(ValueError, match="belong to the ZooKeeper"):
+            Client(zk=zk, **mine)  # type: ignore[arg-type]
     zk.close()
 
 

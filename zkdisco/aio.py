@@ -119,12 +119,12 @@ class Client:
         credentials: Optional[Sequence[str]] = None, payload: Sequence[bytes] = (),
         event_handler: Optional[EventHandler] = None, ssl_context: Any = None, sasl: Any = None, *, zk: Any = None,
     ) -> None:  # fmt: skip
-        self.options = Options(servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk)
+        self.options = Options(
+            servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl
+        )
         self._owns = zk is None
         #: The AsyncZooKeeper below.
-        self.zk = zk if zk is not None else async_zookeeper()(
-            **self.options.zookeeper(ssl_context=ssl_context, sasl=sasl)
-        )  # fmt: skip
+        self.zk = zk if zk is not None else async_zookeeper()(**self.options.zookeeper())
         self.executor = _LoopExecutor()
         self._closed = False
         self._children: List[Any] = []

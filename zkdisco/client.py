@@ -33,13 +33,15 @@ class Options:
     def __init__(
         self, servers: Optional[Union[str, Sequence[str]]], acl: Sequence[ACL], connect_timeout: float,
         session_timeout: float, credentials: Optional[Sequence[str]], payload: Sequence[bytes],
-        event_handler: Optional[EventHandler], zk: Any,
+        event_handler: Optional[EventHandler], zk: Any, ssl_context: Any, sasl: Any,
     ) -> None:  # fmt: skip
         if (servers is None) == (zk is None):
             raise ValueError("give either servers or zk=, a running ZooKeeper")
+        if zk is not None and (credentials or ssl_context is not None or sasl is not None):
+            raise ValueError("credentials, ssl_context and sasl belong to the ZooKeeper given as zk=: give them to that")
         if servers is not None:
             hosts.parse_hosts(servers)
-        self.servers = servers
+        self.servers, self._ssl_context, self._sasl = servers, ssl_context, sasl
         self.acl = validate_acl(acl)
         self.connect_timeout = validate_timeout("connect_timeout", connect_timeout)
         self.session_timeout = validate_timeout("session_timeout", session_timeout)
@@ -50,12 +52,12 @@ class Options:
         #: No call takes longer, in seconds: as long as a session may take to be lost, and another to be made.
         self.timeout = self.session_timeout + self.connect_timeout
 
-    def zookeeper(self, **ssl_and_sasl: Any) -> Dict[str, Any]:
+    def zookeeper(self) -> Dict[str, Any]:
         """The arguments for the `ZooKeeper` below."""
         auth = [("digest", ":".join(self.credentials))] if self.credentials else None
         return dict(
             hosts=self.servers, timeout=self.session_timeout, connect_timeout=self.connect_timeout, auth_data=auth,
-            default_acl=self.acl, **ssl_and_sasl,
+            default_acl=self.acl, ssl_context=self._ssl_context, sasl=self._sasl,
         )  # fmt: skip
 
 
@@ -79,14 +81,14 @@ class Client:
         event_handler: Optional[EventHandler] = None, ssl_context: Any = None, sasl: Any = None, *,
         zk: Optional[ZooKeeper] = None,
     ) -> None:  # fmt: skip
-        self.options = Options(servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk)
+        self.options = Options(
+            servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl
+        )
         if zk is not None and not (isinstance(zk, ZooKeeper) and zk.connected):
             raise ValueError("zk= must be a running ZooKeeper: call its start() first")
         self._owns = zk is None
         #: The ZooKeeper below.
-        self.zk = zk if zk is not None else ZooKeeper(
-            **self.options.zookeeper(ssl_context=ssl_context, sasl=sasl)
-        )  # fmt: skip
+        self.zk = zk if zk is not None else ZooKeeper(**self.options.zookeeper())
         self.executor = Dispatcher(logger, "zkdisco")
         self._lock = threading.Lock()
         self._closed = False
