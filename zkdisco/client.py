@@ -38,7 +38,7 @@ class Options:
         if (servers is None) == (zk is None):
             raise ValueError("give either servers or zk=, a running ZooKeeper")
         if zk is not None and (credentials or ssl_context is not None or sasl is not None):
-            raise ValueError("credentials, ssl_context and sasl belong to the ZooKeeper given as zk=: give them to that")
+            raise ValueError("credentials, ssl_context and sasl belong to the ZooKeeper given as zk=")
         if servers is not None:
             hosts.parse_hosts(servers)
         self.servers, self._ssl_context, self._sasl = servers, ssl_context, sasl
