@@ -42,8 +42,8 @@ class EmbeddedServer:
     does, down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in
     speed or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
     `extended` allows TTL nodes; `seed` makes session ids and passwords repeat. Other settings are the fields of
-    `settings.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their time.
-    `ValueError` for settings that cannot be.
+    `zkwire.embedded.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their
+    time. `ValueError` for settings that cannot be.
 
     It fails on demand. Each switch acts at once, returns at once, and may be called from any thread and any number of
     times; times are seconds. A `session_id` is `zk.client_id[0]`, and one of `sessions`; without one a switch is for

@@ -16,12 +16,14 @@ MAX_BUFFER = 0xFFFFF
 
 @dataclass(frozen=True)
 class Settings:
-    """What a zoo.cfg and a JAAS file would say. Times are in seconds.
+    """What a zoo.cfg and a JAAS file would say; the keywords of `EmbeddedServer`. Times are in seconds.
 
-    `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5 and
-    `sasl_required` refuses all others; `extended` allows TTL nodes; `local_sessions` lets read-only mode give out
-    sessions; `enforce_quota` refuses what is beyond the hard limit of a quota; `four_letter_words` are the allowed
-    ones, None for all; `version` is what to pretend to be.
+    `version` is what to pretend to be; `super_password` that of the digest user "super"; `sasl` maps users to passwords
+    for DIGEST-MD5, and `sasl_required` refuses all others; `extended` allows TTL nodes. A session times out after what
+    its client asks for, within `min_session_timeout` and `max_session_timeout`, and ends within a `tick` of that;
+    containers and TTL nodes are reaped every `reap_interval`. `max_buffer` is the longest request, in bytes;
+    `local_sessions` lets read-only mode give out sessions; `enforce_quota` refuses what is beyond the hard limit of a
+    quota; `four_letter_words` are the allowed ones, None for all. `ValueError` for what cannot be.
     """
 
     version: str = "3.9"
