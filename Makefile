@@ -9,7 +9,7 @@ help:
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
-	@echo "make demo      the demonstration, against a real server"
+	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
 	@echo "make bench     measurements beside kazoo 2.11.0"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
@@ -31,7 +31,7 @@ lint:
 	@$(PYTHON) tests/tools/venvs.py lint mypy --strict zkwire zkdisco $(wildcard tests/typing/*.py)
 
 demo:
-	@$(PYTHON) tests/demo.py
+	@$(PYTHON) -m zkdisco demo $(ARGS)
 
 bench:
 	@$(PYTHON) tests/tools/venvs.py bench python -m tests.bench

@@ -105,6 +105,13 @@ def test_a_reader_that_leaves_is_no_success_and_no_traceback() -> None:
         assert process.stderr.read() == ""
 
 
+def test_make_demo_is_the_same_thing() -> None:
+    done = subprocess.run(
+        ["make", "-n", "demo", "PYTHON=python3", "ARGS=--json"], cwd=ROOT, text=True, capture_output=True, check=True
+    )
+    assert done.stdout.splitlines() == ["python3 -m zkdisco demo --json"]
+
+
 def test_an_event_that_does_not_come_is_noticed(monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr(demo, "PATIENCE", 0.1)
     monkeypatch.setattr(Registrar, "register", lambda self: "")
