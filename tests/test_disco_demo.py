@@ -107,8 +107,9 @@ def test_a_reader_that_leaves_is_no_success_and_no_traceback() -> None:
 
 def test_make_demo_is_the_same_thing() -> None:
     done = subprocess.run(
-        ["make", "-n", "demo", "PYTHON=python3", "ARGS=--json"], cwd=ROOT, text=True, capture_output=True, check=True
-    )
+        ["make", "-n", "--no-print-directory", "demo", "PYTHON=python3", "ARGS=--json"], cwd=ROOT, text=True,
+        capture_output=True, check=True, env={"PATH": os.environ["PATH"]},  # without the flags of `make test`
+    )  # fmt: skip
     assert done.stdout.splitlines() == ["python3 -m zkdisco demo --json"]
 
 
