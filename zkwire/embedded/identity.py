@@ -12,6 +12,7 @@ from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
 from ..records import ACL, Id, make_digest_acl_credential
+from .requests import from_java
 
 SUPER = Id("super", "")
 
@@ -89,7 +90,7 @@ class Identities:
             return [Id("ip", address)]
         if scheme != "digest" or credential is None:
             return []
-        text = credential.decode("utf-8", "replace")
+        text = from_java(credential)
         user, _, password = text.partition(":")
         digest = make_digest_acl_credential(user, password)
         if ":" not in text:

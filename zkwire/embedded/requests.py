@@ -6,6 +6,7 @@ that are no UTF-8 where a client must refuse them, and takes any count below one
 
 from __future__ import annotations
 
+import re
 import struct
 from types import SimpleNamespace
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -36,7 +37,7 @@ class _JavaString(Codec[Optional[str]]):
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
         raw, at = BUFFER.read(data, at, scope)
-        return (None if raw is None else raw.decode("utf-8", "replace")), at
+        return (None if raw is None else from_java(raw)), at
 
 
 class _JavaVector(Codec[Optional[List[Any]]]):
@@ -61,6 +62,18 @@ class _JavaVector(Codec[Optional[List[Any]]]):
             item, at = self.item.read(data, at, scope)
             items.append(item)
         return items, at
+
+
+#: A surrogate in UTF-8, or what there is of one; Java replaces it as a whole, Python byte by byte.
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
+
+
+def from_java(raw: bytes) -> str:
+    """The string a server reads from these bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _SURROGATE.sub(b"\xff", raw).decode("utf-8", "replace")
 
 
 def to_java(text: str) -> bytes:
