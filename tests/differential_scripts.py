@@ -14,7 +14,7 @@ from zkwire.jute import INT, encode
 from zkwire.ops import (
     BY_OPCODE, AddWatch, Auth, Check, CheckWatches, CloseSession, Create, Create2, CreateContainer, CreateTTL, Delete,
     Exists, GetACL, GetAllChildrenNumber, GetChildren, GetChildren2, GetData, GetEphemerals, Multi, MultiRead, Ping,
-    RemoveWatches, SetACL, SetData, SetWatches, SetWatches2, Sync, WhoAmI,
+    Reconfig, RemoveWatches, Sasl, SetACL, SetData, SetWatches, SetWatches2, Sync, WhoAmI,
 )  # fmt: skip
 from zkwire.records import ACL, CONNECT_REQUEST, ConnectRequest, Id, make_digest_acl
 
@@ -80,11 +80,16 @@ _ACLS = (
     (ACL(23, Id("world", "anyone")),), (ACL(27, Id("world", "anyone")),), (ACL(15, Id("world", "anyone")),),
     (make_digest_acl("bob", "secret", all=True), ACL(1, Id("world", "anyone"))),
     (ACL(31, Id("auth", "")), ACL(1, Id("world", "anyone"))), (ACL(31, Id("ip", "127.0.0")),),
+    (ACL(31, Id("x509", "CN=x")),), (ACL(31, Id("super", "")),), (ACL(31, Id("sasl", "bob")),), (ACL(31, Id("ip", "::1")),),
+    (ACL(31, Id("ip", "127.0.0.1/32")),), (ACL(31, Id("ip", "127.0.0.1/")),), (ACL(31, Id("digest", "")),),
+    (ACL(31, Id("digest", ":")),), (ACL(31, Id("world", "")),), (ACL(31, Id("auth", "ignored")),), (ACL(-1, OPEN[0].id),),
+    (ACL(32, OPEN[0].id), OPEN[0]),
 )  # fmt: skip
 _PATHS = ("", "/a", "/a", "/b", "/a/x", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2", "/c")
 _BAD_PATHS = (
     "/d/", "/d//a", "d", "", "/d/.", "/d/../a", "/d/a/", "/d/\x01", "/d/\x00", "//", "/zookeeper/quota", "/zookeeper",
     "/zookeeper/config", "/d/\u00fc", "/d/a\uffff", "/d/\U0001f600", "/d/...", "/d/a b", "/missing/x", "/",
+    "/d/\U0010ffff", "/d/\ufffd", "/d/\ue000", "/d/\u2028", "/zookeeper/quota/x", "/zookeeper/config/x",
 )  # fmt: skip
 _DATA = (b"", b"x", b"hello", None, b"\0" * 100)
 
@@ -147,6 +152,8 @@ class Author:
         """A request that is cut off, extended, changed in a byte, or of an unknown kind."""
         chance = self.random.random()
         if chance < 0.1:
+            return self.mangled()
+        if chance < 0.2:
             return self.random.choice((0, 10, 23, 77, 108, -1, -12, 2**31 - 1)), b""
         opcode, body = request(self.operation())
         if chance < 0.4:
@@ -167,9 +174,7 @@ class Author:
             return False  # createTTL with a bad flag and TTL kills the process
         if b"/zookeeper_" in body:
             return False  # figures of a quota that are none, too
-        if opcode == 106:
-            return body[:4] != b"\xff\xff\xff\xff"  # a null path breaks the end of the session
-        return opcode not in (100, 101, 105)  # null credentials are never answered
+        return opcode != 106 or body[:4] != b"\xff\xff\xff\xff"  # a null path breaks the end of the session
 
     def operation(self) -> Any:
         table: list[tuple[int, Callable[[], Any]]] = [
@@ -181,7 +186,8 @@ class Author:
         ]  # fmt: skip
         if self.version >= (3, 5):
             table += [(3, self.watch_kind(CheckWatches)), (3, self.watch_kind(RemoveWatches))]
-            table += [(3, self.create2), (1, self.container), (1, self.ttl)]
+            table += [(3, self.create2), (1, self.container), (1, self.ttl), (1, self.reconfig)]
+            table += [(1, lambda: raw(Sasl, token=self.random.choice((b"", b"no SASL here", None))))]
         if self.version >= (3, 6):
             table += [(7, self.add_watch), (3, self.multi_read), (2, self.plain(GetAllChildrenNumber))]
             table += [(2, lambda: raw(GetEphemerals, path=self.random.choice(("/", "", "/d/a", "/d/a/", None))))]
@@ -250,7 +256,8 @@ class Author:
     def auth(self) -> Any:
         credentials = (b"bob:secret", b"bob:secret", b"carol:x", b"nocolon", b"super:super", b":", b"")
         credential = self.random.choice(credentials)
-        scheme = self.random.choices(("digest", "ip", "world", "nobody"), (20, 2, 1, 1))[0]
+        schemes = ("digest", "ip", "world", "nobody", "x509", "super", "auth", "")
+        scheme = self.random.choices(schemes, (40, 4, 2, 2, 1, 1, 1, 1))[0]
         return Auth(scheme, credential)
 
     def set_watches(self) -> Any:
@@ -284,6 +291,21 @@ class Author:
             raw(Delete, path=child, version=-1), raw(Delete, path=path, version=1),
         ]  # fmt: skip
         return raw(Multi, ops=[step for step in steps if self.random.random() < 0.75])
+
+    def mangled(self) -> tuple[int, bytes]:
+        """A request about a path that is no UTF-8, as the C client sends it when told to."""
+        whole = "/d/\u00e9\u20ac\U0001f600".encode() + b"\xed\xa0\xbd\xed\xb8\x80\xed\xbf\xc0\x80\xf8\xff"
+        begin = self.random.randrange(len(whole))
+        path = self.random.choice((b"", b"/d/")) + whole[begin : begin + self.random.randrange(1, 9)]
+        makes = (Sync, GetACL, SetData, GetChildren)
+        op = raw(self.random.choice(makes), path="", value=b"", version=-1, watch=print)
+        opcode, body = request(op)
+        return opcode, encode(INT, len(path)) + path + body[4:]
+
+    def reconfig(self) -> Any:
+        some = (None, "", "9", "server.7=127.0.0.1:1:2;3")
+        values = {name: self.random.choice(some) for name in ("joining", "leaving", "new_members")}
+        return raw(Reconfig, **values, from_config=self.random.choice((-1, 0, 7)))
 
     def quota(self) -> Any:
         """A quota made, looked at, changed or given up. What is no figure is left out: real servers die of it."""

@@ -10,9 +10,7 @@ from zkwire.embedded.core import ServerCore
 from zkwire.embedded.settings import Settings
 from zkwire.jute import decode, encode
 from zkwire.op import armed
-from zkwire.records import (
-    ACL, CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, Id, WatcherEvent,
-)  # fmt: skip
+from zkwire.records import ACL, CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id
 
 OPEN = (ACL(31, Id("world", "anyone")),)
 WATCH = armed
@@ -94,15 +92,17 @@ class Peer:
         for frame in self.frames():
             xid, zxid, code = struct.unpack_from(">iqi", frame)
             if xid == -1:
-                self.events.append(self._event(decode(WATCHER_EVENT, frame, 16)))
+                self.events.append(self._event(frame))
             else:
                 found.append((xid, zxid, code, frame[16:]))
         return found
 
     @staticmethod
-    def _event(event: WatcherEvent) -> tuple[int, Optional[str]]:
-        assert event.state == 3
-        return event.type, event.path
+    def _event(frame: bytes) -> tuple[int, Optional[str]]:
+        """Type and path, in which a character beyond the BMP is two surrogates."""
+        type_, state, size = struct.unpack_from(">iii", frame, 16)
+        assert state == 3 and len(frame) == 28 + size
+        return type_, frame[28:].decode("utf-8", "surrogatepass")
 
     def ask(self, op: Any) -> Any:
         """The value of the reply, or its error code as an int."""

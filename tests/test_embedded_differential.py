@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Callable
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.differential import Player, compare, shrink
 from tests.differential_scripts import Author
+from tests.harness.servers import four
+from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 
 #: An old Python and a new one take half of them each: the scripts are the same, whoever plays them.
@@ -33,6 +36,31 @@ def test_equal_to_a_real_server(version: str, own_server: Callable[..., Any]):
             script = Author(seed, numbers).script()
             difference = compare(players, script)
             assert difference is None, f"seed {seed}: {difference}\nshrunken: {shrink(players, script)}"
+
+
+WORDS = ("ruok", "isro", "srvr", "stat", "cons", "wchs", "wchc", "wchp", "dump", "conf", "nope")
+
+
+@pytest.mark.parametrize("version", ["3.4", "3.9"])
+def test_four_letter_words_are_equal_but_for_figures(version: str, own_server: Callable[..., Any]):
+    real = own_server(version)
+    with EmbeddedServer(version=version) as embedded:
+        said = []
+        for server in (real, embedded):
+            with ZooKeeper(server.hosts) as zk:
+                zk.create("/e", ephemeral=True)
+                zk.get("/e", watch=print)
+                zk.get_children("/", watch=print)
+                said.append({word: _shape(four("127.0.0.1", server.port, word)) for word in WORDS})
+    assert said[0] == said[1]
+    assert said[0]["wchp"] == ["\tHEX", "/e"] and not said[0]["nope"]
+
+
+def _shape(text: str) -> list[str]:
+    """The lines, sorted, without what differs: figures, the build, folders; how sessions are sorted by their end."""
+    lines = [re.sub(r"\d+(\.\d+)?", "N", re.sub(r"0x[0-9a-f]+", "HEX", line)) for line in text.splitlines() if line]
+    unlike = re.compile(r"Zookeeper version: |data(Log)?Dir=|N expire at |Session Sets ")
+    return sorted(line for line in lines if not unlike.match(line))
 
 
 def test_the_comparison_sees_what_differs_between_versions():

@@ -1,6 +1,6 @@
 """`make interop`: all scenarios of all clients on both servers, and the table.
 
-    python -m tests.interop [--version 3.9.3] [-k part of a client's or scenario's name]
+    python -m tests.interop [--version 3.8.0] [-k part of a client's or scenario's name]
 
 The exit code is 1 if anything differs or is broken, and with CI=true also if a client or the server cannot be had.
 """
@@ -52,7 +52,7 @@ def run(wanted: list[Scenario], version: str) -> list[Outcome]:
 def main() -> int:
     logging.disable(logging.CRITICAL)  # what clients complain of when their server goes
     parser = argparse.ArgumentParser(prog="python -m tests.interop", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", default="3.9.3", help="of the real server")
+    parser.add_argument("--version", default="3.9.3", choices=("3.8.0", "3.9.3"), help="of both servers")
     parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it")
     options = parser.parse_args()
     missing: list[str] = []

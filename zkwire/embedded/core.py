@@ -25,7 +25,7 @@ from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, Connect
 from . import requests
 from .database import MULTI, Caller, Database
 from .faults import Faults
-from .fourletter import WORDS, answer_word
+from .fourletter import answer_word, is_word
 from .identity import Identities, hashed
 from .link import Link
 from .sasl import DigestServer, SaslRefused
@@ -183,7 +183,7 @@ class ServerCore:
 
     def _is_word(self, link: Link, now: float) -> bool:
         word = link.word()
-        if word is None or word not in WORDS:
+        if word is None or not is_word(self, word):
             return False
         link.received += 1
         link.send_raw(answer_word(self, word.decode(), link, now).encode(), now)
@@ -224,8 +224,9 @@ class ServerCore:
     def _sasl(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
         """One step of the exchange. A server without SASL answers with a null token."""
         token: Optional[bytes] = None
-        if self.settings.sasl and request.token is None:
-            link.kill()
+        if request.token is None:
+            if not self.profile.silent_about_sasl:
+                link.kill()
             return
         if self.settings.sasl:
             link.sasl = link.sasl or DigestServer(self.settings.sasl, f"{self._random.getrandbits(160):040x}")

@@ -37,12 +37,16 @@ def _srvr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
 
 
 def _figures(core: ServerCore) -> Iterator[str]:
-    yield "Latency min/avg/max: 0/0.0/0\n"
+    yield f"Latency min/avg/max: 0/{_average(core)}/0\n"
     received, sent = core.traffic()
     yield f"Received: {received}\nSent: {sent}\n"
     yield f"Connections: {len(core.links)}\n"
     yield f"Outstanding: 0\nZxid: 0x{core.data.applied:x}\nMode: {_mode(core)}\n"
     yield f"Node count: {len(core.data.tree)}\n"
+
+
+def _average(core: ServerCore) -> str:
+    return "0" if core.profile.short_words else "0.0"
 
 
 def _stat(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
@@ -79,7 +83,7 @@ def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     size = sum(len(path) + len(node.data or b"") for path, node in core.data.tree.nodes.items())
     received, sent = core.traffic()
     figures = {
-        "version": _version(core), "server_state": _mode(core), "avg_latency": "0.0", "max_latency": 0,
+        "version": _version(core), "server_state": _mode(core), "avg_latency": _average(core), "max_latency": 0,
         "min_latency": 0, "packets_received": received, "packets_sent": sent, "num_alive_connections": len(core.links),
         "outstanding_requests": 0, "znode_count": len(core.data.tree), "watch_count": sum(_watches(core)),
         "ephemerals_count": ephemerals, "approximate_data_size": size, "global_sessions": len(core.sessions),
@@ -87,6 +91,8 @@ def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "uptime": int((now - core.started) * 1000),
     }  # fmt: skip
     for name, value in figures.items():
+        if core.profile.short_words and name in ("global_sessions", "local_sessions", "uptime"):
+            continue
         yield f"zk_{name}\t{value}\n"
 
 
@@ -103,7 +109,8 @@ def _wchs(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
 def _dump(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     sessions = sorted(core.sessions.all(), key=lambda session: session.expires)
     moments = sorted({session.expires for session in sessions})
-    yield f"SessionTracker dump:\nSession Sets ({len(moments)})/({len(sessions)}):\n"
+    total = "" if core.profile.short_words else f"/({len(sessions)})"
+    yield f"SessionTracker dump:\nSession Sets ({len(moments)}){total}:\n"
     for moment in moments:
         mine = [session for session in sessions if session.expires == moment]
         yield f"{len(mine)} expire at {_date(core, moment)}:\n"
@@ -112,6 +119,8 @@ def _dump(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     for owner, paths in core.data.tree.ephemerals.items():
         yield f"0x{owner:x}:\n"
         yield from (f"\t{path}\n" for path in paths)
+    if core.profile.short_words:
+        return
     yield f"Connections dump:\nConnections Sets (1)/({len(core.links)}):\n"
     yield f"{len(core.links)} expire at {_date(core, now)}:\n"
     yield from (f"\tip: /{link.address[0]}:{link.address[1]} sessionId: 0x{link.session_id:x}\n" for link in core.links)
@@ -144,6 +153,9 @@ def _conf(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "minSessionTimeout": round(settings.min_session_timeout * 1000),
         "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
     }  # fmt: skip
+    if core.profile.short_words:
+        for name in ("secureClientPort", "dataDirSize", "dataLogSize", "clientPortListenBacklog"):
+            del figures[name]
     yield from (f"{name}={value}\n" for name, value in figures.items())
 
 
@@ -156,10 +168,15 @@ _ANSWERS: Dict[str, Callable[[ServerCore, Link, float], Iterator[str]]] = {
     "wchc": _wchc, "wchp": _wchp,
     "dump": _dump, "conf": _conf, "envi": _envi,
 }  # fmt: skip
-#: The words a real server knows; those without an answer here are answered as if they were not allowed.
-WORDS = frozenset(
-    word.encode() for word in (*_ANSWERS, "crst", "dirs", "gtmk", "stmk", "srst", "hash")
-)
+#: Other words of a real server, which are answered as if they were not allowed; the last two came with 3.5.
+_OTHERS = ("crst", "srst", "gtmk", "stmk", "dirs", "hash")
+_WORDS = frozenset(word.encode() for word in (*_ANSWERS, *_OTHERS))
+_WORDS_3_4 = _WORDS - {b"dirs", b"hash"}
+
+
+def is_word(core: ServerCore, word: bytes) -> bool:
+    """Whether the real server takes it for a word, allowed or not."""
+    return word in (_WORDS_3_4 if core.profile.short_words else _WORDS)
 
 
 def answer_word(core: ServerCore, word: str, asking: Link, now: float) -> str:

@@ -50,6 +50,8 @@ class Profile:
     hashes_identities: bool = True
     #: With `enforce_quota`, a change beyond a hard limit of a quota is refused (ZOOKEEPER-451).
     hard_quotas: bool = True
+    #: Four-letter words tell less: no averages in decimals, no connections in dump, no sizes in conf.
+    short_words: bool = False
     #: checkWatches takes any connection's watch on the path for ours (WatchManager before 3.9).
     counts_others_watches: bool = False
 
@@ -63,7 +65,7 @@ PROFILES: Dict[str, Profile] = {
     for profile in (
         Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, finds_before_rights=True,
                 old_create=True, networks_in_acl=False, open_path_ranges=True, silent_about_sasl=True,
-                hashes_identities=False, hard_quotas=False),
+                hashes_identities=False, hard_quotas=False, short_words=True),
         Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True, hard_quotas=False),
         Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True, hard_quotas=False),
         Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
