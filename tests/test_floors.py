@@ -20,6 +20,7 @@ ZKWIRE = (
     ("liveness", "rotation", "watches", "identities", "connection", "sasl", "fourletter"),
     ("notify", "modes", "scout"),
     ("exchange",),
+    ("life",),
     ("session",),
     ("tls",),
     ("recipes", "settings", "clock", "forks", "future", "dispatch", "transport"),
