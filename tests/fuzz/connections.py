@@ -26,7 +26,7 @@ from zkwire.records import KeeperState
 from .corpus import load
 from .hostile_server import HostileServer
 from .spoil import noise, spoil_frames
-from .targets import MAX_FRAME
+from .target import MAX_FRAME
 
 #: No call, no conversation and no connection takes longer, in seconds.
 LIMIT = 20.0
@@ -95,6 +95,16 @@ def _memory() -> int:
 # ------------------------------------------------------------------- clients as victims
 
 
+def _options(rng: random.Random) -> Dict[str, Any]:
+    """A client of some kind."""
+    options: Dict[str, Any] = {"timeout": TIMEOUT, "connect_timeout": 0.5, "max_frame": MAX_FRAME}
+    options["auth_data"] = [("digest", "user:secret")] * (rng.random() < 0.3)
+    options["read_only"] = rng.random() < 0.3
+    if rng.random() < 0.2:
+        options["sasl"] = ("bob", "x")
+    return options
+
+
 def _operations(rng: random.Random, heard: Callable[[Any], None]) -> List[Any]:
     """Some calls, of which a hostile server may make anything."""
     return [
@@ -138,8 +148,10 @@ async def _attacked(batch: Batch, seed: int) -> Result:
 async def _asyncio_victim(server: HostileServer, rng: random.Random, failures: List[str]) -> None:
     """A client that goes on calling while it is lied to, and then must work again."""
 
+    options = _options(rng)
+
     def new() -> AsyncZooKeeper:
-        return AsyncZooKeeper(server.hosts, timeout=TIMEOUT, connect_timeout=0.5, max_frame=MAX_FRAME)
+        return AsyncZooKeeper(server.hosts, **options)
 
     events: List[Any] = []
     zk: Optional[AsyncZooKeeper] = None
@@ -191,8 +203,10 @@ async def _threads_victim(server: HostileServer, rng: random.Random, failures: L
 
 
 def _blocking_victim(server: HostileServer, rng: random.Random, failures: List[str]) -> None:
+    options = _options(rng)
+
     def new() -> ZooKeeper:
-        return ZooKeeper(server.hosts, timeout=TIMEOUT, connect_timeout=0.5, max_frame=MAX_FRAME)
+        return ZooKeeper(server.hosts, **options)
 
     events: List[Any] = []
     zk: Optional[ZooKeeper] = None

@@ -11,7 +11,8 @@ import zlib
 from random import Random
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from .targets import MAX_FRAME, Target, targets
+from .target import MAX_FRAME, Target
+from .targets import targets
 
 #: A batch is what is run, and repeated, as a whole.
 BATCH = 500

@@ -32,7 +32,7 @@ class HostileServer:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.hostile = seed, True
-        self.core = ServerCore(Settings(min_session_timeout=0.1), random=random.Random(seed), epoch=1_000_000.0)
+        self.core = ServerCore(Settings(min_session_timeout=0.1, sasl={"bob": "x"}), random=random.Random(seed), epoch=1_000_000.0)
         self.connections = 0
         self.last: List[bytes] = []  # what was said last in place of the truth, for who has to find out
         self._wires: List[_Wire] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import struct
 from random import Random
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from tests.embedded_peer import OPEN, Peer, connected
 from tests.support.world import PASSWORD, Heard, World
@@ -16,7 +16,6 @@ from zkwire.connection import Connection, Slot
 from zkwire.embedded import requests
 from zkwire.embedded.core import ServerCore
 from zkwire.embedded.fourletter import WORDS
-from zkwire.embedded.sasl import DigestServer, SaslRefused
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.versions import profile_of
 from zkwire.errors import MarshallingError, ProtocolError, ZookeeperError
@@ -24,38 +23,20 @@ from zkwire.jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, Vector, decode
 from zkwire.node_ops import NAMES
 from zkwire.ops import BY_OPCODE, AddWatch, Create, Exists, GetData, Sync
 from zkwire.records import (
-    ACLS, CONNECT_REQUEST, CONNECT_RESPONSE, ID, PATH, RECURSIVE, REPLY_HEADER, REQUEST_HEADER, STAT, WATCHER_EVENT, Scope,
+    ACLS, CONNECT_REQUEST, CONNECT_RESPONSE, ID, PATH, RECURSIVE, REPLY_HEADER, REQUEST_HEADER, STAT, WATCHER_EVENT,
 )  # fmt: skip
+from zkwire.sasl import DigestMD5
 from zkwire.session import ENDED
 
+from . import logins
 from .corpus import Corpus, Talk, load
 from .spoil import noise, pieces, spoil, spoil_frames
-
-#: The longest frame a connection under test takes; a frame, and no more than a MiB besides, is what memory may hold.
-MAX_FRAME = 64 * 1024
-SCOPES = (None, Scope(""), Scope("/app"))
-
-
-class Escape(Exception):
-    """What should not have happened, in words."""
-
-
-class Target(NamedTuple):
-    """A decoder. `make(rng)` gives an input, `feed(rng, data)` consumes it; only `allowed` may come out."""
-
-    name: str
-    share: int
-    make: Callable[[Random], bytes]
-    feed: Callable[[Random, bytes], Any]
-    allowed: Tuple[Type[Exception], ...]
-    #: Called before each batch of inputs, with its number.
-    begin: Callable[[int], Any] = lambda number: None
-
+from .target import MAX_FRAME, SCOPES, Escape, Target
 
 def targets() -> List[Target]:
     """All of them."""
     corpus = load()
-    return [*_codecs(corpus), *_requests(corpus), *_replies(corpus), *_others(corpus)]
+    return [*_codecs(corpus), *_requests(corpus), *_replies(corpus), *_others(corpus), *logins.targets()]
 
 
 # ------------------------------------------------------------------------------- decoders
@@ -144,7 +125,6 @@ def _others(corpus: Corpus) -> List[Target]:
         Target("connection", 12, answers, lambda rng, data: _connection(rng, data, conversations), ()),
         Target("session", 4, answers, _session, ()),
         Target("embedded", 6, asks, victims.attack, (), victims.fresh),
-        Target("sasl", 1, lambda rng: spoil(rng, _TOKENS), _sasl, (SaslRefused,)),
     ]
 
 
@@ -185,7 +165,8 @@ def _renumbered(data: bytes, xids: List[int]) -> bytes:
 
 def _session(rng: Random, data: bytes) -> None:
     """A session on a virtual clock gets the bytes, the handshake included perhaps; then a proper server comes."""
-    world = World(timeout=9.0, random=rng.random, max_frame=MAX_FRAME, connect_timeout=1.0)
+    mechanism = DigestMD5("bob", "x", lambda: "0123456789abcdef") if rng.random() < 0.2 else None
+    world = World(timeout=9.0, random=rng.random, max_frame=MAX_FRAME, connect_timeout=1.0, sasl=mechanism)
     peer = world.connect()
     peer.welcomed = True  # perhaps by the bytes that come
     if rng.random() < 0.8:
@@ -203,8 +184,8 @@ def _session(rng: Random, data: bytes) -> None:
     for piece in pieces(rng, data):
         world.receive(piece)
     world.lose()
-    odd = len((world.session.client_id or (0, PASSWORD))[1]) != len(PASSWORD)  # which this peer does not take back
-    if odd or world.session.phase == ENDED:  # the server has said that we are not who we say
+    odd = len((world.session.client_id or (0, PASSWORD))[1]) != len(PASSWORD)  # which this peer does not take back, nor has it SASL
+    if odd or mechanism is not None or world.session.phase == ENDED:  # or the server has said that we are not who we say
         world.session.abort("enough")
         world.pump()
         _settled(world, tokens)
@@ -225,19 +206,6 @@ def _settled(world: World, tokens: Sequence[Any]) -> None:
         raise Escape(f"no outcome for {missing}")
     for outcome in world.settled.values():
         _told(outcome)
-
-
-_TOKENS = (
-    b'charset=utf-8,username="bob",realm="zk-sasl-md5",nonce="0123",nc=00000001,cnonce="abc",'
-    b'digest-uri="zookeeper/zk-sasl-md5",maxbuf=65536,response=00112233445566778899aabbccddeeff,qop=auth',
-    b'username="bob",realm="zk-sasl-md5",nonce="0123",nc=00000001,digest-uri="zookeeper/zk-sasl-md5"', b"",
-)  # fmt: skip
-
-
-def _sasl(rng: Random, data: bytes) -> None:
-    server = DigestServer({"bob": "x"}, "0123")
-    server.step(b"")
-    server.step(data)
 
 
 class Victims:
