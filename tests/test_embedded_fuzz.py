@@ -12,6 +12,7 @@ from tests.embedded_peer import OPEN, connected, make_core
 from tests.fuzz.spoil import spoil
 from zkwire.jute import USTRING, encode
 from zkwire.ops import BY_OPCODE, Create, Exists, GetData
+from zkwire.records import ACL, Id
 
 VERSIONS = ["3.4", "3.5", "3.6", "3.8", "3.9"]
 
@@ -72,3 +73,11 @@ def test_a_huge_length_allocates_nothing():
     peer = connected(make_core())
     peer.push(struct.pack(">i", 2**31 - 1))
     assert peer.pull() == b"" and peer.link.over
+
+
+@pytest.mark.parametrize("bits", ["1" * 5000, "-" + "9" * 5000, "\u0661" * 5000])
+def test_an_acl_with_more_digits_than_int_takes(bits):
+    """int() raises ValueError for more than 4300 of them (and takes its time before Python 3.11)."""
+    peer = connected(make_core())
+    acl = (ACL(31, Id("ip", f"127.0.0.1/{bits}")),)
+    assert peer.ask(Create("/a", b"", acl)) == -114

@@ -75,6 +75,13 @@ def test_counts_that_are_missing_or_no_figures_harm_nobody():
     assert counts(peer) == b"count=4,bytes=7"
 
 
+def test_figures_too_long_for_a_number_harm_nobody():
+    peer = limited(b"countHardLimit=" + b"1" * 5000, enforce_quota=True)
+    assert peer.ask(Create("/q/a", b"x", OPEN)) == "/q/a"
+    peer.ask(SetData(STATS, b"count=" + b"9" * 5000, -1))
+    assert peer.ask(Create("/q/b", b"x", OPEN)) == "/q/b"
+
+
 @pytest.mark.parametrize(("version", "enforce"), [("3.9", False), ("3.4", True), ("3.6", True)])
 def test_limits_are_told_and_not_kept_by_default_and_before_3_7(version, enforce):
     peer = limited(HARD, version=version, enforce_quota=enforce)

@@ -66,7 +66,13 @@ def test_versions(answer: str, version: Any) -> None:
     assert version_of(answer) == version
 
 
-@pytest.mark.parametrize("answer", ["", "imok", "This ZooKeeper instance is not currently serving requests\n", "3.8.0"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "imok", "This ZooKeeper instance is not currently serving requests\n", "3.8.0",
+        f"Zookeeper version: 3.8.{'1' * 5000}", f"Zookeeper version: {'3' * 5000}.8.0",  # int() refuses as much
+    ],
+)  # fmt: skip
 def test_no_versions(answer: str) -> None:
     with pytest.raises(ProtocolError, match="no version"):
         version_of(answer)

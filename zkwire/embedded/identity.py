@@ -37,9 +37,9 @@ def _is_byte(text: str) -> bool:
 
 
 def _is_int(text: str) -> bool:
-    """Whether Java's Integer.parseInt takes it."""
+    """Whether Java's Integer.parseInt takes it, and our int(), which refuses more than 4300 digits."""
     digits = text[1:] if text[:1] in ("+", "-") else text
-    return digits.isdecimal()
+    return digits.isdecimal() and len(digits) <= 4300
 
 
 def _network(text: str) -> Optional[List[int]]:

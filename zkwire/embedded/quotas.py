@@ -13,7 +13,8 @@ from typing import Any, Dict, Optional, Set
 from ..errors import QuotaExceededError
 
 _ROOT, _LIMITS, _STATS = "/zookeeper/quota", "zookeeper_limits", "zookeeper_stats"
-_FIGURES = re.compile(rb"(\w+)=(-?\d+)").findall
+#: No more digits than a long has; int() refuses more than 4300.
+_FIGURES = re.compile(rb"(\w+)=(-?\d{1,19})(?!\d)").findall
 
 
 def _figures(data: Optional[bytes]) -> Dict[bytes, int]:
