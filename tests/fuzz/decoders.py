@@ -20,6 +20,8 @@ BATCH = 500
 BOUND = MAX_FRAME + 1024 * 1024
 #: No input takes longer, in seconds; one of a few hundred bytes takes a millisecond.
 SLOW = 5.0
+#: Of a longer input so many bytes are printed; its number makes it again.
+SHOWN = 2048
 
 
 class Batch(NamedTuple):
@@ -41,7 +43,8 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         again = f"python -m tests.fuzz --seed {self.seed} --only {self.target}:{self.number}"
-        return f"{self.target}: {self.text}\n  input {self.data.hex()}\n  {again}"
+        shown = self.data[:SHOWN].hex() + f"... {len(self.data)} bytes" * (len(self.data) > SHOWN)
+        return f"{self.target}: {self.text}\n  input {shown}\n  {again}"
 
 
 class Result(NamedTuple):
