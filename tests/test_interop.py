@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.interop import __main__ as program
 from tests.interop.place import Place, embedded
 from tests.interop.scenario import Outcome, Scenario, Trial, run_on, table
 from zkwire import NoAuthError, NoNodeError
@@ -74,3 +75,18 @@ def test_events_come_in_order_or_not_at_all(places):
     assert run(places, script).notes["3.8"] == [
         "told: [('CHANGED', '/ours-script')]", "nothing else is told: []", "in the background: 7",
     ]  # fmt: skip
+
+
+def test_a_client_that_cannot_be_had_is_named_and_fails_in_ci(monkeypatch, capsys):
+    same = Outcome(Scenario("ours", "script", lambda trial: None), {"one": ["a"], "other": ["a"]})
+    monkeypatch.setattr(program, "CLIENTS", ("no_such_client",))
+    monkeypatch.setattr(program, "run", lambda wanted, version: [same])
+    monkeypatch.setattr("sys.argv", ["interop"])
+    codes = []
+    for value in ("", "true"):
+        monkeypatch.setenv("CI", value)
+        codes.append(program.main())
+    assert codes == [0, 1]
+    said = capsys.readouterr()
+    assert said.err.count("NOT TRIED, CANNOT BE HAD: no_such_client") == 2
+    assert said.out.startswith("1 clients, 1 scenarios, 0 differences")

@@ -50,7 +50,6 @@ def run(wanted: list[Scenario], version: str) -> list[Outcome]:
 
 
 def main() -> int:
-    logging.disable(logging.CRITICAL)  # what clients complain of when their server goes
     parser = argparse.ArgumentParser(prog="python -m tests.interop", description=__doc__.splitlines()[0])
     parser.add_argument("--version", default="3.9.3", choices=("3.8.0", "3.9.3"), help="of both servers")
     parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it")
@@ -74,4 +73,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # what clients complain of when their server goes
     sys.exit(main())
