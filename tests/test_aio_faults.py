@@ -269,6 +269,7 @@ async def test_a_watch_cancelled_while_it_is_set_is_taken_back_from_the_server(s
 # ---------------------------------------------------------------------- start, and loops
 
 
+@fault("P07")
 def test_a_cancelled_start_leaves_nothing_behind(scripted: Scripted) -> None:
     scripted.handshake = lambda wire: not wire.until_closed()
 
@@ -317,6 +318,7 @@ def test_start_fails_on_time(kind: str, scripted: Scripted) -> None:
     run(main())
 
 
+@fault("P07")
 def test_another_loop_is_refused_and_a_closed_one_survived(scripted: Scripted) -> None:
     zk = AsyncZooKeeper(scripted.hosts)
 
@@ -351,6 +353,7 @@ def test_another_loop_is_refused_and_a_closed_one_survived(scripted: Scripted) -
         gc.collect()
 
 
+@fault("P07")
 def test_close_from_a_second_loop_while_the_first_runs(scripted: Scripted) -> None:
     async def main() -> None:
         async with AsyncZooKeeper(scripted.hosts) as zk:
@@ -365,6 +368,7 @@ def test_close_from_a_second_loop_while_the_first_runs(scripted: Scripted) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@fault("P01")
 def test_after_fork_the_child_is_refused(scripted: Scripted) -> None:
     async def main() -> None:
         async with AsyncZooKeeper(scripted.hosts) as zk:

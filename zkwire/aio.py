@@ -22,6 +22,7 @@ from .clock import now
 from .errors import (
     ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
+from .forks import track
 from .fourletter import Question, version_of
 from .front import GRACE, Front
 from .hosts import Host
@@ -37,6 +38,9 @@ T = TypeVar("T")
 #: An iterator of `watch` that is not read keeps this many events, and a watcher that is a coroutine function has this
 #: many tasks; then those of a persistent watch are replaced by one that says: read afresh.
 BACKLOG = 10_000
+
+#: A watcher or listener that keeps the event loop from turning for so many seconds is complained of.
+LONG = 0.25
 
 
 def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
@@ -72,6 +76,18 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
         self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
         self._askings: Set[Asking] = set()
+        track(self)
+
+    def disown(self) -> None:
+        """In the child of a fork: let go of the connections, without a word to the server."""
+        for wire in (self._wire, self._second):
+            if wire is not None:
+                wire.disown()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, and a session on it."""
+        return super().connected and os.getpid() == self._pid
 
     # ------------------------------------------------------------------------ lifecycle
 
@@ -458,11 +474,15 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def _call(self, function: Callable[[Any], object], argument: Any) -> None:
         """Call user code; what it raises is logged, what it returns to be awaited becomes a task."""
+        began = now()
         try:
             result = function(argument)
         except Exception:
             self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
             return
+        took = now() - began
+        if took > LONG:
+            self._logger.warning("%r kept the event loop for %.1f s, in which no session is renewed", function, took)
         if asyncio.iscoroutine(result):
             task = asyncio.ensure_future(result)
             self._tasks.add(task)

@@ -6,6 +6,7 @@ Owns the transport. Must not know sessions; whom it serves has `connected`, `rec
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Optional, Protocol, Union
 
 from .errors import TLSError
@@ -70,6 +71,13 @@ class Wire(asyncio.Protocol):
             self.transport.abort()
         elif self._dialling is not None:
             self._dialling.cancel()
+
+    def disown(self) -> None:
+        """In the child of a fork: let go of the socket, without a word to the server. asyncio may close it later on."""
+        if self.transport is not None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, self.transport.get_extra_info("socket").fileno())
+            os.close(nothing)
 
     @property
     def writable(self) -> bool:

@@ -159,7 +159,10 @@ class Verbs:
     def exists(
         self, path: str, watch: Optional[Watcher] = None, *, timeout: Optional[float] = None
     ) -> Op[Optional[Stat]]:
-        """The node's `Stat`, or None if there is none. `watch` is called once, when that changes."""
+        """The node's `Stat`, or None if there is none. `watch` is called once, when that changes.
+
+        A node that comes and goes while the connection is lost is not told of: the watch waits on.
+        """
         return Exists(path, watch)
 
     @verb
