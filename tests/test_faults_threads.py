@@ -326,13 +326,13 @@ def test_cancelled_starts_races_of_wait_for_and_a_loop_that_was_closed(front: Fr
     closed = asyncio.new_event_loop()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of the transport, and rightly so
-        zk = AsyncZooKeeper(server.hosts, timeout=1.0)
-        closed.run_until_complete(zk.start())
+        clients = [AsyncZooKeeper(server.hosts, timeout=1.0)]
+        closed.run_until_complete(clients[0].start())
         closed.close()
         with pytest.raises((RuntimeError, ZookeeperError)):
-            front.loop.call(lambda: zk.submit(GetData("/a")))
-        front.loop.call(zk.close)
-        del zk
+            front.loop.call(lambda: clients[0].submit(GetData("/a")))
+        front.loop.call(clients[0].close)
+        clients.clear()
         gc.collect()
 
 

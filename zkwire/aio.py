@@ -22,7 +22,6 @@ from .clock import now
 from .errors import (
     ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
-from .forks import track
 from .fourletter import Question, version_of
 from .front import GRACE, Front
 from .hosts import Host
@@ -76,13 +75,6 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
         self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
         self._askings: Set[Asking] = set()
-        track(self)
-
-    def disown(self) -> None:
-        """In the child of a fork: let go of the connections, without a word to the server."""
-        for wire in (self._wire, self._second):
-            if wire is not None:
-                wire.disown()
 
     @property
     def connected(self) -> bool:

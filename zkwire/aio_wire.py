@@ -10,6 +10,7 @@ import os
 from typing import Any, Optional, Protocol, Union
 
 from .errors import TLSError
+from .forks import track
 from .hosts import Host
 from .tls import SILENCE, Tls
 
@@ -45,6 +46,7 @@ class Wire(asyncio.Protocol):
         self._dialling: Optional[asyncio.Task[None]] = None
         self._over = False
         self.transport: Any = None
+        track(self)
 
     def dial(self) -> None:
         """Connect, for as long as the owner has patience."""
