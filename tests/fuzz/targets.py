@@ -15,10 +15,10 @@ from tests.support.world import PASSWORD, Heard, World
 from zkwire.connection import Connection, Slot
 from zkwire.embedded import requests
 from zkwire.embedded.core import ServerCore
-from zkwire.embedded.fourletter import WORDS
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.versions import profile_of
 from zkwire.errors import MarshallingError, ProtocolError, ZookeeperError
+from zkwire.fourletter import WORDS
 from zkwire.jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, Vector, decode
 from zkwire.node_ops import NAMES
 from zkwire.ops import BY_OPCODE, AddWatch, Create, Exists, GetData, Sync
