@@ -26,6 +26,7 @@ ZKWIRE = (
     ("recipes", "settings", "clock", "forks", "future", "dispatch", "transport"),
     ("verbs", "lookout", "front", "asking", "aio_wire"),
     ("aio_asking",),
+    ("line",),
     ("driver",),
     ("client", "aio"),
     ("embedded",),

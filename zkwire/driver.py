@@ -1,6 +1,6 @@
-"""The blocking front's engine: one session core, one socket, and the threads that share them.
+"""The blocking front's engine: the threads that share one session core and one socket.
 
-Owns locks, the socket and time. Must not know verbs. How it works:
+Owns who reads and who waits, and time. Must not know verbs. How it works:
 
 - The core and the socket are touched only under `_lock`, and the socket never blocks: no two threads are ever inside
   it, which TLS sockets do not survive (python/cpython#137583). Waiting happens outside the lock, with poll.
@@ -15,29 +15,25 @@ Owns locks, the socket and time. Must not know verbs. How it works:
 from __future__ import annotations
 
 import logging
-import socket
 import threading
-from _thread import LockType, allocate_lock, get_ident
-from collections import deque
-from itertools import zip_longest
+from _thread import allocate_lock
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Optional, Sequence, Set, Union
 
 from .asking import Asking
 from .clock import now
-from .connection import Slot
-from .dispatch import Dispatcher, On
-from .errors import ConnectionClosedError, ConnectionLoss, ForkedError, TLSError, ZookeeperError
+from .dispatch import On
+from .errors import ConnectionClosedError, ForkedError, TLSError, ZookeeperError
 from .forks import track
 from .fourletter import Question
 from .future import Future, release
 from .hosts import Host
-from .lookout import Lookout
+from .line import Line
 from .op import Op
 from .session import DIALING, ENDED, Session
-from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
+from .session_events import StateChanged
 from .transport import (
-    LONGEST_WAIT, READ, WRITE, Attempt, SecureAttempt, Socket, Waker, begin, reader, wait_for,
+    LONGEST_WAIT, READ, WRITE, Attempt, SecureAttempt, begin, reader, wait_for,
 )  # fmt: skip
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
@@ -47,33 +43,19 @@ PARKED = 0.005
 LATER = 1.0
 #: This many bytes are worth a system call of their own.
 ENOUGH = 32 * 1024
-RECEIVE = 64 * 1024
-_MAIN = threading.main_thread().ident
 
 
-class Driver:
+class Driver(Line):
     """Runs a `Session` on a socket. `on_state` is called with each `StateChanged`, and must only hand it on."""
 
     def __init__(
         self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str,
         ssl_context: Any = None,
     ) -> None:  # fmt: skip
-        self.session, self._logger, self._on_state, self._ssl_context = session, logger, on_state, ssl_context
-        self.dispatcher = Dispatcher(logger, f"{name} dispatch")
-        self.changed = threading.Condition()
-        self._lock = allocate_lock()
+        super().__init__(session, logger, on_state, name, ssl_context)
         self._reading = allocate_lock()  # held by the one who may read: a leader, or the keeper
-        self._leads = self._receipts = 0
-        self._followers: Deque[Tuple[Future[Any], LockType]] = deque()
-        self._socket: Optional[Socket] = None
-        self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
-        self._retired: List[Socket] = []
-        self._todo: Deque[Event] = deque()
-        self._blocked = False
-        self._dial: Optional[Dial] = None
+        self._leads = 0
         self._attempt: Union[Attempt, SecureAttempt, None] = None
-        self._waker = Waker()
-        self._lookout = Lookout(session, self._waker.wake, self._retire, ssl_context)
         self._askings: Set[Asking] = set()
         self.forked = False
         self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
@@ -227,138 +209,6 @@ class Driver:
                 return
         if self.session.in_flight:
             self._waker.wake()
-
-    # ------------------------------------------------------- with _lock held: core and socket
-
-    def _act(self) -> None:
-        """Do what the core asks for."""
-        todo, dispatcher = self._todo, self.dispatcher
-        todo.extend(self.session.events())
-        while todo:
-            event = todo.popleft()
-            kind = type(event)
-            if kind is Settled:
-                event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
-            elif isinstance(event, Fired):
-                for watcher, lasting in zip_longest(event.watchers, event.lasting):
-                    if isinstance(watcher, On):
-                        watcher.dispatcher.tell(watcher.function, event.event, lasting)
-                    else:
-                        dispatcher.tell(watcher, event.event, lasting)
-            elif isinstance(event, HangUp):
-                self._logger.info("= hanging up: %s", event.reason)
-                self._disconnect()
-            elif isinstance(event, Dial):
-                self._disconnect()
-                self._dial = event
-                self._waker.wake()
-            elif isinstance(event, StateChanged):
-                self._logger.info("= %s (%s)%s", event.state, event.client_state, _reason(event.error))
-                self._on_state(event)
-                with self.changed:
-                    self.changed.notify_all()
-                if self.session.phase == ENDED:
-                    self._waker.wake()
-            elif isinstance(event, Look):
-                self._lookout.begin(event)
-            elif isinstance(event, LookAway):
-                self._lookout.end()
-            elif isinstance(event, TakeOver):
-                sock = self._lookout.take()
-                self._disconnect()
-                if sock is not None:
-                    self._socket, self._readable = sock, reader(sock.fileno())
-
-    def _retire(self, sock: Socket) -> None:
-        """To be closed by whoever reads next: a descriptor must not vanish under a poll."""
-        self._retired.append(sock)
-        self._waker.wake()
-
-    def _disconnect(self) -> None:
-        """Put the socket away."""
-        self._dial, self._blocked = None, False
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # gone already
-            self._retire(sock)
-            followers = self._followers
-            while followers:  # they wait for a leader who has nothing to read any more
-                try:
-                    release(followers.popleft()[1])
-                except IndexError:  # who just stopped leading took the last one
-                    break
-
-    def _flush(self) -> None:
-        sock, session = self._socket, self.session
-        try:
-            while sock is not None:
-                data = session.data_to_send()
-                if not data:
-                    self._blocked = False
-                    return
-                try:
-                    count = sock.send(data)
-                except (BlockingIOError, InterruptedError):
-                    if not self._blocked:
-                        self._blocked = True
-                        self._waker.wake()  # the keeper waits until the socket takes more
-                    return
-                except (OSError, TLSError) as error:
-                    self._lose(error if isinstance(error, TLSError) else f"sending failed: {error}")
-                    return
-                if not count:  # TLS has to hear something first
-                    self._blocked = False
-                    return
-                session.sent(count)
-        except BaseException:
-            self._interrupted(())  # nobody knows what has left
-            raise
-
-    def _receive(self) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        # Signal handlers run in the main thread, and may raise there wherever it is, here too.
-        slots = self.session.slots() if get_ident() == _MAIN else ()
-        try:
-            self._receipts += 1
-            try:
-                data: Optional[bytes] = sock.recv(RECEIVE)
-            except (BlockingIOError, InterruptedError):
-                data = None  # or TLS has heard what is no news for us, and may go on sending
-            except (OSError, TLSError) as error:
-                self._lose(error if isinstance(error, TLSError) else f"receiving failed: {error}")
-                return
-            if data:
-                self.session.received(data, now())
-                self._act()
-            elif data is not None:
-                self._lose("the server closed the connection")
-            if self.session.unsent and not self._blocked:
-                self._flush()
-        except BaseException:
-            self._interrupted(slots)
-            raise
-
-    def _interrupted(self, slots: Sequence[Slot]) -> None:
-        """Ctrl-C, say, in the midst of the core's work: begin afresh, and leave nobody without an answer."""
-        self._lose("interrupted by an exception, perhaps of a signal handler")
-        for slot in slots:
-            if isinstance(slot.token, Future):
-                slot.token.settle(ConnectionLoss(None, slot.op.path))
-
-    def _lose(self, reason: Union[str, TLSError]) -> None:
-        self._disconnect()
-        self._lost(reason)
-
-    def _lost(self, reason: Union[str, TLSError]) -> None:
-        self.session.lost(reason, now())
-        level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
-        self._logger.log(level, "= %s", self.session.last_error)
-        self._act()
 
     # ------------------------------------------------------------------------ the keeper
 
@@ -525,7 +375,3 @@ class Driver:
             self._attempt.give_up()
         self._lookout.disown()
         self._waker.close()
-
-
-def _reason(error: Optional[ZookeeperError]) -> str:
-    return "" if error is None else f": {error}"
