@@ -6,6 +6,7 @@ Owns what can be done to a server and its clients, the same for both, and the se
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -77,6 +78,10 @@ class Place:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what}: not within {PATIENCE} s")
             time.sleep(0.02)
+
+    def settle(self) -> None:
+        """Wait until all sessions but ours are over: one that ends late would move the zxids of what follows."""
+        self.wait(lambda: len(re.findall(r"^\t0x", self.four("dump"), re.MULTILINE)) == 1, "the end of all sessions")
 
     def make(self, path: str, data: bytes = b"") -> None:
         with contextlib.suppress(NodeExistsError):

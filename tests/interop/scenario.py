@@ -176,6 +176,7 @@ def run_on(places: dict[str, Place], scenario: Scenario) -> Outcome:
         root = f"/{scenario.client}-{scenario.name}".replace(" ", "-")
         notes: list[str] = []
         try:
+            place.settle()
             trial = Trial(place, root)
             notes = trial.notes
             scenario.run(trial)
