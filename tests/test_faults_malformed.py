@@ -365,7 +365,7 @@ def test_random_bytes_at_every_layer(layer: str, front: Front) -> None:
     hostile = [layer != "handshake"]
     scripted.request = request
     ops = (GetData("/a"), GetChildren("/a"), Multi([Create("/a")]), GetACL("/a"))
-    for i in range(12 if layer == "handshake" else 40):
+    for i in range(8 if layer == "handshake" else 40):
         if layer == "handshake":
             scripted.handshake = welcomed
             scripted.cut()

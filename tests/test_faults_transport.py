@@ -411,9 +411,10 @@ def test_refused_everywhere_is_no_busy_loop(
         with pytest.raises(OperationTimeoutError):
             zk.get("/a", timeout=0.3)
         assert time.monotonic() - began < 0.3 + SLACK
-        threading.Event().wait(1.7)  # the time over which attempts are counted
+        threading.Event().wait(1.2)  # the time over which attempts are counted
         tries = [record for record in caplog.records if "connecting to" in record.getMessage()]
     assert len(tries) <= 3 * 3
+    proxy.heal()  # or close() would try to reach it for as long as it may
 
 
 @fault("T12")
@@ -492,8 +493,7 @@ class Trouble:
     ("where", "error"),
     [
         ("send", errno.EPIPE), ("send", errno.ECONNRESET), ("connect", errno.ECONNRESET),
-        ("connect", errno.ENETUNREACH), ("connect", errno.EADDRNOTAVAIL), ("socket", errno.EMFILE),
-        ("socket", errno.ENOBUFS),
+        ("connect", errno.ENETUNREACH), ("socket", errno.EMFILE),
     ],
 )  # fmt: skip
 def test_sockets_that_fail_in_odd_places(
@@ -501,7 +501,7 @@ def test_sockets_that_fail_in_odd_places(
 ) -> None:
     server = front.server()
     trouble = Trouble(monkeypatch)
-    zk = front.client(server.hosts, timeout=2.0)
+    zk = front.client(server.hosts, timeout=1.5)
     states, session = told(zk), zk.client_id
     trouble.where, trouble.error = where, error
     began = time.monotonic()

@@ -378,6 +378,7 @@ def test_an_op_that_is_not_the_users_is_refused() -> None:
 # ------------------------------------------------------------------------------ losses
 
 
+@fault("T01")
 def test_a_loss_says_what_was_sent() -> None:
     """T01, T02: to the byte."""
     frame = len(GET.frame(1, None))

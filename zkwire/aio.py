@@ -385,7 +385,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             self._timer = timer = None
         if timer is None and deadline is not None:
             self._due = deadline
-            self._timer = self._loop.call_later(max(0.0, deadline - now()), self._timed_out)
+            self._timer = self._loop.call_later(max(0.0, deadline - now()), self._look_first)
+
+    def _look_first(self) -> None:
+        """It is time; but what has arrived counts first, and in the next turn it is read before timers are called."""
+        self._timer = self._loop.call_later(0.0, self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None
