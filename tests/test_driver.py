@@ -543,7 +543,7 @@ def test_forks_under_load(scripted: Scripted, zk: ZooKeeper) -> None:
         return "answered"
 
     try:
-        for _ in range(200):
+        for _ in range(100):
             assert in_child(child) == "'refused'"
     finally:
         stop.set()

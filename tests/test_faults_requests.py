@@ -136,15 +136,17 @@ OUT_OF_STEP: Dict[str, Callable[[Any, int], bytes]] = {
 def test_answers_out_of_step_cost_the_connection(front: Front, name: str) -> None:
     scripted = front.scripted()
     zk = front.client(scripted.hosts, timeout=PATIENT)
-    states = listening(zk)
+    states, submitted = listening(zk), threading.Event()
 
     def bad(wire: Wire, xid: int, op: Any) -> bool:
         if op.path == "/bad":
+            submitted.wait(5)
             wire.send(OUT_OF_STEP[name](op, xid))
         return bool(op.path == "/bad")
 
     scripted.request = bad
     calls = front.submit(zk, [GetData("/bad"), *[GetData("/a")] * 3])
+    submitted.set()
     errors = [call.exception(5) for call in calls]
     states.wait(2)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
@@ -158,9 +160,10 @@ def test_answers_out_of_step_cost_the_connection(front: Front, name: str) -> Non
 def test_an_answer_left_out_is_found_at_the_next(front: Front) -> None:
     scripted = front.scripted()
     zk = front.client(scripted.hosts, timeout=PATIENT)
-    states = listening(zk)
-    scripted.request = lambda wire, xid, op: bool(op.path == "/skipped")
+    states, submitted = listening(zk), threading.Event()
+    scripted.request = lambda wire, xid, op: submitted.wait(5) and op.path == "/skipped"
     calls = front.submit(zk, [GetData("/a"), GetData("/skipped"), GetData("/a"), SetData("/a", b"")])
+    submitted.set()
     errors = [call.exception(5) for call in calls]
     assert errors[0] is None
     assert [type(error) for error in errors[1:]] == [ConnectionLoss] * 3
@@ -208,9 +211,13 @@ def test_bodies_too_short_and_too_long(front: Front) -> None:
     zk = front.client(scripted.hosts, timeout=1.5)
     whole = reply_frame(GetData("/a"), 1, (b"data", STAT0))[4:]
 
+    submitted = threading.Event()
+    submitted.set()
+
     def answer(body: Callable[[bytes], bytes]) -> Callable[[Wire, int, Any], bool]:
         def send(wire: Wire, xid: int, op: Any) -> bool:
             if op.path == "/odd":
+                submitted.wait(5)
                 wire.send(framed(body(struct.pack(">i", xid) + whole[4:])))
             return bool(op.path == "/odd")
 
@@ -223,7 +230,9 @@ def test_bodies_too_short_and_too_long(front: Front) -> None:
     for cut in (16, 18, 25, len(whole) - 1):
         connections = scripted.connections
         scripted.request = answer(lambda body, cut=cut: body[:cut])
+        submitted.clear()
         calls = front.submit(zk, [GetData("/odd"), GetData("/a")])
+        submitted.set()
         assert type(calls[0].exception(5)) is MarshallingError
         assert type(calls[1].exception(5)) is ConnectionLoss
         assert zk.get("/a")[0] == b"proper"
@@ -618,7 +627,7 @@ def test_a_read_behind_a_sync_shows_what_others_have_written(three: Any, front: 
     writer = front.client(leader.hosts, timeout=9.0)
     reader = front.client(follower.hosts, timeout=9.0)
     writer.create("/r24", b"0")
-    for number in range(1, 300):
+    for number in range(1, 100):
         writer.set("/r24", b"%d" % number)
         _, read = front.submit(reader, [Sync("/r24"), GetData("/r24")])
         assert read.result(9)[0] == b"%d" % number
