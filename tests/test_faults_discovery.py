@@ -536,6 +536,7 @@ def test_parents_that_are_missing_or_go_meanwhile(front: Front) -> None:
                     removed(path)
                 except ZookeeperError:
                     pass  # not empty, or not there
+            stop.wait(0.004)  # who does it all the time wins
 
     reaper = threading.Thread(target=reap)
     reaper.start()
@@ -547,7 +548,7 @@ def test_parents_that_are_missing_or_go_meanwhile(front: Front) -> None:
     finally:
         stop.set()
         reaper.join(5)
-    assert len(removed.seen) >= 15
+    assert len(removed.seen) >= 3
 
 
 @fault("G08")
