@@ -28,6 +28,13 @@ from zkwire.records import ACL, OPEN_ACL_UNSAFE, Id
 PATIENT = 4.0
 
 
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Come back soon after a loss: these tests have few clients, and many losses."""
+    monkeypatch.setattr("zkwire.rotation.SPREAD", 0.02)
+
+
+
 def listening(zk: Any) -> Log:
     """A log of the states to come."""
     log = Log()

@@ -20,6 +20,13 @@ from zkwire.ops import Create, GetData, RemoveWatches, SetData, SetWatches
 from zkwire.records import DATA, EXIST
 
 
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Come back soon after a loss: these tests have few clients, and many losses."""
+    monkeypatch.setattr("zkwire.rotation.SPREAD", 0.02)
+
+
+
 def away(front: Front, zk: Any, proxy: Any, *changes: Callable[[], Any]) -> None:
     """Lose the connection, let things change, and let it come back."""
     states = Log()
