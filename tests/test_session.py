@@ -830,6 +830,42 @@ def test_close_ends_in_every_phase_even_if_nobody_answers(make: Callable[[], Wor
         world.session.start(world.now)
 
 
+@fault("S09")
+@pytest.mark.parametrize(("timeout", "limit"), [(60.0, 5.0), (9.0, 3.0), (1.2, 0.5)])
+def test_close_takes_a_third_of_the_timeout_but_no_more_than_five_seconds(timeout: float, limit: float) -> None:
+    world = World(timeout=timeout).open()
+    world.submit(GET, "pending")
+    start = world.now
+    world.session.close(world.now)
+    world.pump()
+    world.advance(60.0, until=lambda: world.session.phase == "ended")
+    assert world.now - start == pytest.approx(limit, abs=0.001)
+    assert isinstance(world.settled["pending"], (ConnectionClosedError, ConnectionLoss))
+
+
+@pytest.mark.parametrize("make", phases(), ids=lambda f: f.__name__)
+@fault("S08")
+def test_close_in_every_phase_says_good_bye_to_whatever_session_there_is(make: Callable[[], World]) -> None:
+    """By the server's book: a session that it has made is closed, whatever we were about to do with it."""
+    world = make()
+    start, made, closed = world.now, world.session.client_id is not None, False
+    world.session.close(world.now)
+    world.pump()
+    while world.session.phase != "ended":
+        if world.session.phase == "dialing":
+            world.connect()
+        if world.session.phase == "handshake":
+            world.welcome()
+            made = True
+        closed = closed or any(request.op.opcode == -11 for request in world.waiting)
+        if world.waiting:
+            world.answer()
+        else:
+            world.advance(1.0, until=lambda: world.session.phase in ("ended", "dialing"))
+    assert made == closed
+    assert world.now - start < 0.5, "and nothing was waited for"
+
+
 def test_close_sends_what_was_submitted_then_closes_the_session() -> None:
     """S12, R27: late replies complete their calls."""
     world = World().open()
