@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 import threading
 import time
@@ -402,7 +403,9 @@ def test_removing_one_of_two_watchers_leaves_the_other(front: Front) -> None:
 
 
 @fault("W22")
-def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(front: Front) -> None:
+def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
     server = front.server()
     zk, other = front.client(server.hosts, timeout=0.6), front.client(server.hosts, timeout=0.6)
     states, late, go = Log(), Log(), threading.Event()
@@ -444,6 +447,7 @@ def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(front: Front)
     idle = server._core.traffic()[0]
     until(lambda: server._core.traffic()[0] >= idle + 6)  # pings of both
     assert client.connected and states.seen == []
+    assert front.is_asyncio or "blocks the dispatch thread" in caplog.text
     later = Log()
     zk.get("/a", watch=later)
     other.set("/a", b"3")
@@ -515,9 +519,11 @@ def test_events_outside_the_chroot_have_their_own_names(front: Front) -> None:
 
 
 @fault("W25")
-def test_events_nobody_has_heard_of_are_passed_over(front: Front) -> None:
+def test_events_nobody_has_heard_of_are_passed_over(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "zkwire")
     scripted = front.scripted()
-    zk, log, states = front.client(scripted.hosts), Log(), Log()
+    zk, log, states, ever = front.client(scripted.hosts), Log(), Log(), Log()
+    zk.add_watch("/a", ever)
     zk.add_listener(states)
     odd = [(42, 3, b"/a"), (3, 99, b"/b"), (-1, 3, None), (3, 3, None), (1, 3, b""), (0, 0, b"/a"), (-2, 3, b"/a")]
 
@@ -532,10 +538,12 @@ def test_events_nobody_has_heard_of_are_passed_over(front: Front) -> None:
     zk.get("/a", watch=log)
     assert zk.exists("/a") is not None
     assert zk.exists("/a") is not None
-    assert (log.seen, states.seen, scripted.connections) == ([], [], 1)
+    assert (log.seen, states.seen, ever.seen, scripted.connections) == ([], [], [], 1)
+    said = [record.args for record in caplog.records if record.msg.startswith("= ignored")]
+    assert len(said) == 2 * (len(odd) - 1) and "type 42" in str(said[0]), "all but that for a path which nobody watches"
     scripted.request = lambda wire, xid, op: bool(wire.send(event_frame("CHANGED", "/a")))
     assert zk.exists("/a") is not None
-    assert log.events == [("CHANGED", "/a")]
+    assert log.events == ever.events == [("CHANGED", "/a")]
     assert scripted.connections == 1
 
 

@@ -886,6 +886,23 @@ def test_close_sends_what_was_submitted_then_closes_the_session() -> None:
     assert [world.ok(token) for token in range(3)] == [DATA] * 3
 
 
+@fault("S12")
+def test_what_is_held_back_goes_out_before_the_close() -> None:
+    """A read behind a change of lasting watches waits for its answer, but not when there is no more time."""
+    world, heard = World().open(), Heard()
+    world.submit(AddWatch("/a", heard), "watch")
+    world.submit(GetData("/a", heard), "held back")
+    world.submit(SetData("/a", b""), "behind it")
+    assert [r.op.opcode for r in world.waiting] == [106]
+    world.session.close(world.now)
+    world.pump()
+    assert [r.op.opcode for r in world.waiting] == [106, 4, 5, -11]
+    for value in (0, DATA, STAT0, None):
+        world.answer(value)
+    assert world.session.phase == "ended"
+    assert (world.ok("watch"), world.ok("held back"), world.ok("behind it")) == (None, DATA, STAT0)
+
+
 def test_the_end_of_the_stream_is_an_answer_to_a_close() -> None:
     """S10."""
     world = World().open()

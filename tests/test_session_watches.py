@@ -201,6 +201,24 @@ def test_the_zxid_is_the_one_from_before_the_new_connection() -> None:
 
 
 @fault("W07")
+def test_the_zxid_is_the_one_from_before_the_answer_to_an_identity() -> None:
+    """It comes before the watches are set again, and on some servers with a zxid of today."""
+    world, heard = World().open(), Heard()
+    world.submit(Auth("digest", b"u:p"), "auth")
+    world.receive(framed(header(-4, 0x8)))
+    world.answered += 1
+    armed(world, GetData("/a", heard), READ, zxid=0x10)
+    world.lose()
+    world.advance(5, until=lambda: world.session.phase == "dialing")
+    world.connect()
+    world.welcome()
+    world.receive(framed(header(-4, 0x99)))
+    assert replayed(world) == [SetWatches(0x10, ["/a"], [], [])]
+    reconnected(world)
+    assert replayed(world) == [SetWatches(0x10, ["/a"], [], [])], "nor does it count for the next connection"
+
+
+@fault("W07")
 def test_a_replay_cut_in_the_middle_is_done_again_from_the_old_zxid() -> None:
     """The answer to the first batch has the zxid of today. Were it taken for the second batch, whose answer was lost,
     all that has changed under its paths since the first disconnection would never be told."""

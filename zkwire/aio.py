@@ -30,7 +30,7 @@ from .ops import AddWatch, RemoveWatches
 from .recipes import Work, drive
 from .records import EventType, KeeperState, WatchedEvent, Watcher
 from .session import CLOSE_LIMIT, ENDED, OPEN
-from .session_events import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged
+from .session_events import Dial, Fired, HangUp, Look, LookAway, Oddity, Settled, StateChanged
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")
@@ -337,6 +337,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             elif isinstance(event, HangUp):
                 self._logger.info("= hanging up: %s", event.reason)
                 self._disconnect()
+            elif isinstance(event, Oddity):
+                self._logger.debug("= ignored: %s", event.what)
             elif isinstance(event, Look):
                 self._second = self._begin(event.host)
             elif isinstance(event, LookAway):

@@ -21,7 +21,7 @@ from .errors import ConnectionLoss, TLSError, ZookeeperError
 from .future import Future, release
 from .lookout import Lookout
 from .session import ENDED, Session
-from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
+from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Oddity, Settled, StateChanged, TakeOver
 from .transport import Socket, Waker, reader
 
 RECEIVE = 64 * 1024
@@ -79,6 +79,8 @@ class Line:
                     self.changed.notify_all()
                 if self.session.phase == ENDED:
                     self._waker.wake()
+            elif isinstance(event, Oddity):
+                self._logger.debug("= ignored: %s", event.what)
             elif isinstance(event, Look):
                 self._lookout.begin(event)
             elif isinstance(event, LookAway):

@@ -1,12 +1,12 @@
 """Who is told of what: watches from the reply that arms them to the event that fires or ends them.
 
 Owns the way between the server's paths and the user's in both directions. Must not know connections, phases or time.
-All methods return the `Fired` to report, in order.
+All methods return the events to report, in order.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Union
 
 from .errors import NoNodeError
 from .op import Op
@@ -14,7 +14,7 @@ from .ops import RemoveWatches, SetWatches2
 from .records import (
     EVENT_TYPES, PERSISTENT, RECURSIVE, EventType, KeeperState, Scope, WatchedEvent, Watcher, WatcherEvent,
 )  # fmt: skip
-from .session_events import Fired
+from .session_events import Fired, Oddity
 from .watches import KINDS, REMOVABLE, REMOVED, Watches
 
 
@@ -32,10 +32,12 @@ class Notifier:
         if kind is not None and op.watch is not None:
             self.watches.add(kind, op.server_path(self._scope), op.watch)
 
-    def notified(self, event: WatcherEvent, state: str) -> Iterator[Fired]:
+    def notified(self, event: WatcherEvent, state: str) -> Iterator[Union[Fired, Oddity]]:
         """A notification. What we do not know, or nobody waits for, is passed over."""
         kind = EVENT_TYPES.get(event.type)
-        if kind is not None and event.path and event.path[0] == "/":
+        if kind is None or not event.path or event.path[0] != "/":
+            yield Oddity(f"an event of type {event.type} for the path {event.path!r:.200}")
+        else:
             fired = self.watches.fire(kind, event.path)
             if fired:
                 lasting = [path and self._user_path(path) for _, path in fired]

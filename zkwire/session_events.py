@@ -59,6 +59,12 @@ class Fired(NamedTuple):
     lasting: Sequence[Optional[str]] = ()
 
 
+class Oddity(NamedTuple):
+    """The server has said what we cannot understand and can live with: worth a line in the log."""
+
+    what: str
+
+
 class StateChanged(NamedTuple):
     """Tell the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
 
@@ -67,4 +73,4 @@ class StateChanged(NamedTuple):
     error: Optional[ZookeeperError]
 
 
-Event = Union[Dial, HangUp, Look, LookAway, TakeOver, Settled, Fired, StateChanged]
+Event = Union[Dial, HangUp, Look, LookAway, TakeOver, Settled, Fired, Oddity, StateChanged]

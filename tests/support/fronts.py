@@ -97,6 +97,11 @@ class Requests:
         codes = [struct.unpack_from(">i", body, 4)[0] for body in self.of(connection)]
         return [code for code in codes if code != 11]
 
+    @property
+    def total(self) -> int:
+        """How many there were of all kinds, on all connections."""
+        return sum(len(self.opcodes(connection)) for connection in list(self._bytes))
+
     def count(self, opcode: int) -> int:
         """How many of a kind there were, on all connections."""
         return sum(self.opcodes(connection).count(opcode) for connection in list(self._bytes))
