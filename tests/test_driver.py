@@ -21,7 +21,7 @@ from tests.catalogue import fault
 from tests.support.hostile import Scripted, Wire
 from zkwire import ZooKeeper
 from zkwire.errors import (
-    ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, ZookeeperError,
+    ConnectionClosedError, ConnectionLoss, OperationTimeoutError, ZookeeperError,
 )  # fmt: skip
 from zkwire.ops import GetData, SetData
 
@@ -512,46 +512,6 @@ def test_the_child_of_a_fork_is_refused_at_once_and_the_parent_goes_on(scripted:
     scripted.request = None
     assert zk.get("/a", timeout=5)[0] == b"proper"
     assert not any(op.opcode == -11 for op in scripted.seen)
-
-
-@needs_fork
-@fault("P02")
-def test_forks_under_load(scripted: Scripted, zk: ZooKeeper) -> None:
-    """P02: whatever lock another thread held at that moment."""
-    stop = threading.Event()
-    failed: List[BaseException] = []
-
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                zk.get("/a", timeout=5)
-                zk.submit(GetData("/b")).add_done_callback(lambda f: None)
-            except BaseException as error:
-                failed.append(error)
-                return
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-
-    def child() -> str:
-        try:
-            zk.get("/a")
-        except ForkedError:
-            zk.close()
-            return "refused"
-        return "answered"
-
-    try:
-        for _ in range(100):
-            assert in_child(child) == "'refused'"
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(5)
-    assert failed == []
-    assert scripted.connections == 1
-    assert zk.get("/a", timeout=5)[0] == b"proper"
 
 
 @needs_fork

@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator, List, Tuple
 import pytest
 
 from tests.catalogue import fault
+from tests.support.fronts import Front, Log, Requests
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import PASSWORD, SID, STAT0, Heard, World, event_frame, framed, header, welcome_frame
 from tests.support_aio import aio, eventually
@@ -408,29 +409,57 @@ def states_of(zk: Any) -> List[str]:
 
 
 @fault("S14")
-def test_there_and_back_on_one_server() -> None:
+def test_there_and_back_on_one_server(front: Front) -> None:
     """Its connections end when it finds its quorum, as a real one's do; then writes work, and watches fire."""
-    with EmbeddedServer() as server, ZooKeeper(server.hosts, timeout=4.0) as other:
-        other.create("/a", b"1")
-        other.close()
-        server.go_read_only()
-        with ZooKeeper(server.hosts, timeout=4.0, read_only=True) as zk:
-            told, events = states_of(zk), []  # type: ignore[var-annotated]
-            assert (zk.client_state, zk.state, zk.connected) == (RO, CONNECTED, True)
-            assert zk.get("/a", watch=events.append)[0] == b"1"
-            with pytest.raises(NotReadOnlyCallError):
-                zk.set("/a", b"2")
-            with pytest.raises(NotReadOnlyCallError):
-                zk.sync("/a")
-            with pytest.raises(NotReadOnlyCallError), zk.transaction() as transaction:
-                transaction.create("/b")
-            server.go_read_only(False)
-            wait_for(lambda: zk.client_state == RW)
-            zk.set("/a", b"2")
-            wait_for(lambda: events)
-            assert (events[0].type, events[0].path) == (EventType.CHANGED, "/a")
-            wait_for(lambda: len(told) == 2)
-            assert told == [SUSPENDED, CONNECTED]
+    server, requests = front.server(), Requests()
+    front.client(server.hosts).create("/a", b"1")
+    server.go_read_only()
+    zk = front.client(front.proxy(server, tap=requests).hosts, timeout=4.0, read_only=True)
+    told, events, fake = Log(), Log(), zk.client_id
+    zk.add_listener(told)
+    assert (zk.client_state, zk.state, zk.connected) == (RO, CONNECTED, True)
+    assert zk.get("/a", watch=events)[0] == b"1"
+    transaction = zk.transaction()
+    transaction.create("/b")
+    for write in (lambda: zk.set("/a", b"2"), lambda: zk.sync("/a"), transaction.commit):
+        with pytest.raises(NotReadOnlyCallError):
+            write()
+    assert requests.opcodes(1) == [4, 5, 9, 14], "each is sent once, and not again"
+    server.go_read_only(False)
+    wait_for(lambda: zk.client_state == RW)
+    assert zk.client_id != fake
+    zk.set("/a", b"2")
+    assert events.wait(1)[0][::2] == (EventType.CHANGED, "/a")
+    assert told.wait(2) == [SUSPENDED, CONNECTED]
+    assert requests.count(5) == 2
+
+
+@fault("S15")
+@pytest.mark.parametrize(
+    "answer",  # to those who ask for a session that is real, and for one that it does not know
+    [b"", welcome_frame(timeout_ms=0, sid=0, passwd=bytes(16), read_only=True)],
+    ids=["hangs up", "none"],
+)
+def test_what_a_read_only_server_says_of_a_real_session(
+    front: Front, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not over: others are asked, and one of them resumes it."""
+    monkeypatch.setattr("zkwire.rotation.SPREAD", 0.02)
+    proxy, other = front.proxy(front.server()), front.scripted()
+    other.handshake = lambda wire: bool(wire.send(answer)) or not wire.sock.close()
+    hosts = f"{proxy.hosts},{other.hosts}"
+    zk = front.client(hosts, timeout=4.0, read_only=True, randomize_hosts=False)
+    told, events, session = Log(), Log(), zk.client_id
+    zk.add_listener(told)
+    zk.create("/a", ephemeral=True)
+    zk.get("/a", watch=events)
+    proxy.refuse()
+    proxy.cut()
+    other.wait(lambda: other.connections >= 2)
+    proxy.heal()
+    assert zk.set("/a", b"1").version == 1
+    assert (zk.client_id, told.seen) == (session, [SUSPENDED, CONNECTED])
+    assert events.wait(1)[0].type == EventType.CHANGED
 
 
 @pytest.fixture
@@ -479,7 +508,9 @@ async def test_the_asyncio_front_crosses_over_by_itself(two: Two) -> None:
 
 @fault("S16")
 @pytest.mark.parametrize("how", ["silent", "dribble", "garbage"])
-def test_a_server_that_is_no_help_is_passed_over(how: str, two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_no_help_is_passed_over(
+    how: str, two: Two, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On real sockets, while reads go on: it hangs, it dribbles, it speaks another language."""
     monkeypatch.setattr(scout, "PATIENCE", 0.1)
     read_only, other = two
@@ -493,17 +524,16 @@ def test_a_server_that_is_no_help_is_passed_over(how: str, two: Two, monkeypatch
                 return True
         return wire.until_closed() or True
 
-    with Scripted() as useless:
-        useless.handshake = handshake
-        hosts = f"{read_only.hosts},{useless.hosts},{other.hosts}"
-        with ZooKeeper(hosts, timeout=4.0, read_only=True, randomize_hosts=False) as zk:
-            states = set()
-            while zk.client_state != RW:
-                zk.get_children("/", timeout=5.0)  # never fails: what is under way is answered before we go
-                states.add(zk.client_state)
-            assert useless.connections > 0
-            assert zk.get("/a")[0] == b"1"
-            assert RO in states
+    useless = front.scripted()
+    useless.handshake = handshake
+    hosts = f"{read_only.hosts},{useless.hosts},{other.hosts}"
+    zk, states = front.client(hosts, timeout=4.0, read_only=True, randomize_hosts=False), set()
+    while zk.client_state != RW:
+        zk.get_children("/", timeout=5.0)  # never fails: what is under way is answered before we go
+        states.add(zk.client_state)
+    assert useless.connections > 0
+    assert zk.get("/a")[0] == b"1"
+    assert RO in states
 
 
 def test_a_client_may_be_closed_while_it_looks() -> None:
