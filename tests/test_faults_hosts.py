@@ -14,6 +14,7 @@ import pytest
 
 from tests.catalogue import fault
 from tests.support.fronts import Front, Log, front, until
+from tests.support.fronts import real as inside
 from tests.support.world import STAT0, Heard, World, welcome_frame
 from zkwire import AsyncZooKeeper, ZooKeeper
 from zkwire.errors import ConnectionClosedError, ConnectionLoss, OperationTimeoutError
@@ -83,6 +84,7 @@ def test_a_name_is_resolved_for_each_attempt(front: Front, monkeypatch: pytest.M
 
     monkeypatch.setattr(socket, "getaddrinfo", changing)
     zk = front.client(f"moving.invalid:1,{one.hosts}", timeout=4.0, randomize_hosts=False)
+    inside(zk)._session._rotation._random = lambda: 0.0  # no pauses
     assert asked == ["moving.invalid"]
     where["moving.invalid"] = other.port
     states = Log()
@@ -92,6 +94,15 @@ def test_a_name_is_resolved_for_each_attempt(front: Front, monkeypatch: pytest.M
     assert len(asked) >= 2
     zk.create("/here")
     assert front.client(other.hosts).exists("/here") is not None
+    third = front.server()
+    ahead = front.client(third.hosts)
+    for i in range(5):  # so that it does not refuse what we have seen
+        ahead.create(f"/{i}")
+    where["moving.invalid"] = third.port
+    other.stop()
+    states.until(lambda seen: seen.count(CONNECTED) == 2)
+    zk.create("/there")
+    assert ahead.exists("/there") is not None
 
 
 @pytest.fixture

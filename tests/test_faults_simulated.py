@@ -12,8 +12,8 @@ from tests.support.world import STAT0, Heard, World, event_frame, framed, header
 from tests.support_disco.tree import Connection, Tree
 from tests.test_disco_registration import DIRECTORY
 from tests.test_disco_registration import World as Registered
-from zkwire.errors import ConnectionLoss, SessionExpiredError, ZookeeperError
-from zkwire.ops import Create, GetData, SetData
+from zkwire.errors import ConnectionLoss, NoAuthError, SessionExpiredError, ZookeeperError
+from zkwire.ops import Auth, Create, GetData, SetData
 from zkwire.recipes import create_protected, single
 
 READ = (b"", STAT0)
@@ -83,6 +83,46 @@ def _lose(world: Any) -> None:
         peer._answer(key, ConnectionLoss("cut"))
     peer.core.session(None, peer.now)
     peer.pump()
+
+
+@fault("A05")
+def test_no_read_is_refused_in_ten_thousand_reconnects() -> None:
+    """By a server that refuses whoever has not proved who he is on this very connection, at whatever moment it is cut."""
+    rng, reads = random.Random(6), 0
+    world = World(start=False)
+    world.submit(Auth("digest", b"bob:secret"), "bob", pump=False)
+    world.session.start(world.now)
+    world.pump()
+
+    def read_some() -> None:
+        nonlocal reads
+        for _ in range(rng.randrange(3)):
+            reads += 1
+            world.submit(GetData("/mine"), reads)
+
+    for _ in range(10_000):
+        world.advance(60.0, until=lambda: world.session.phase == "dialing")
+        read_some()
+        world.connect()
+        read_some()
+        world.welcome(timeout_ms=9000)
+        read_some()
+        proven = False
+        for _ in range(rng.randrange(6)):
+            assert (world.session.state == "CONNECTED") == proven
+            if not world.waiting:
+                break
+            if isinstance(world.waiting[0].op, Auth):
+                proven = True
+                world.answer()
+            else:
+                world.answer(READ, err=0 if proven else -102)
+            read_some()
+        world.lose()
+    assert len(world.dials) >= 10_000
+    refused = [outcome for outcome in world.settled.values() if isinstance(outcome, NoAuthError)]
+    answered = [outcome for outcome in world.settled.values() if outcome == READ]
+    assert not refused and len(answered) > 5_000
 
 
 @fault("W09")
