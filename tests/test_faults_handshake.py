@@ -370,23 +370,29 @@ def test_absurd_passwords_are_a_protocol_error(size: int, front: Front) -> None:
 def test_expiry_and_a_reset_right_behind_it(front: Front) -> None:
     """A byte of ours behind the handshake would make the reset overtake the answer."""
     scripted = front.scripted()
-    zk = eager(front.client(scripted.hosts))
-    states, rounds = told(zk), 5
+    zk = eager(front.client(scripted.hosts, auth_data=[("digest", "bob:x")]))
+    states, rounds, early = told(zk), 5, []
 
     def expired(wire: Wire) -> bool:
         scripted.handshake = None
+        wire.sock.settimeout(0.02)
+        try:
+            early.append(wire.sock.recv(1))
+        except socket.timeout:
+            pass  # as it should be: nothing comes before our answer
+        wire.sock.settimeout(None)
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wire.send(welcome_frame(0, 0, b"\0" * 16))
         wire.sock.close()
         return True
 
     for i in range(rounds):
-        call = zk.submit(GetData("/a"))
-        call.exception(5)
+        zk.get("/a", watch=Log(), timeout=5)  # with an identity and a watch there is much to be said
         scripted.handshake = expired
         scripted.cut()
         states.wait(3 * (i + 1))
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"] * rounds
+    assert early == []
 
 
 OTHERS = {
@@ -424,3 +430,7 @@ def test_a_notification_before_the_answer(front: Front) -> None:
     assert time.monotonic() - began < T / 2
     assert (bad.connections, good.connections) == (1, 1)
     assert zk.get("/a")[0] == b"proper"
+    states, session = told(zk), zk.client_id
+    good.cut()
+    assert states.wait(2) == ["SUSPENDED", "CONNECTED"], "nor is it the word of a server on our session"
+    assert (bad.connections, good.connections, zk.client_id) == (2, 2, session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 import tracemalloc
@@ -17,7 +18,9 @@ from tests.feeding import mutations
 from tests.support.fronts import Front, Log, real, until
 from tests.support.hostile import ANSWERS, Scripted, Wire
 from tests.support.world import STAT0, event_frame, framed, header, reply_frame, welcome_frame
-from zkwire.errors import ConnectionLoss, MarshallingError, ProtocolError, SessionExpiredError, ZookeeperError
+from zkwire.errors import (
+    ConnectionLoss, FrameTooLargeError, MarshallingError, ProtocolError, SessionExpiredError, ZookeeperError,
+)  # fmt: skip
 from zkwire.jute import USTRING, encode
 from zkwire.ops import Create, GetACL, GetChildren, GetData, Multi, SetData
 
@@ -174,6 +177,26 @@ def test_bodies_that_cannot_be_right(name: str, front: Front) -> None:
     with Memory() as memory, pytest.raises(MarshallingError):
         call(zk)
     assert memory.peak < 3_000_000 + 40 * len(data)
+    lives_on(zk, scripted, states, session)
+
+
+@fault("M07")
+def test_a_multi_of_a_million_results(front: Front) -> None:
+    """More than a frame may hold: refused by its length, and none of it is kept."""
+    scripted = front.scripted()
+    zk = eager(front.client(scripted.hosts))
+    states, session = told(zk), zk.client_id
+    results = struct.pack(">ibi", 2, 0, -1) * 10**6 + struct.pack(">ibi", -1, 1, -1)
+
+    def million(wire: Wire, xid: int, op: Any) -> bool:
+        wire.send(struct.pack(">i", 16 + len(results)) + header(xid, 1))
+        wire.send(results)
+        return True
+
+    scripted.request = million
+    with Memory() as memory, pytest.raises(FrameTooLargeError):
+        zk.multi([Create("/a")])
+    assert memory.peak < 3_000_000
     lives_on(zk, scripted, states, session)
 
 
@@ -397,7 +420,6 @@ def test_pings_answered_thrice(front: Front) -> None:
     assert zk.get("/a")[0] == b"proper"
     assert (states.seen, scripted.connections) == ([], 1)
 
-
 @fault("M14")
 def test_pings_never_answered(front: Front) -> None:
     scripted, pings = front.scripted(), []
@@ -515,18 +537,19 @@ def test_tiny_frames_without_end(frame: str, front: Front) -> None:
     scripted.request = request
     try:
         zk.get("/a")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before, blocks = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, sys.getallocatedblocks()
         end, calls = time.monotonic() + 1.0, 0
         while time.monotonic() < end:
             assert zk.get("/a")[0] == b"proper"
             calls += 1
         assert calls >= 1
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+        frames = sent[0] * 400 // len(data)
+        assert 4 * (sys.getallocatedblocks() - blocks) < frames, "nothing is kept of a frame"
         assert sent[0] > 500_000
     finally:
         stop.set()
         for sender in senders:
             sender.join(5)
     assert (states.seen, scripted.connections) == ([], 1)
-
 

@@ -116,7 +116,7 @@ def test_no_read_is_refused_in_ten_thousand_reconnects() -> None:
                 proven = True
                 world.answer()
             else:
-                world.answer(READ, err=0 if proven else -102)
+                world.answer(READ, zxid=reads, err=0 if proven else -102)
             read_some()
         world.lose()
     assert len(world.dials) >= 10_000

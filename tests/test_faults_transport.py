@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import logging
 import socket
@@ -208,6 +209,37 @@ def test_late_bytes_of_an_old_connection_reach_nobody(front: Front) -> None:
     gone.set()
     assert zk.get("/a")[0] == b"proper"
     assert (states.seen, zk.client_id) == (["SUSPENDED", "CONNECTED"], session)
+
+
+@fault("T06")
+@pytest.mark.watchdog(90)
+def test_a_real_server_that_is_stopped_and_goes_on(ensemble: Any) -> None:
+    """For longer than the session's timeout; one client of each front, as three servers take their time to start."""
+    three = ensemble(3, "3.8")
+    stopped, timeout = three.followers()[0], 2.0
+    hosts = ",".join([stopped.hosts, *[server.hosts for server in three if server is not stopped]])
+    with contextlib.ExitStack() as stack:
+        fronts = [stack.enter_context(contextlib.closing(Front(name))) for name in ("threads", "asyncio")]
+        clients = [eager(front.client(hosts, timeout=timeout, randomize_hosts=False)) for front in fronts]
+        states, sessions = [told(zk) for zk in clients], [zk.client_id for zk in clients]
+        for zk, name in zip(clients, ("/a", "/b")):
+            zk.create(name, name.encode(), ephemeral=True)
+        stopped.suspend()
+        began = time.monotonic()
+        late = [zk.submit(GetData("/")) for zk in clients]
+        assert all(isinstance(call.exception(5), ConnectionLoss) for call in late)
+        assert time.monotonic() - began < timeout * 2 / 3 + SLACK
+        for log in states:
+            log.wait(2)
+        until(lambda: time.monotonic() - began > timeout * 1.1)
+        calls = [zk.submit(GetData(name)) for zk, name in zip(clients, ("/a", "/b")) for _ in range(50)]
+        stopped.resume()
+        calls += [zk.submit(GetData(name)) for zk, name in zip(clients, ("/a", "/b")) for _ in range(50)]
+        assert [call.result(5)[0] for call in calls] == ([b"/a"] * 50 + [b"/b"] * 50) * 2
+        stopped.wait_ready()  # it has said to nobody what it had to say
+        assert [zk.get(name)[0] for zk, name in zip(clients, ("/a", "/b"))] == [b"/a", b"/b"]
+        assert [log.seen for log in states] == [["SUSPENDED", "CONNECTED"]] * 2
+        assert [zk.client_id for zk in clients] == sessions
 
 
 def dialogue(zk: Any) -> List[Any]:

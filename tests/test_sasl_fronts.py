@@ -11,7 +11,7 @@ import pytest
 
 from tests.catalogue import fault
 from tests.harness import pki
-from tests.support.fronts import Front, Log, until
+from tests.support.fronts import Front, Log, real, until
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import framed, header, reply_frame
 from zkwire import ACL, AuthFailedError, Id, NoAuthError, OperationTimeoutError
@@ -409,6 +409,8 @@ def test_an_identity_that_is_refused(front: Front) -> None:
     with pytest.raises(AuthFailedError):
         later.get("/a")
     assert server.connections == len(hold) == 2  # no loop of reconnects
+    client = real(later)  # nor any other, though nobody has closed it
+    until(lambda: client._timer is client._wire is None if front.is_asyncio else not client._driver._keeper.is_alive())
 
 
 @fault("A06")

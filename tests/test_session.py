@@ -400,6 +400,7 @@ def test_a_loss_says_what_was_sent() -> None:
         assert {e.path for e in errors} == {"/a"}
 
 
+@fault("T02")
 def test_a_loss_in_the_middle_of_a_reply_leaves_nothing_behind() -> None:
     """T02."""
     reply = reply_frame(GET, 1, (b"data", STAT0))
