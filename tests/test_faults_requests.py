@@ -511,6 +511,32 @@ def test_no_data_and_empty_data_are_two_things(front: Front) -> None:
         assert zk.get_many([f"/{number}"])[0][0] == value
 
 
+@fault("R19")
+def test_a_path_that_can_be_none_is_refused_before_anything_is_sent(front: Front) -> None:
+    scripted = front.scripted()
+    zk = front.client(scripted.hosts, timeout=PATIENT)
+    transaction, log = zk.transaction(), Log()
+    calls: List[Callable[[str], Any]] = [
+        zk.create, zk.get, zk.delete, zk.exists, zk.get_children, zk.get_acls, zk.sync, zk.ensure_path,
+        lambda path: zk.set(path, b""), lambda path: zk.set_acls(path, OPEN_ACL_UNSAFE), lambda path: zk.get_many([path]),
+        lambda path: zk.add_watch(path, log), lambda path: zk.remove_watches(path), transaction.create, transaction.delete,
+        transaction.check, lambda path: transaction.set_data(path, b""), lambda path: zk.create(path, makepath=True),
+        lambda path: zk.create(path, container=True), lambda path: zk.create(path, ttl=1.0),
+        lambda path: zk.create(path, ephemeral=True, sequence=True, protect=True), lambda path: zk.get(path, watch=log),
+        lambda path: zk.delete(path, recursive=True), lambda path: zk.create(path + "x/../n-", sequence=True),
+    ]  # fmt: skip
+    for path in ("", "a", "/a//b", "/a/../b", "/a\0", "/\ud800", "/\U0001f600"):
+        for call in calls:
+            with pytest.raises(ValueError, match="invalid path"):
+                call(path)
+    for path in ("/.", "/a/", "/a/.."):  # to which the server would add the digits of a sequential node
+        for call in calls[:7]:
+            with pytest.raises(ValueError, match="invalid path"):
+                call(path)
+    assert zk.get("/a")[0] == b"proper"
+    assert [op.path for op in scripted.seen] == ["/a"]
+
+
 @fault("R23")
 def test_a_sequence_number_may_be_negative_and_of_eleven_characters(front: Front) -> None:
     server = front.server()

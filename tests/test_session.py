@@ -994,7 +994,7 @@ def every_op() -> List[Any]:
         GetChildren("/a", heard), ops.GetChildren2("/a", heard), Sync("/a"), ops.Multi([Create("/a")]),
         ops.MultiRead([GetData("/a")]), ops.CheckWatches("/a"), ops.RemoveWatches("/a"), AddWatch("/a", heard),
         ops.GetEphemerals("/"), ops.GetAllChildrenNumber("/"), ops.WhoAmI(), ops.Reconfig("a"),
-        Auth("digest", b"x:y"),
+        ops.GetConfig(), Auth("digest", b"x:y"),
     ]  # fmt: skip
 
 
