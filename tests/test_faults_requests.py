@@ -385,10 +385,8 @@ def kinds(results: List[Any]) -> List[Any]:
     return [type(result) if isinstance(result, Exception) else result for result in results]
 
 
-@fault("R15")
-def test_transactions_that_are_empty_or_fail_anywhere(front: Front) -> None:
-    server = front.server(version="3.9")
-    zk = front.client(server.hosts, timeout=PATIENT)
+def transactions(zk: Any) -> None:
+    """All that may become of one, at a server that knows containers and TTLs."""
     zk.create("/a")
     assert zk.multi([]) == []
     assert zk.transaction().commit() == []
@@ -416,6 +414,12 @@ def test_transactions_that_are_empty_or_fail_anywhere(front: Front) -> None:
     paths = [result if isinstance(result, str) else result[0] for result in (container, ttl, numbered, pair)]
     assert paths[:2] == ["/container", "/ttl"] and paths[2].startswith("/ttl-0") and paths[3] == "/pair"
     assert (checked, deleted) == (None, None)
+
+
+@fault("R15")
+def test_transactions_that_are_empty_or_fail_anywhere(front: Front) -> None:
+    server = front.server(version="3.9")
+    transactions(front.client(server.hosts, timeout=PATIENT))
     nodes = server._core.data.tree.nodes
     assert (nodes["/container"].owner, nodes["/ttl"].owner) == (CONTAINER, -(1 << 56) + 60_000)
 
@@ -676,3 +680,11 @@ def test_an_identitys_answer_overtakes_at_a_real_server(front: Front, server38: 
         after = front.submit(zk, [Create(f"/{unique}/{number}-{i}", ephemeral=True) for i in range(10, 15)])
         assert [call.result(5) for call in before + after] == [f"/{unique}/{number}-{i}" for i in range(15)]
     zk.delete(f"/{unique}", recursive=True)
+
+
+@fault("R15")
+def test_transactions_at_a_real_server(front: Front, server38: AnyServer, unique: str) -> None:
+    operator = front.client(server38.hosts, timeout=9.0)
+    operator.create(f"/{unique}")
+    transactions(front.client(f"{server38.hosts}/{unique}", timeout=9.0))
+    assert operator.delete(f"/{unique}", recursive=True)

@@ -142,6 +142,35 @@ def test_a_hundred_thousand_events_take_no_memory(monkeypatch: pytest.MonkeyPatc
 
 
 @fault("W26")
+@aio
+async def test_a_hundred_thousand_events_take_no_memory_on_a_loop() -> None:
+    """The same for a coroutine: so many tasks, and no more."""
+    go, events = asyncio.Event(), []  # type: ignore[var-annotated]
+
+    async def slow(event: WatchedEvent) -> None:
+        await go.wait()
+        events.append(event)
+
+    storm = event_frame(CHANGED, "/a") * 20_000
+    before, aio_front.BACKLOG = aio_front.BACKLOG, 1000
+    try:
+        with Scripted() as server:
+            server.request = lambda wire, xid, op: isinstance(op, GetData) and bool(wire.send(storm))
+            async with AsyncZooKeeper(server.hosts, timeout=10.0) as zk:
+                await zk.add_watch("/a", slow)
+                for _ in range(5):
+                    assert (await zk.get("/a", timeout=20))[0] == b"proper"
+                    assert len(zk._tasks) == 1000 and len(zk._news) <= 20_000
+                go.set()
+                while len(events) < 1001:
+                    await asyncio.sleep(0.001)
+                assert events[-1].type == NONE
+                assert not zk._behind
+    finally:
+        aio_front.BACKLOG = before
+
+
+@fault("W26")
 def test_discovery_converges_after_a_storm(few: None) -> None:
     """Its thread stands still while instances come, change and go; then it knows the live ones."""
     with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk, Client([server.hosts]) as client:
