@@ -81,15 +81,18 @@ def test_bad_bytes_end_the_call_and_not_the_client(
     zk = client()
     zk.start()
     follower: List[Any] = []
+    submitted = threading.Event()
 
     def bad(wire: Wire, xid: int, op: Any) -> bool:
         if op.opcode != 4:
             return False
+        submitted.wait(5)
         wire.send(BAD_REPLIES[name](op, xid))
         return True
 
     scripted.request = bad
     futures = [zk.submit(GetData("/a")) for _ in range(3)]
+    submitted.set()
     other = threading.Thread(target=lambda: follower.append(futures[2].exception(5)))
     other.start()
     started = time.monotonic()
