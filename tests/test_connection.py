@@ -167,6 +167,14 @@ def test_a_reply_too_long_is_told_to_its_call_even_if_it_drips_in() -> None:
     assert not connection.replies
 
 
+@fault("M02")
+def test_a_frame_too_long_that_can_be_no_reply_is_refused_by_its_length_alone() -> None:
+    connection = opened(max_frame=100)
+    assert connection.received(struct.pack(">i", 101)[:3]) == [] and connection.error is None
+    assert connection.received(struct.pack(">i", 101)[3:]) == []
+    assert isinstance(connection.error, FrameTooLargeError)
+
+
 def test_a_frame_too_long_that_is_no_reply_to_us_fails_nobody() -> None:
     connection = asked(GET, max_frame=100)
     assert connection.received(struct.pack(">ii", 101, -1)) == []

@@ -216,7 +216,7 @@ class Connection:
             if self.response is None:
                 self._check_first(length, data[at : at + 16])
             elif not _HEADER_SIZE <= length <= self.max_frame:
-                if length > self.max_frame and size - at < 8:
+                if length > self.max_frame and size - at < 8 and self.replies:
                     break  # the next four bytes say whose reply it is
                 raise self._bad_length(length, data, at, incoming)
             end = at + 4 + length
