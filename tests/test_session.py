@@ -28,8 +28,10 @@ from zkwire.errors import (
     FrameTooLargeError,
     MarshallingError,
     NoNodeError,
+    NoWatcherError,
     OperationTimeoutError,
     SessionExpiredError,
+    TLSError,
     SessionMovedError,
     TooManyPendingError,
     UnimplementedError,
@@ -1034,6 +1036,27 @@ def test_every_operation_after_the_end_is_refused(op: Any) -> None:
     refused.receive(framed(header(-4, 0, -115)))
     with pytest.raises(AuthFailedError):
         refused.submit(op, "refused")
+
+
+@pytest.mark.parametrize("op", every_op(), ids=lambda op: type(op).__name__)
+@fault("R20")
+def test_every_operation_that_waits_when_the_end_comes_hears_of_it(op: Any) -> None:
+    """It waits for a connection, or for an answer, and there will be none any more."""
+    world = World()
+    world.submit(op, "waits")
+    world.session.lost(TLSError("not trusted"), world.now)
+    world.pump()
+    assert world.session.phase == "ended"
+    assert isinstance(world.settled["waits"], (ConnectionClosedError, NoWatcherError)), "the latter at once, by a removal"
+
+    world, heard = World().open(), Heard()
+    for number, under_way in enumerate((Auth("digest", b"u:p"), AddWatch("/a", heard), GetData("/a", heard))):
+        world.submit(under_way, number)
+    world.submit(op, "waits")
+    assert GetData("/a", heard).opcode not in [r.op.opcode for r in world.waiting], "it is held back, and all behind it"
+    world.receive(framed(header(-4, 0, -115)))
+    assert world.session.phase == "ended"
+    assert all(isinstance(world.settled[token], AuthFailedError) for token in (0, 1, 2, "waits"))
 
 
 # ------------------------------------------------------------- old servers, odd answers
