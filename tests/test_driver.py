@@ -116,7 +116,7 @@ print(zk.state, time.monotonic(), flush=True)
     ended = time.monotonic()
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert ended - float(done.stdout.split()[1]) < 1.5
+    assert ended - float(done.stdout.split()[1]) < 1.0
 
 
 def test_start_may_be_called_again_and_by_many(scripted: Scripted) -> None:

@@ -190,6 +190,8 @@ ENDS = {
         zk = ZooKeeper(sys.argv[1], timeout=20)
         zk.start()
         zk.get("/", watch=print)
+        zk.exists("/a", watch=lambda event: None)  # so that there is a thread for callbacks
+        zk.create("/a")
         print(time.monotonic(), flush=True)
     """,
     "asyncio": """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
-import sys
 import threading
 import time
 from typing import Any, Callable, Iterator, List
@@ -18,10 +18,11 @@ from tests.harness import pki
 from tests.harness.servers import Server
 from tests.support.fronts import Front, Log, real, until
 from tests.support.tls import Relay, key_update, renegotiate
+from tests.test_driver import in_child, needs_fork
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import (
-    ConnectionClosedError, ConnectionLoss, ForkedError, OperationTimeoutError, TLSError, ZookeeperError,
+    ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
 from zkwire.ops import GetData, SetData
 
@@ -463,24 +464,30 @@ def test_many_threads_one_connection() -> None:
         assert relay.connections == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 @fault("P01")
-def test_a_forked_child_says_nothing_in_the_parents_name() -> None:
-    with EmbeddedServer() as server, Relay(server.port) as relay:
-        with ZooKeeper(relay.hosts, ssl_context=pki.client_context()) as zk:
-            zk.create("/a", b"x")
-            sys.stdout.flush()
-            child = os.fork()
-            if not child:
-                try:
-                    zk.get("/a")
-                except ForkedError:
-                    del zk
-                    os._exit(7)
-                os._exit(1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-            assert zk.get("/a")[0] == b"x"
-        assert relay.connections == 1
+def test_a_forked_child_says_nothing_in_the_parents_name(front: Front) -> None:
+    """Not even that TLS is over, which the server would take for the parent's word."""
+    relay = front.relay(front.server())
+    zk = front.client(relay.hosts, timeout=9.0, ssl_context=pki.client_context())
+    clients = [real(zk)]
+    zk.create("/a", b"x")
+
+    def child() -> str:
+        try:
+            asking = clients[0].get("/a")
+            return f"answered {asking.send(None) if front.is_asyncio else asking!r}"
+        finally:
+            closing = clients[0].close()
+            if front.is_asyncio:
+                with pytest.raises(StopIteration):
+                    closing.send(None)
+            clients.clear()
+            gc.collect()
+
+    assert in_child(child).startswith("ForkedError")
+    assert zk.get("/a")[0] == b"x"
+    assert relay.connections == 1
 
 
 # -------------------------------------------------------------------------- real servers
