@@ -18,7 +18,7 @@ from tests.support.world import event_frame, framed, header
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import NoWatcherError, UnimplementedError
 from zkwire.ops import Create, GetData, RemoveWatches, SetData, SetWatches
-from zkwire.records import DATA, EXIST
+from zkwire.records import DATA, EXIST, WatchedEvent
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +110,7 @@ def test_a_reconnect_catches_up_once_and_sets_the_others_again(front: Front, how
     assert {name: log.events for name, log in logs.items()} == expected
     until(lambda: heard)
     assert heard == [7], "all of them before the first answer"
+    assert "of a node created and deleted meanwhile nothing is heard" in str(WatchedEvent.__doc__)
     assert (zk.client_id, states.seen) == (session, ["SUSPENDED", "CONNECTED"])
     for name in ("same", "ever", "changed", "again"):
         other.set(f"/{name}", b"2")

@@ -189,6 +189,7 @@ class WatchedEvent(NamedTuple):
     `type` is one of `EventType`, `state` of `KeeperState`, `path` the node (as the user names it, chroot taken off).
     Type NONE is about the session: with state CONNECTED, a persistent watch was armed again after a reconnect and may
     have missed changes, so read afresh; with EXPIRED_SESSION, AUTH_FAILED or CLOSED the watch is gone.
+    Other watches catch up by what is there after a reconnect: of a node created and deleted meanwhile nothing is heard.
     """
 
     type: str
