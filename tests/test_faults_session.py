@@ -293,6 +293,29 @@ def test_a_stranger_with_a_wrong_password_costs_a_connection_not_the_session(fro
 
 
 @fault("S09")
+def test_nobody_is_left_without_an_answer_when_close_returns(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a long session timeout the core gives up at the very moment up to which close() waits."""
+    for module in ("session", "client", "aio"):
+        monkeypatch.setattr(f"zkwire.{module}.CLOSE_LIMIT", 0.4)
+    scripted = front.scripted()
+    zk = front.client(scripted.hosts, timeout=30.0)
+    scripted.request = lambda wire, xid, op: True
+    call = zk.submit(GetData("/a"))
+    if not front.is_asyncio:  # whose one thread does both, in this order
+
+        def keep_the_keeper_waiting() -> None:
+            with real(zk)._driver._lock:
+                threading.Event().wait(0.2)  # on a busy machine it comes late
+
+        threading.Timer(0.3, keep_the_keeper_waiting).start()
+    began = time.monotonic()
+    zk.close()
+    assert real(zk)._session.pending == 0
+    assert isinstance(call.exception(1), ConnectionClosedError)
+    assert 0.4 <= time.monotonic() - began < 0.9
+
+
+@fault("S09")
 def test_close_is_bounded_when_the_server_is_silent(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     server = front.server()
     proxy = front.proxy(server)

@@ -121,6 +121,10 @@ class Driver(Line):
         self._waker.wake()
         with self.changed:
             self.changed.wait_for(lambda: self.session.phase == ENDED, timeout)
+        with self._lock:
+            if self.session.phase != ENDED:  # it may be time, and the keeper late
+                self.session.timed_out(now())
+                self._act()
         if self._keeper.ident is not None and threading.current_thread() is not self._keeper:
             self._keeper.join(max(0.0, deadline - monotonic()))
         self.dispatcher.end(max(0.0, deadline - monotonic()))
