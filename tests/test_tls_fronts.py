@@ -17,7 +17,9 @@ from tests.conftest import Shared, named
 from tests.harness import pki
 from tests.harness.servers import Server
 from tests.support.fronts import Front, Log, real, until
+from tests.support.hostile import Wire
 from tests.support.tls import Relay, key_update, renegotiate
+from tests.support.world import welcome_frame
 from tests.test_driver import in_child, needs_fork
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
@@ -308,6 +310,34 @@ def test_frames_of_many_records(front: Front) -> None:
     proxy.split(7)
     zk.create("/small", b"seven bytes at a time")
     assert zk.get("/small")[0] == b"seven bytes at a time"
+
+
+@fault("A11")
+def test_what_comes_in_one_segment_with_the_end_of_the_handshake(front: Front) -> None:
+    """TLS has it by then, and the socket has nothing more to tell; this server answers before it is asked."""
+
+    def hasty(wire: Wire) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = only(ssl.TLSVersion.TLSv1_2, pki.server_context())  # where the server's word is the last
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wire.send(outgoing.read())
+                incoming.write(wire.sock.recv(65536))
+        tls.write(welcome_frame(30_000))
+        wire.send(outgoing.read())
+        wire.sock.recv(65536)  # the question
+        wire.sock.recv(65536)  # the good-bye, to which hanging up is an answer
+
+    scripted = front.scripted()
+    scripted._converse = hasty  # type: ignore[method-assign]
+    began = time.monotonic()
+    zk = front.client(scripted.hosts, ssl_context=pki.client_context(), timeout=30.0, connect_timeout=5.0)
+    assert time.monotonic() - began < 2.5
+    assert (zk.connected, scripted.connections) == (True, 1)
 
 
 @fault("A12")
