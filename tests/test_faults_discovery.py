@@ -646,6 +646,8 @@ def test_a_registration_that_is_refused_is_told_and_not_tried_again(front: Front
         assert registrar.node is None
         scene.zk.sync("/")
         assert scene.requests.opcodes(1)[asked:] == [9], "who was told of a failure has no registration"
+        core = real(registrar)._core
+        assert core.at_rest and core.deadline() is None, "nor will it be tried for later"
         scene.server.heal()
 
 

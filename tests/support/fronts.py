@@ -98,6 +98,11 @@ class Requests:
         return [code for code in codes if code != 11]
 
     @property
+    def presented(self) -> List[int]:
+        """The session each connection has asked for, in their order; 0 is none."""
+        return [struct.unpack_from(">q", data, 20)[0] for _, data in sorted(self._bytes.items())]
+
+    @property
     def total(self) -> int:
         """How many there were of all kinds, on all connections."""
         return sum(len(self.opcodes(connection)) for connection in list(self._bytes))
