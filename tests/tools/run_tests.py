@@ -1,7 +1,8 @@
 """What `make test` does: environments, servers, then the whole suite on each Python, at the same time.
 
-Mostly the tests wait, for real servers and real time-outs, so two Pythons take little longer than one. Each has its
-own servers and its own cache; the lines of each begin with its version.
+Mostly the tests wait, for real servers and real time-outs, so each core has room for more than one run: those of one
+Python share its test files (tests/sharing.py). Each run has its own servers and its own cache, and begins its lines
+with its name.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest
 found: the oldest supported and the newest are where differences show. ARGS go to pytest.
@@ -19,6 +20,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -28,6 +30,7 @@ PREFERRED = ("3.9", "3.13")
 #: Real servers, real sockets and real time on a shared machine: so many tests may need a second chance. Loudly.
 UNSTEADY = 3
 CACHE = venvs.PROJECT / ".pytest_cache"
+RUNS_EACH_CORE = 2
 
 
 def pythons() -> dict[str, str]:
@@ -56,16 +59,16 @@ def run(*command: str, env: dict[str, str] | None = None) -> int:
     return subprocess.run(command, cwd=venvs.PROJECT, env=env, check=False).returncode
 
 
-def pytest(version: str, together: bool, *arguments: str) -> int:
-    """The suite on one Python; `together` with others, so that each line says whose it is."""
-    command = [str(venvs.FOLDER / version / "bin/python"), "-m", "pytest", "-o", f"cache_dir={CACHE / version}"]
-    command += [*shlex.split(os.environ.get("ARGS", "")), *arguments]
+def pytest(version: str, label: str, *arguments: str) -> int:
+    """Tests on one Python; with a label, others run at the same time, and each line says whose it is."""
+    cache = ("-o", f"cache_dir={CACHE / version / label}")
+    command = [str(venvs.FOLDER / version / "bin/python"), "-m", "pytest", *cache, *arguments]
     # Where an environment forbids bytecode, hundreds of processes would compile everything anew.
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(CACHE / version / "bytecode")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    if not together:
+    if not label:
         return run(*command, env=env)
-    label = f"{version:<4} | "
+    label = f"{version:<4} {label} | "
     env["COLUMNS"] = str(shutil.get_terminal_size().columns - len(label))
     command += ["--color=yes"] if sys.stdout.isatty() else []
     sys.stdout.write(label + shlex.join(["+", *command]) + "\n")
@@ -79,27 +82,22 @@ def pytest(version: str, together: bool, *arguments: str) -> int:
     return process.returncode
 
 
-def suite(version: str, together: bool) -> tuple[int, float]:
-    """The exit status of the whole suite, and the seconds it took."""
-    started = time.monotonic()
-    last_failed(version).unlink(missing_ok=True)
-    return pytest(version, together), time.monotonic() - started
+def part(version: str, label: str, claims: Path) -> tuple[int, float, list[str]]:
+    """One of the runs that share the suite on a Python: its exit status, when it ended, and what has failed."""
+    failures = CACHE / version / label / "v" / "cache" / "lastfailed"
+    failures.unlink(missing_ok=True)
+    arguments = shlex.split(os.environ.get("ARGS", ""))
+    code = pytest(version, label, "-p", "tests.sharing", f"--claims={claims}", *arguments)
+    failed = sorted(json.loads(failures.read_text(encoding="utf-8"))) if failures.exists() else []
+    return code, time.monotonic(), failed
 
 
-def last_failed(version: str) -> Path:
-    """Where pytest says what has failed."""
-    return CACHE / version / "v" / "cache" / "lastfailed"
-
-
-def second_chance(version: str, code: int) -> int:
+def second_chance(version: str, codes: set[int], failed: list[str]) -> int:
     """The exit status after up to `UNSTEADY` tests that failed were run again, and were named if they passed."""
-    if code != 1 or not last_failed(version).exists():
-        return code
-    failed = sorted(json.loads(last_failed(version).read_text(encoding="utf-8")))
-    if not 0 < len(failed) <= UNSTEADY:
-        return code
+    if codes != {0, 1} and codes != {1} or not 0 < len(failed) <= UNSTEADY:
+        return max(codes)
     print(f"Python {version}: {len(failed)} failed; once more, alone: " + ", ".join(failed), flush=True)
-    code = pytest(version, False, "--last-failed", "--last-failed-no-failures", "none")
+    code = pytest(version, "", *failed)
     if code == 0:
         for name in failed:
             print(f"UNSTEADY: {name} failed and then passed: a bug of the test, or a race", flush=True)
@@ -117,13 +115,22 @@ def main() -> int:
         return 1
     # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
     run(sys.executable, "-m", "tests.harness.packages")
-    together = len(chosen) > 1 and (os.cpu_count() or 1) > 1
-    with ThreadPoolExecutor(len(chosen) if together else 1) as pool:
-        results = dict(zip(chosen, pool.map(lambda version: suite(version, together), chosen)))
-    codes = {version: second_chance(version, code) for version, (code, _) in results.items()}
+    each = max(1, RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
+    started = time.monotonic()
+    with ThreadPoolExecutor(each * len(chosen)) as pool, TemporaryDirectory() as folder:
+        parts = {}
+        for version in chosen:
+            claims = Path(folder, version)
+            claims.mkdir()
+            parts[version] = [pool.submit(part, version, str(n + 1), claims) for n in range(each)]
+        results = {version: [future.result() for future in futures] for version, futures in parts.items()}
+    codes = {}
+    for version, ended in results.items():
+        failed = sorted({name for _, _, names in ended for name in names})
+        codes[version] = second_chance(version, {code for code, _, _ in ended}, failed)
     for version, code in codes.items():
         outcome = "passed" if code == 0 else f"FAILED (exit {code})"
-        print(f"Python {version}: {outcome} in {results[version][1]:.0f} s")
+        print(f"Python {version}: {outcome} in {max(end for _, end, _ in results[version]) - started:.0f} s")
     return 1 if any(codes.values()) else 0
 
 
