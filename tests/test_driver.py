@@ -310,6 +310,26 @@ def test_a_slow_name_service_costs_neither_time_nor_cpu(monkeypatch: pytest.Monk
     assert cpu < 0.5
 
 
+@fault("D01")
+def test_a_name_service_that_hangs_costs_one_thread_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, asked = threading.Event(), []
+
+    def hangs(name: str, *args: Any, **kwargs: Any) -> List[Any]:
+        asked.append(name)
+        go.wait(10)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    client = ZooKeeper("a.invalid,b.invalid", timeout=0.3, connect_timeout=0.02)
+    try:
+        with pytest.raises(OperationTimeoutError):
+            client.start(timeout=1.0)
+        assert sorted(asked) == ["a.invalid", "b.invalid"]
+    finally:
+        client.close()
+        go.set()
+
+
 def test_names_are_resolved_anew_for_each_attempt(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """D02, D03, D04: a name that is unknown at first, then has a dead address before the living one."""
     calls: List[str] = []

@@ -22,7 +22,7 @@ ZKWIRE = (
     ("exchange",),
     ("life",),
     ("session",),
-    ("tls",),
+    ("tls", "names"),
     ("recipes", "settings", "clock", "forks", "future", "dispatch", "transport"),
     ("verbs", "lookout", "front", "asking", "aio_wire"),
     ("aio_asking",),

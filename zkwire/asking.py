@@ -12,6 +12,7 @@ from typing import Any, Optional, Tuple
 from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
 from .fourletter import LIMIT, Question
 from .hosts import Host
+from .names import Resolver
 from .transport import READ, Socket, Waker, begin, wait_for
 
 
@@ -24,7 +25,7 @@ class Asking:
         self._socket: Optional[Socket] = None
         self._waker = Waker()
         self._waker.open()
-        self._attempt = begin(host, deadline, self._waker.wake, context)
+        self._attempt = begin(host, deadline, Resolver(self._waker.wake), context)
 
     def ask(self, question: Question) -> None:
         """Have it answered. Raises `OperationTimeoutError`, `ConnectionLoss`, `TLSError`, and what `give_up` got."""

@@ -317,7 +317,7 @@ class Driver(Line):
             self._attempt = None
         if dial is not None:
             self._logger.debug("= connecting to %s", dial.host)
-            self._attempt = begin(dial.host, dial.deadline, self._waker.wake, self._ssl_context)
+            self._attempt = begin(dial.host, dial.deadline, self._resolver, self._ssl_context)
         attempt = self._attempt
         if attempt is None:
             return

@@ -20,6 +20,7 @@ from .dispatch import Dispatcher, On
 from .errors import ConnectionLoss, TLSError, ZookeeperError
 from .future import Future, release
 from .lookout import Lookout
+from .names import Resolver
 from .session import ENDED, Session
 from .session_events import Dial, Event, Fired, HangUp, Look, LookAway, Oddity, Settled, StateChanged, TakeOver
 from .transport import Socket, Waker, reader
@@ -48,7 +49,8 @@ class Line:
         self._blocked = False
         self._dial: Optional[Dial] = None
         self._waker = Waker()
-        self._lookout = Lookout(session, self._waker.wake, self._retire, ssl_context)
+        self._resolver = Resolver(self._waker.wake)
+        self._lookout = Lookout(session, self._waker.wake, self._retire, self._resolver, ssl_context)
 
     def _act(self) -> None:
         """Do what the core asks for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 from .errors import TLSError
+from .names import Resolver
 from .session import Session
 from .session_events import Look
 from .transport import READ, Attempt, SecureAttempt, Socket, begin
@@ -18,16 +19,18 @@ class Lookout:
     """At most one connection at a time; `retire` gets sockets to be closed where nobody polls them."""
 
     def __init__(
-        self, session: Session, wake: Callable[[], None], retire: Callable[[Socket], None], ssl_context: Any
-    ) -> None:
-        self._session, self._wake, self._retire, self._ssl_context = session, wake, retire, ssl_context
+        self, session: Session, wake: Callable[[], None], retire: Callable[[Socket], None], resolver: Resolver,
+        ssl_context: Any,
+    ) -> None:  # fmt: skip
+        self._session, self._wake, self._retire = session, wake, retire
+        self._resolver, self._ssl_context = resolver, ssl_context
         self._attempt: Union[Attempt, SecureAttempt, None] = None
         self._socket: Optional[Socket] = None
 
     def begin(self, look: Look) -> None:
         """Connect as asked."""
         self.end()
-        self._attempt = begin(look.host, look.deadline, self._wake, self._ssl_context)
+        self._attempt = begin(look.host, look.deadline, self._resolver, self._ssl_context)
         self._wake()
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """Sockets: one attempt to connect, from name resolution to TLS, that never blocks the one who makes it.
 
-Owns getaddrinfo, connect, socket options and what is waited for. Must not know the protocol. Names are resolved afresh
-for each attempt, on a thread of their own, since getaddrinfo takes no time-out.
+Owns connect, socket options and what is waited for. Must not know the protocol. Names are resolved afresh for each
+attempt, by a `Resolver`.
 """
 
 from __future__ import annotations
@@ -9,51 +9,46 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 from .hosts import Host
+from .names import Address, Resolver
 from .tls import SILENCE, Tls, TlsSocket
 
 Socket = Union[socket.socket, TlsSocket]
-_Address = Tuple[int, Any]  # family, socket address
 
 
-def begin(
-    host: Host, deadline: float, wake: Callable[[], None], ssl_context: Any
-) -> Union[Attempt, SecureAttempt]:
+def begin(host: Host, deadline: float, resolver: Resolver, ssl_context: Any) -> Union[Attempt, SecureAttempt]:
     """An attempt to connect, with TLS if there is a context."""
     if ssl_context is None:
-        return Attempt(host, deadline, wake)
-    return SecureAttempt(host, deadline, wake, ssl_context)
+        return Attempt(host, deadline, resolver)
+    return SecureAttempt(host, deadline, resolver, ssl_context)
 
 
 class Attempt:
     """One attempt to connect to a host, through all its addresses, by a deadline.
 
-    Call `step` whenever `waiting_for` is ready, `wake` was called, or `next_step` has come.
+    Call `step` whenever `waiting_for` is ready, the resolver has called `wake`, or `next_step` has come.
     """
 
-    def __init__(self, host: Host, deadline: float, wake: Callable[[], None]) -> None:
+    def __init__(self, host: Host, deadline: float, resolver: Resolver) -> None:
         self.host, self.deadline = host, deadline
         self._connecting: Optional[socket.socket] = None
         #: When to call `step` at the latest.
         self.next_step = deadline
-        self._wake = wake
-        self._addresses: Optional[List[_Address]] = None
         self._error: Optional[OSError] = None
         literal = _literal(host)
-        if literal is not None:
-            self._addresses = [literal]
-        else:
-            threading.Thread(target=self._resolve, name=f"zkwire resolving {host.name}", daemon=True).start()
+        self._addresses: Optional[List[Address]] = None if literal is None else [literal]
+        self._look_up = resolver.look_up(host) if literal is None else None
 
     def step(self, now: float) -> Optional[socket.socket]:
         """A connected socket, or None while there is none yet. Raises `OSError` once no address is left."""
-        if self._addresses is None:
-            if self._error is not None:
-                raise self._error
-            return None
+        if self._addresses is None and self._look_up is not None:
+            if self._look_up.error is not None:
+                raise self._look_up.error
+            if self._look_up.addresses is None:
+                return None
+            self._addresses = self._look_up.addresses[:]
         sock = self._connecting
         if sock is not None:
             if not wait_for(0, (sock.fileno(), WRITE)):
@@ -107,22 +102,14 @@ class Attempt:
         if sock is not None:
             sock.close()
 
-    def _resolve(self) -> None:
-        try:
-            found = socket.getaddrinfo(self.host.name, self.host.port, type=socket.SOCK_STREAM)
-            self._addresses = list(dict.fromkeys((entry[0], entry[4]) for entry in found))
-        except (OSError, UnicodeError) as error:
-            self._error = error if isinstance(error, OSError) else OSError(str(error))
-        self._wake()
-
 
 class SecureAttempt:
     """As `Attempt`, with a TLS handshake at the end of it, and a second connection to find out what a hang-up means."""
 
-    def __init__(self, host: Host, deadline: float, wake: Callable[[], None], context: Any) -> None:
+    def __init__(self, host: Host, deadline: float, resolver: Resolver, context: Any) -> None:
         self.host, self.deadline = host, deadline
-        self._wake, self._context = wake, context
-        self._tcp = Attempt(host, deadline, wake)
+        self._resolver, self._context = resolver, context
+        self._tcp = Attempt(host, deadline, resolver)
         self._socket: Optional[TlsSocket] = None
         self._listens = False
         self._silent_until: Optional[float] = None
@@ -149,7 +136,7 @@ class SecureAttempt:
         if done is None:
             self._socket.close()
             self._socket, self._listens = None, True
-            self._tcp = Attempt(self.host, self.deadline, self._wake)
+            self._tcp = Attempt(self.host, self.deadline, self._resolver)
             return self.step(now)
         return None
 
@@ -178,7 +165,7 @@ class SecureAttempt:
             sock.close()
 
 
-def _literal(host: Host) -> Optional[_Address]:
+def _literal(host: Host) -> Optional[Address]:
     """The address of a host given by number, which needs no resolving."""
     for family, address in ((socket.AF_INET, (host.name, host.port)), (socket.AF_INET6, (host.name, host.port, 0, 0))):
         try:
