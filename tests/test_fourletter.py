@@ -51,7 +51,7 @@ def test_an_answer_has_its_limit() -> None:
     question = Question(b"cons")
     question.received(b"x" * LIMIT)
     assert len(question.answer()) == LIMIT
-    with pytest.raises(FrameTooLargeError, match="more than 65536 bytes"):
+    with pytest.raises(FrameTooLargeError, match="more than 1048576 bytes"):
         question.received(b"x")
 
 

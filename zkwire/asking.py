@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Optional, Tuple
 
 from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
-from .fourletter import LIMIT, Question
+from .fourletter import Question
 from .hosts import Host
 from .names import Resolver
 from .transport import READ, Socket, Waker, begin, wait_for
@@ -35,7 +35,7 @@ class Asking:
                 raise ConnectionError("no room for a question")
             while True:
                 try:
-                    data = sock.recv(LIMIT)
+                    data = sock.recv(65536)
                 except (BlockingIOError, InterruptedError):
                     self._wait(self._deadline, (sock.fileno(), READ))
                     continue

@@ -194,7 +194,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
         It takes a connection of its own, with TLS if the client has it, and at most `timeout` seconds (None:
         `request_timeout`, else 2). Raises `UnimplementedError` for a word the server may not answer, as most may not
-        be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 64 KiB.
+        be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 1 MiB.
         """
         if self._driver.forked:
             raise ForkedError()
