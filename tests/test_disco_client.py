@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from zkdisco import (
     InvalidCredentialsError, NotRegisteredError, Registrar, Service,
 )  # fmt: skip
 from zkwire import ZooKeeper, errors
+from zkwire.embedded import EmbeddedServer
 from zkwire.records import ACL, OPEN_ACL_UNSAFE, Id
 
 
@@ -271,8 +273,12 @@ def test_a_register_that_times_out_at_the_very_moment_it_succeeds_is_told_of_or_
                 registrar.deregister()
 
 
-def test_a_time_out_of_zero_is_no_time(server38: Any, unique: str) -> None:
-    with Client(server38.hosts) as client:
-        client.create_parent_nodes(f"/{unique}")
+def test_a_time_out_of_zero_is_no_time() -> None:
+    with EmbeddedServer() as server, Client(server.hosts) as client:
+        client.create_parent_nodes("/a")
+        server.delay(0.5)
+        began = time.monotonic()
         with pytest.raises(TimeoutError):
-            client.get_entries(f"/{unique}", timeout=0)
+            client.get_entries("/a", timeout=0)
+        assert time.monotonic() - began < 0.4
+        server.heal()
