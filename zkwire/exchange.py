@@ -103,7 +103,7 @@ class Exchange:
             if isinstance(op, Auth):
                 return self._add_identity(op, token, now, is_open)
             raise ValueError(f"{op!r} cannot be submitted: it belongs into a transaction, or is made by the session")
-        if isinstance(op, RemoveWatches) and self._remove_here(op, token):
+        if isinstance(op, RemoveWatches) and not self._comes_later(op) and self._remove_here(op, token):
             return False
         if self.pending >= self._max_pending:
             raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
@@ -119,7 +119,7 @@ class Exchange:
         return False
 
     def _must_wait(self, op: Op[Any], connection: Connection) -> bool:
-        if op.watches is None or op.watch is None:
+        if not isinstance(op, RemoveWatches) and (op.watches is None or op.watch is None):
             return False
         return self._modes.must_wait(op, op.server_path(self.scope), (slot.op for slot in connection.replies))
 
@@ -143,7 +143,7 @@ class Exchange:
             op, token, _ = self._queue.popleft()
             if self._is_unknown(op):
                 self._report.append(Settled(token, UnimplementedError(None, op.path)))
-            else:
+            elif not isinstance(op, RemoveWatches) or not self._remove_here(op, token):
                 self._send(op, token, connection)
 
     def connect(self) -> Connection:
@@ -166,6 +166,12 @@ class Exchange:
     def _is_unknown(self, op: Op[Any]) -> bool:
         """Whether our host has answered such an operation with -6 before."""
         return self.host is not None and type(op) in self._unknown.get(self.host, ())
+
+    def _comes_later(self, op: RemoveWatches) -> bool:
+        """Whether a removal has to wait, for it may concern what is under way or waits itself."""
+        under_way = [slot.op for slot in self.connection.replies] if self.connection is not None else []
+        before = under_way + [item[0] for item in self._queue]
+        return not op.local and self._modes.must_wait(op, op.server_path(self.scope), before)
 
     def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
         """Whether a removal needed no word to the server; it is done then."""

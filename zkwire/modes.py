@@ -37,10 +37,13 @@ class Modes:
         return self._watches.lasting or bool(self._changing)
 
     def must_wait(self, op: Op[Any], path: str, under_way: Iterable[Op[Any]]) -> bool:
-        """Whether an operation with a watch must not be sent before something `under_way` is answered."""
-        if not isinstance(op, AddWatch):
-            return path in self._changing
-        return any(o.path == op.path and o.watches and o.watch and not isinstance(o, AddWatch) for o in under_way)
+        """Whether an operation that sets or removes a watch must not be sent before something `under_way` is answered."""
+        near = (o for o in under_way if o.path == op.path and o.watches and o.watch)
+        if isinstance(op, RemoveWatches):
+            return any(near)
+        if isinstance(op, AddWatch):
+            return any(not isinstance(o, AddWatch) for o in near)
+        return path in self._changing
 
     def is_quiet(self, op: Op[Any], path: str) -> bool:
         """Whether the server need not know of an operation's watch."""
