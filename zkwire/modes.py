@@ -37,7 +37,7 @@ class Modes:
         return self._watches.lasting or bool(self._changing)
 
     def must_wait(self, op: Op[Any], path: str, under_way: Iterable[Op[Any]]) -> bool:
-        """Whether an operation that sets or removes a watch must not be sent before something `under_way` is answered."""
+        """Whether what sets or removes a watch must not be sent before something `under_way` is answered."""
         near = (o for o in under_way if o.path == op.path and o.watches and o.watch)
         if isinstance(op, RemoveWatches):
             return any(near)
