@@ -445,6 +445,17 @@ def test_a_removal_waits_for_all_watches_of_its_path_that_are_under_way() -> Non
     assert ever.events == [("CREATED", "/a/b")]
 
 
+def test_a_lasting_watch_waits_for_a_removal_on_its_path() -> None:
+    """Found by seed 5560 of the simulation: the watch that was being removed was set again behind the recursive one."""
+    world, once, ever = World().open(), Heard("once"), Heard("ever")
+    armed(world, GetChildren("/a", once), [])
+    world.submit(RemoveWatches("/a"), "remove")
+    world.submit(AddWatch("/a", ever, True), "add")
+    assert [type(op) for op in sent(world)] == [GetChildren, RemoveWatches]
+    world.answer()
+    assert [type(op) for op in sent(world)] == [GetChildren, RemoveWatches, AddWatch]
+
+
 def test_a_watcher_whose_watch_is_under_way_can_be_removed() -> None:
     world, one, two = World().open(), Heard("one"), Heard("two")
     armed(world, AddWatch("/a", one), 0)

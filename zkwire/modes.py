@@ -38,12 +38,12 @@ class Modes:
 
     def must_wait(self, op: Op[Any], path: str, under_way: Iterable[Op[Any]]) -> bool:
         """Whether what sets or removes a watch must not be sent before something `under_way` is answered."""
-        near = (o for o in under_way if o.path == op.path and o.watches and o.watch)
-        if isinstance(op, RemoveWatches):
-            return any(near)
-        if isinstance(op, AddWatch):
-            return any(not isinstance(o, AddWatch) for o in near)
-        return path in self._changing
+        if not isinstance(op, (AddWatch, RemoveWatches)):
+            return path in self._changing
+        near = [other for other in under_way if other.path == op.path]
+        changes = [other for other in near if isinstance(other, (AddWatch, RemoveWatches))]
+        reads = any(other.watches and other.watch for other in near if not isinstance(other, AddWatch))
+        return reads or any(type(other) is not type(op) for other in changes)
 
     def is_quiet(self, op: Op[Any], path: str) -> bool:
         """Whether the server need not know of an operation's watch."""
