@@ -194,7 +194,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
-        for module in ("zkwire.line", "zkwire.driver", "zkwire.aio", "zkwire.front"):
+        for module in ("zkwire.line", "zkwire.driver", "zkwire.aio", "zkwire.aio_line", "zkwire.front"):
             monkeypatch.setattr(f"{module}.now", lambda: time.monotonic() + self.ahead)
 
 

@@ -15,7 +15,7 @@ from tests.support.world import event_frame
 from tests.support_aio import aio
 from zkdisco import Client, Instancer
 from zkwire import AsyncZooKeeper, ZooKeeper
-from zkwire import aio as aio_front
+from zkwire import aio_line as aio_front
 from zkwire import dispatch
 from zkwire.embedded import EmbeddedServer
 from zkwire.ops import Create, Delete, GetData, SetData

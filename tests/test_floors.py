@@ -26,7 +26,7 @@ ZKWIRE = (
     ("recipes", "settings", "clock", "forks", "future", "dispatch", "transport"),
     ("verbs", "lookout", "front", "asking", "aio_wire"),
     ("aio_asking",),
-    ("line",),
+    ("line", "aio_line"),
     ("driver",),
     ("client", "aio"),
     ("embedded",),
