@@ -445,6 +445,22 @@ def test_a_removal_waits_for_all_watches_of_its_path_that_are_under_way() -> Non
     assert ever.events == [("CREATED", "/a/b")]
 
 
+def test_a_watch_set_again_in_vain_has_told_nothing_more() -> None:
+    """Found by seed 13841 of the simulation: answers that came with the refusal moved the zxid of the next replay."""
+    world, once, ever = World().open(), Heard("once"), Heard("ever")
+    armed(world, GetChildren("/a", once), [], zxid=7)
+    world.submit(AddWatch("/a", ever, True), "add")
+    world.submit(Create("/b"), "create")
+    add, again, create = world.waiting
+    world.receive(
+        reply_frame(add.op, add.xid, 0, 7) + reply_frame(again.op, again.xid, err=-127)
+        + reply_frame(create.op, create.xid, "/b", 9)
+    )  # fmt: skip
+    assert world.ok("create") == "/b"
+    world.open()
+    assert SetWatches(7, [], [], ["/a"]) in replayed(world)
+
+
 def test_a_lasting_watch_waits_for_a_removal_on_its_path() -> None:
     """Found by seed 5560 of the simulation: the watch that was being removed was set again behind the recursive one."""
     world, once, ever = World().open(), Heard("once"), Heard("ever")

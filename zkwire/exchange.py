@@ -23,7 +23,7 @@ from .identities import Identities, Identity
 from .modes import Modes
 from .notify import Notifier
 from .op import Op
-from .ops import Auth, CloseSession, CreateTTL, RemoveWatches, Sasl, SetWatches2
+from .ops import Auth, CloseSession, CreateTTL, RemoveWatches, Sasl, SetWatches, SetWatches2
 from .records import KeeperState, Scope
 from .session_events import Event, Settled
 
@@ -31,6 +31,7 @@ from .session_events import Event, Settled
 AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED = -115, -124, -112, -118, -6
 CONSEQUENCES = frozenset((AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED))
 
+_NEWEST = 2**63 - 1
 Failure = Callable[[Optional[str], bool], ZookeeperError]
 
 
@@ -79,6 +80,7 @@ class Exchange:
         self.last_zxid = 0
         #: Up to which zxid our watches have told all, and how many batches of them are yet to be set again.
         self._told_zxid = self._to_replay = 0
+        self._told_at_most = _NEWEST
 
     # ----------------------------------------------------------------------- submitting
 
@@ -281,6 +283,8 @@ class Exchange:
         elif err == UNIMPLEMENTED and isinstance(op, SetWatches2):
             self._report += self._notifier.unsupported()
         else:
+            if token is AGAIN and isinstance(op, SetWatches):  # answers behind this one may have come with it
+                self._told_at_most = op.relative_zxid
             return False
         return True
 
@@ -307,7 +311,8 @@ class Exchange:
             return
         self.last_zxid = max(self.last_zxid, connection.last_zxid)
         if told and not self._to_replay:
-            self._told_zxid = self.last_zxid
+            self._told_zxid = min(self.last_zxid, self._told_at_most)
+        self._told_at_most = _NEWEST
         for slot in connection.replies:
             if slot.token is not None and type(slot.token) is not Internal:
                 self._report.append(Settled(slot.token, failure(slot.op.path, connection.was_sent(slot))))
