@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from typing import List, Optional, Tuple
 
 from .run import Failure, Totals, run_seed, shrink
@@ -62,14 +63,13 @@ def _many(seeds: range, steps: int, jobs: int) -> int:
     began = time.perf_counter()
     batches = [(seeds[i : i + 100], steps) for i in range(0, len(seeds), 100)]
     failures, totals = 0, Totals()
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs) as pool:
-            results = list(pool.map(_batch, batches))
-    else:
-        results = [_batch(batch) for batch in batches]
-    for failed, figures in results:
-        failures += len(failed)
-        totals.add(figures)
+    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+        results = map(_batch, batches) if pool is None else pool.map(_batch, batches)
+        for number, (failed, figures) in enumerate(results, 1):
+            failures += len(failed)
+            totals.add(figures)
+            if number % 10 == 0 and number < len(batches):
+                print(f"{number * 100} seeds so far, {failures} violations", flush=True)
     seconds = time.perf_counter() - began
     print(totals)
     print(f"{seconds:.1f} s, {len(seeds) * steps / seconds:.0f} steps per second")
