@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from tests.catalogue import fault
 from tests.conftest import AnyServer
+from tests.support.fronts import Log
 from zkwire import (
     ACL, OPEN_ACL_UNSAFE, Id, WatchedEvent, ZooKeeper, make_digest_acl, make_digest_acl_credential,
 )  # fmt: skip
@@ -22,29 +23,6 @@ from zkwire.ops import AddWatch, Check, Create, Delete, GetChildren, GetData, Se
 from zkwire.records import CREATOR_ALL_ACL, KazooState, KeeperState, Permissions
 
 Make = Callable[..., ZooKeeper]
-
-
-class Log:
-    """A watcher or listener to wait for."""
-
-    def __init__(self) -> None:
-        self.seen: List[Any] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, what: Any) -> None:
-        with self._changed:
-            self.seen.append(what)
-            self._changed.notify_all()
-
-    def wait(self, count: int, timeout: float = 5.0) -> List[Any]:
-        """Until so many have come."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.seen) >= count, timeout), self.seen
-            return list(self.seen)
-
-    @property
-    def events(self) -> List[Tuple[str, Any]]:
-        return [(e.type, e.path) for e in self.seen]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from tests.catalogue import fault
-from tests.support.fronts import Front, Log, real, until
+from tests.support.fronts import SLACK, Front, eager, told, until
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import STAT0, Heard, World, reply_frame
 from tests.support_aio import run
@@ -28,19 +28,6 @@ from zkwire.ops import Exists, GetData, SetData
 from zkwire.settings import DEFAULT_MAX_PENDING
 
 T = 1.0
-SLACK = 0.4
-
-
-def told(zk: Any) -> Log:
-    log = Log()
-    zk.add_listener(log)
-    return log
-
-
-def eager(zk: Any) -> Any:
-    """The client, which from now on makes no random pause after a loss."""
-    real(zk)._session._rotation._random = lambda: 0.0
-    return zk
 
 
 # ----------------------------------------------------------------------------- signals

@@ -13,26 +13,13 @@ import pytest
 import zkdisco
 from tests.catalogue import fault
 from tests.harness.proxy import FaultProxy
-from tests.support.fronts import Front, Log, real, until
+from tests.support.fronts import SLACK, Front, Log, eager, real, told, until
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import event_frame, welcome_frame
 from zkwire.errors import ConnectionLoss, OperationTimeoutError, SessionExpiredError, TLSError
 from zkwire.ops import GetData
 
 T = 1.0
-SLACK = 0.4
-
-
-def eager(zk: Any) -> Any:
-    """The client, which from now on makes no random pause after a loss."""
-    real(zk)._session._rotation._random = lambda: 0.0
-    return zk
-
-
-def told(zk: Any) -> Log:
-    log = Log()
-    zk.add_listener(log)
-    return log
 
 
 def after(bad: Scripted, good: Any, front: Front, **options: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.catalogue import fault
 from tests.feeding import mutations
-from tests.support.fronts import Front, Log, real, until
+from tests.support.fronts import SLACK, Front, Log, eager, told, until
 from tests.support.hostile import ANSWERS, Scripted, Wire
 from tests.support.world import STAT0, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire.errors import (
@@ -25,20 +25,7 @@ from zkwire.jute import USTRING, encode
 from zkwire.ops import Create, GetACL, GetChildren, GetData, Multi, SetData
 
 T = 1.0
-SLACK = 0.4
 STAT = struct.pack(">qqqqiiiqiiq", *STAT0)
-
-
-def eager(zk: Any) -> Any:
-    """The client, which from now on makes no random pause after a loss."""
-    real(zk)._session._rotation._random = lambda: 0.0
-    return zk
-
-
-def told(zk: Any) -> Log:
-    log = Log()
-    zk.add_listener(log)
-    return log
 
 
 def answering(opcode: int, data: Callable[[Any, int], bytes]) -> Callable[[Wire, int, Any], bool]:

@@ -15,27 +15,13 @@ import pytest
 
 from tests.catalogue import fault
 from tests.harness.proxy import FaultProxy
-from tests.support.fronts import Front, Log, real, until
+from tests.support.fronts import SLACK, Front, Log, eager, told, until
 from tests.support.hostile import Scripted, Wire
 from tests.support.world import World, event_frame, reply_frame
 from zkwire.errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
 from zkwire.ops import Exists, GetData, SetData
 
 T = 1.0
-#: What a busy machine may add to a deadline, in seconds.
-SLACK = 0.4
-
-
-def eager(zk: Any) -> Any:
-    """The client, which from now on makes no random pause after a loss."""
-    real(zk)._session._rotation._random = lambda: 0.0
-    return zk
-
-
-def told(zk: Any) -> Log:
-    log = Log()
-    zk.add_listener(log)
-    return log
 
 
 def behind_two(front: Front, **options: Any) -> Tuple[Any, FaultProxy, FaultProxy, Any]:

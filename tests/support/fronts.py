@@ -32,6 +32,8 @@ from zkwire.verbs import Transaction
 
 #: Seconds for anything that should happen; only a failing test waits so long.
 PATIENCE = 10.0
+#: What a busy machine may add to a deadline, in seconds.
+SLACK = 0.4
 
 
 class Log:
@@ -192,6 +194,19 @@ class Driven:
 def real(thing: Any) -> Any:
     """The client itself, for a look inside."""
     return thing.real if isinstance(thing, Driven) else thing
+
+
+def eager(zk: Any) -> Any:
+    """The client, which from now on makes no random pause after a loss."""
+    real(zk)._session._rotation._random = lambda: 0.0
+    return zk
+
+
+def told(zk: Any) -> Log:
+    """A log of the states the client's listeners hear."""
+    log = Log()
+    zk.add_listener(log)
+    return log
 
 
 class Front:
