@@ -24,7 +24,7 @@ test:
 	@$(PYTHON) tests/tools/run_tests.py
 
 faults:
-	@$(PYTHON) tests/tools/venvs.py faults python -m pytest -q -p tests.faults_report $(ARGS)
+	@$(PYTHON) tests/tools/venvs.py faults python -m pytest -q -p tests.kit.faults_report $(ARGS)
 
 lint:
 	@$(PYTHON) tests/tools/venvs.py lint ruff check .
@@ -34,28 +34,28 @@ demo:
 	@$(PYTHON) -m zkdisco demo $(ARGS)
 
 bench:
-	@$(PYTHON) tests/tools/venvs.py bench python -m tests.bench
+	@$(PYTHON) tests/tools/venvs.py bench python -m tests.tools.bench
 
 simulate:
-	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)
+	@$(PYTHON) -m tests.tools.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)
 
 # Puts bugs of the past back, one at a time, and says which seed or test catches each.
 mutants:
-	@$(PYTHON) -m tests.simulation --mutants --seeds 400
+	@$(PYTHON) -m tests.tools.simulation --mutants --seeds 400
 
 # Both fronts over sockets, against the embedded server; each point replays alone.
 sweep:
-	@$(PYTHON) -m tests.sweep --step $(or $(STEP),1)
+	@$(PYTHON) -m tests.tools.sweep --step $(or $(STEP),1)
 
 fuzz:
-	@$(PYTHON) -m tests.fuzz --inputs $(or $(INPUTS),1000000) --connections $(or $(CONNECTIONS),10000)
+	@$(PYTHON) -m tests.tools.fuzz --inputs $(or $(INPUTS),1000000) --connections $(or $(CONNECTIONS),10000)
 
 differential:
 	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)
 
 # With CI=true it fails if a client cannot be had.
 interop:
-	@$(PYTHON) tests/tools/venvs.py interop python -m tests.interop $(ARGS)
+	@$(PYTHON) tests/tools/venvs.py interop python -m tests.tools.interop $(ARGS)
 
 fixtures:
 	@$(PYTHON) tests/tools/venvs.py fixtures python tests/tools/record_fixtures.py

@@ -17,9 +17,9 @@ from typing import Any, Callable, NoReturn, Union
 
 import pytest
 
-from tests.harness import packages, watchdog
-from tests.harness.servers import Ensemble, External, Server
-from tests.support.fronts import front  # noqa: F401  # a fixture
+from tests.kit.harness import packages, watchdog
+from tests.kit.harness.servers import Ensemble, External, Server
+from tests.kit.fronts import front  # noqa: F401  # a fixture
 
 AnyServer = Union[Server, External]
 
@@ -45,7 +45,7 @@ def unavailable(why: str) -> NoReturn:
 def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
-    config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/catalogue.py)")
+    config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)")
 
 
 def pytest_report_header() -> list[str]:

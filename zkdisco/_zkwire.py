@@ -16,20 +16,22 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING or __package__ == "zkdisco":
     from zkwire import (
-        ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, hosts, ops,
+        ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, ops, paths,
         recipes,
     )  # fmt: skip
-    from zkwire.dispatch import Dispatcher
-    from zkwire.future import Future
-    from zkwire.records import OPEN_ACL_UNSAFE, Watcher
+    from zkwire.io.dispatch import Dispatcher
+    from zkwire.io.future import Future
+    from zkwire.session.host_provider import parse_hosts
+    from zkwire.values import OPEN_ACL_UNSAFE, Watcher
 else:
     from ..zkwire import (
-        ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, hosts, ops,
+        ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, ops, paths,
         recipes,
     )  # fmt: skip
-    from ..zkwire.dispatch import Dispatcher
-    from ..zkwire.future import Future
-    from ..zkwire.records import OPEN_ACL_UNSAFE, Watcher
+    from ..zkwire.io.dispatch import Dispatcher
+    from ..zkwire.io.future import Future
+    from ..zkwire.session.host_provider import parse_hosts
+    from ..zkwire.values import OPEN_ACL_UNSAFE, Watcher
 
 
 def async_zookeeper() -> type[AsyncZooKeeper]:
@@ -50,6 +52,6 @@ def _module(name: str) -> Any:
 
 __all__ = [
     "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "KazooState", "KeeperState", "Stat", "WatchedEvent",
-    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "hosts", "ops",
-    "recipes",
+    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
+    "parse_hosts", "paths", "recipes",
 ]  # fmt: skip

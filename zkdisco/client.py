@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import (
-    ACL, Dispatcher, EventType, Future, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, hosts, ops,
+    ACL, Dispatcher, EventType, Future, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, ops, parse_hosts,
+    paths,
 )  # fmt: skip
 from .cache import ThreadDelivery
 from .model import (
@@ -20,6 +21,7 @@ from .model import (
     validate_payload, validate_timeout,
 )  # fmt: skip
 from .recipes import create_parents
+from .registrar import Registrar
 
 logger = logging.getLogger(__name__)
 #: So many session events wait for a slow handler.
@@ -40,7 +42,7 @@ class Options:
         if zk is not None and (credentials or ssl_context is not None or sasl is not None):
             raise ValueError("credentials, ssl_context and sasl belong to the ZooKeeper given as zk=")
         if servers is not None:
-            hosts.parse_hosts(servers)
+            parse_hosts(servers)
         self.servers, self._ssl_context, self._sasl = servers, ssl_context, sasl
         self.acl = validate_acl(acl)
         self.connect_timeout = validate_timeout("connect_timeout", connect_timeout)
@@ -137,8 +139,6 @@ class Client:
 
         An equal service is registered once; for two nodes with equal data use two `Registrar`s.
         """
-        from .registrar import Registrar
-
         self.check()
         with self._lock:
             registrar: Registrar = self._registrars.setdefault(service, Registrar(self, service))
@@ -228,10 +228,10 @@ def entries_of(directory: str, watcher: Callable[[WatchedEvent], object]) -> Any
         names = yield ops.GetChildren(directory, watcher)
     except errors.NoNodeError:
         raise NodeNotFoundError(None, directory) from None
-    paths = [hosts.join(directory, name) for name in names if hosts.is_name(name)]
-    outcomes = yield [ops.GetData(path) for path in paths]
+    below = [paths.join(directory, name) for name in names if paths.is_name(name)]
+    outcomes = yield [ops.GetData(path) for path in below]
     entries = []
-    for path, outcome in zip(paths, outcomes):
+    for path, outcome in zip(below, outcomes):
         if isinstance(outcome, errors.NoNodeError):
             continue  # gone between list and read
         if isinstance(outcome, errors.ZookeeperError):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ._zkwire import EventType, KeeperState, WatchedEvent, errors, hosts, ops
+from ._zkwire import EventType, KeeperState, WatchedEvent, errors, ops, paths
 from .model import Event, UndecodableDataError
 from .replica import Replica
 
@@ -152,7 +152,7 @@ class Discovery:
         return ops.GetChildren(self.directory, None if self._recursive else self._watcher)
 
     def _read(self, name: str) -> None:
-        if hosts.is_name(name):  # no honest server has others
+        if paths.is_name(name):  # no honest server has others
             self._ask(_DATA, name, ops.GetData(self._inside + name, None if self._recursive else self._watcher))
 
     def _ask(self, kind: str, name: str, op: Any) -> None:

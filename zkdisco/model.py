@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Optional, Sequence, Tuple
 
-from ._zkwire import ACL, OPEN_ACL_UNSAFE, errors, hosts
+from ._zkwire import ACL, OPEN_ACL_UNSAFE, errors, paths
 
 #: Anyone may do anything, as in Go kit.
 DEFAULT_ACL: Tuple[ACL, ...] = OPEN_ACL_UNSAFE
@@ -71,21 +71,21 @@ class Service:
 
     def __post_init__(self) -> None:
         validate_directory(self.path)
-        hosts.validate_name(self.name)
+        paths.validate_name(self.name)
         if not isinstance(self.data, bytes):
             raise TypeError(f"data must be bytes, not {type(self.data).__name__}")
 
     @property
     def directory(self) -> str:
         """Where its instances are: `path` and `name` joined."""
-        return hosts.join(validate_directory(self.path), self.name)
+        return paths.join(validate_directory(self.path), self.name)
 
 
 def validate_directory(path: str) -> str:
     """`path` without a slash at its end; `ValueError` if it can be no path."""
     if isinstance(path, str) and len(path) > 1 and path.endswith("/") and path != "//":
         path = path[:-1]
-    return hosts.validate_path(path)
+    return paths.validate_path(path)
 
 
 def validate_timeout(name: str, seconds: float) -> float:

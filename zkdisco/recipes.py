@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generator, List, Sequence, Tuple, TypeVar
 
-from ._zkwire import ACL, Stat, errors, hosts, ops
+from ._zkwire import ACL, Stat, errors, ops, paths
 
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
@@ -20,7 +20,7 @@ def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> R
 
     What exists is left alone, and need not be writable, nor its parents readable. "/" is the chroot, if there is one.
     """
-    prefixes, data = ["/", *hosts.prefixes(path)], (b"", *payload)
+    prefixes, data = ["/", *paths.prefixes(path)], (b"", *payload)
     for _ in range(PATIENCE):
         found = yield [ops.Exists(p) for p in prefixes]
         known = [i for i, stat in enumerate(found) if isinstance(stat, Stat)]
@@ -44,12 +44,12 @@ def ours(directory: str, prefix: str) -> Recipe[List[Tuple[str, Stat]]]:
             return []
         if isinstance(outcome, errors.ZookeeperError):
             raise outcome
-    paths = [hosts.join(directory, name) for name in names if name.startswith(prefix) and hosts.is_name(name)]
-    stats = yield [ops.Exists(path) for path in paths]
+    found = [paths.join(directory, name) for name in names if name.startswith(prefix) and paths.is_name(name)]
+    stats = yield [ops.Exists(path) for path in found]
     for stat in stats:
         if isinstance(stat, errors.ZookeeperError):
             raise stat
-    return [(path, stat) for path, stat in zip(paths, stats) if stat is not None]
+    return [(path, stat) for path, stat in zip(found, stats) if stat is not None]
 
 
 def delete_quietly(path: str) -> Recipe[None]:

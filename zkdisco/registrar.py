@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Optional, Set
+from typing import TYPE_CHECKING, Any, Optional, Set
 
 from ._zkwire import Future, errors, ops
-from .client import Client
 from .model import ClientClosedError, Service
 from .registration import Registration
 from .runner import Runner
+
+if TYPE_CHECKING:
+    from .client import Client
 
 #: Seconds in which the core says how it stands when a caller waits no more; it never waits for anything itself.
 GRACE = 1.0

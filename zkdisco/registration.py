@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Generator, List, Optional, Sequence, Tuple
 
-from ._zkwire import ACL, WatchedEvent, errors, hosts, ops
+from ._zkwire import ACL, WatchedEvent, errors, ops, paths
 from .model import NotRegisteredError, Service
 from .recipes import create_parents, delete_quietly, ours
 
@@ -265,7 +265,7 @@ class Registration:
                 else:
                     yield from create_parents(self._directory, self._acl, self._payload)
                 continue
-            if hosts.parent_of(path) != self._directory or not path.rpartition("/")[2].startswith(self._prefix):
+            if paths.parent_of(path) != self._directory or not path.rpartition("/")[2].startswith(self._prefix):
                 raise errors.ProtocolError(f"the server made {path!r} of {create.path!r}", path)
             self._in_doubt, self._owner = False, owner
             return path

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 from .client import ZooKeeper
 from .errors import *  # noqa: F403
-from .future import CancelledError
-from .records import (
+from .io.future import CancelledError
+from .values import (
     ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, EventType, Id, KazooState, KeeperState, Permissions, Stat,
     WatchedEvent, make_acl, make_digest_acl, make_digest_acl_credential,
 )  # fmt: skip

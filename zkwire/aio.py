@@ -13,20 +13,18 @@ from typing import (
     Any, AsyncGenerator, Callable, Coroutine, List, Optional, Sequence, Tuple, TypeVar,
 )  # fmt: skip
 
-from .aio_asking import Asking
-from .aio_line import BACKLOG, AsyncLine
-from .clock import now
-from .errors import (
-    ConnectionLoss, OperationTimeoutError, ZookeeperError,
-)  # fmt: skip
-from .fourletter import Question, version_of
-from .front import GRACE
-from .hosts import Host
-from .op import Op
+from .io.aio_four_letter import Asking
+from .io.aio_driver import BACKLOG, AsyncLine
+from .io.process import now
+from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
+from .io.four_letter import Question, version_of
+from .config import GRACE
+from .session.host_provider import Host
+from .wire.operation import Op
 from .ops import AddWatch, RemoveWatches
 from .recipes import Work, drive
-from .records import EventType, KeeperState, WatchedEvent, Watcher
-from .session import CLOSE_LIMIT, ENDED, OPEN
+from .values import EventType, KeeperState, WatchedEvent, Watcher
+from .session.session import CLOSE_LIMIT, ENDED, OPEN
 from .verbs import Awaiting, Transaction
 
 T = TypeVar("T")

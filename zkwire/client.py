@@ -12,20 +12,20 @@ import weakref
 from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
-from .asking import Asking
-from .dispatch import On
-from .driver import Driver
+from .io.four_letter import Asking
+from .io.dispatch import On
+from .io.driver import Driver
 from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError, TLSError
-from .fourletter import Question, version_of
-from .front import GRACE, Front
-from .future import Future, Passive
-from .hosts import Host
-from .op import Op
+from .io.four_letter import Question, version_of
+from .config import GRACE, Front
+from .io.future import Future, Passive
+from .session.host_provider import Host
+from .wire.operation import Op
 from .ops import Multi
 from .recipes import Work, drive
-from .records import KeeperState
-from .session import CLOSE_LIMIT, ENDED
-from .session_events import StateChanged
+from .values import KeeperState
+from .session.session import CLOSE_LIMIT, ENDED
+from .session.actions import StateChanged
 from .verbs import Blocking, Transaction
 
 T = TypeVar("T")

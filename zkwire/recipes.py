@@ -15,10 +15,10 @@ from .errors import (
     ConnectionLoss, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError, SessionExpiredError,
     ZookeeperError,
 )  # fmt: skip
-from .hosts import join, parent_of, prefixes
-from .op import Op
+from .paths import join, parent_of, prefixes
+from .wire.operation import Op
 from .ops import Create, Create2, Delete, Exists, GetChildren, GetData, Sync
-from .records import ACL, Stat
+from .values import ACL, Stat
 
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]

@@ -9,17 +9,85 @@ Owns tokens. Must not know connections, sockets or clocks; randomness comes in. 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from typing import Any, Callable, Dict, Optional, Protocol, Union
+import re
+from typing import NamedTuple, Optional, Callable, Dict, Protocol, Union
 
-from .digest import URI, Exchange, md5, narrow, parse_pairs, quote
-from .errors import AuthFailedError, ZookeeperError
+from .errors import AuthFailedError
+
+#: ZooKeeper's own, on every server (ZooKeeperSaslServer, ZooKeeperSaslClient); no host name is part of it.
+REALM, URI = "zk-sasl-md5", "zookeeper/zk-sasl-md5"
+#: A token is no longer, in bytes: RFC 2831 (2.1.1, 2.1.2) allows 2048 for a challenge and 4096 for the answer, as does
+#: Java (DigestMD5Base). Of a longer one, taking it apart takes 200 times its size in memory.
+LONGEST = 4096
+_PAIR = re.compile(r'\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?:,|$)', re.DOTALL).match
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+class Exchange(NamedTuple):
+    """What both sides know of one exchange, the password only if all is well. The nonce is the server's."""
+
+    user: str
+    password: Union[str, bytes]
+    realm: str
+    nonce: str
+    cnonce: str
+    uri: str = URI
+
+    def proof(self, method: str) -> str:
+        """That the password is known: to the client, with the method "AUTHENTICATE"; to the server, with ""."""
+        secret = md5(b":".join((narrow(self.user), narrow(self.realm), narrow(self.password))))
+        first = md5(secret + f":{self.nonce}:{self.cnonce}".encode()).hex()
+        second = md5(f"{method}:{self.uri}".encode()).hex()
+        return md5(f"{first}:{self.nonce}:00000001:{self.cnonce}:auth:{second}".encode()).hex()
+
+    def __repr__(self) -> str:
+        """Without the password, which must not reach a log."""
+        return f"Exchange({self.user!r})"
+
+
+def parse_pairs(token: bytes) -> Dict[str, str]:
+    """The `name=value, name="value"` pairs of a token; `ValueError` if it is none, or a name stands in it twice."""
+    if len(token) > LONGEST:
+        raise ValueError(f"a token of {len(token)} bytes")
+    text = token.decode()
+    pairs: Dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        found = _PAIR(text, at)
+        if found is None:
+            raise ValueError("malformed token")
+        name, quoted, bare = found.groups()
+        if name.lower() in pairs:
+            raise ValueError(f"two values for {name}")
+        pairs[name.lower()] = bare if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        at = found.end()
+    return pairs
+
+
+def quote(text: str) -> str:
+    """The text as a quoted value."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def md5(data: bytes) -> bytes:
+    """The mechanism's own hash, no guard of ours; `ValueError` if this Python has none (FIPS)."""
+    return hashlib.new("md5", data, usedforsecurity=False).digest()
+
+
+def narrow(text: Union[str, bytes]) -> bytes:
+    """ISO 8859-1 if that can say it, else UTF-8 (RFC 2831, 2.1.2.1; DigestMD5Base.stringToByte_8859_1)."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("iso-8859-1")
+    except UnicodeEncodeError:
+        return text.encode()
+
 
 #: A token is no longer, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
 MAX_TOKEN = 64 * 1024
-#: A server before 3.5 hangs up on a wrong password without a word, as does one that is being restarted; so many times
-#: for each host, without one login in between, are a refusal.
-PATIENCE = 3
 
 
 class Mechanism(Protocol):
@@ -96,58 +164,3 @@ class DigestMD5:
             f"charset=utf-8,username={quote(self._user)},realm={quote(realm)},nonce={quote(nonce)},nc=00000001,"
             f'cnonce={quote(exchange.cnonce)},digest-uri="{self._uri}",response={exchange.proof("AUTHENTICATE")},qop=auth'
         ).encode()
-
-
-class Login:
-    """The logins of one session, one connection at a time: `begin`, then `answer` until there is no answer."""
-
-    def __init__(self, mechanism: Mechanism) -> None:
-        self._mechanism = mechanism
-        self._silences = 0
-        self._proving = False
-
-    def begin(self) -> bytes:
-        """The first token on a new connection. Raises `AuthFailedError`."""
-        self._proving = False
-        return self._checked(self._ask(self._mechanism.start)) or b""
-
-    def answer(self, token: Any) -> Optional[bytes]:
-        """The answer to a server's token, or None: we are in. Raises `AuthFailedError`.
-
-        `token` is the outcome of the `Sasl` operation: bytes, None for a null token, or an error.
-        """
-        if isinstance(token, ZookeeperError):
-            refused = isinstance(token, AuthFailedError)
-            raise self._failure(f"the server refused the credentials (code {token.code})" if refused else str(token))
-        if token is None and not self._proving:
-            raise self._failure("the server does not offer SASL, or has failed to set it up")
-        if len(token or b"") > MAX_TOKEN:
-            raise self._failure(f"a token of {len(token)} bytes from the server")
-        answer = self._checked(self._ask(self._mechanism.step, token or b""))
-        if answer is None:
-            self._silences = 0
-        return answer
-
-    def hung_up(self, hosts: int) -> Optional[AuthFailedError]:
-        """The server has ended the connection in the middle of a login; an error if that counts as a refusal."""
-        self._silences += self._proving
-        if self._silences < PATIENCE * hosts:
-            return None
-        return self._failure(f"{self._silences} times the server hung up on the credentials, as one before 3.5 refuses")
-
-    def _checked(self, token: Optional[bytes]) -> Optional[bytes]:
-        if token is not None and (not isinstance(token, bytes) or len(token) > MAX_TOKEN):
-            raise self._failure("the mechanism gave no token, or one that is too long")
-        self._proving = self._proving or bool(token)
-        return token
-
-    def _ask(self, step: Callable[..., Optional[bytes]], *arguments: bytes) -> Optional[bytes]:
-        try:
-            return step(*arguments)
-        except AuthFailedError as error:
-            raise self._failure(str(error)) from None
-        except Exception as error:  # of the user's own mechanism; its text may hold what nobody should read
-            raise self._failure(type(error).__name__) from None
-
-    def _failure(self, why: str) -> AuthFailedError:
-        return AuthFailedError(f"SASL authentication failed ({type(self._mechanism).__name__}): {why}")

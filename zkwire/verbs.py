@@ -15,15 +15,15 @@ from typing import (
 
 from . import recipes
 from .errors import ZookeeperError
-from .hosts import validate_path, validate_sequential_path
-from .op import Op
+from .paths import validate_path, validate_sequential_path
+from .wire.operation import Op
 from .ops import (
     AddWatch, Auth, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber,
     GetChildren, GetChildren2, GetConfig, GetData, GetEphemerals, Multi, MultiRead, RemoveWatches, SetACL, SetData,
     Sync, WhoAmI,
 )  # fmt: skip
 from .recipes import Recipe, Work
-from .records import ACL, Id, Stat, Watcher
+from .values import ACL, Id, Stat, Watcher
 
 R = TypeVar("R")
 ANY_WATCH = 3

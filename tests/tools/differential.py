@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.differential import Player, compare, shrink  # noqa: E402
-from tests.differential_scripts import Author  # noqa: E402
-from tests.harness.servers import Server  # noqa: E402
+from tests.tools.differences import Player, compare, shrink  # noqa: E402
+from tests.tools.differential_scripts import Author  # noqa: E402
+from tests.kit.harness.servers import Server  # noqa: E402
 from zkwire.embedded import EmbeddedServer  # noqa: E402
 
 

@@ -2,7 +2,7 @@
 
     python tests/tools/record_fixtures.py [ZooKeeper version or topic ...]
 
-Needs kazoo, and what tests/harness fetches. A server or a client that cannot be had is named at the end, its
+Needs kazoo, and what tests/kit/harness fetches. A server or a client that cannot be had is named at the end, its
 transcripts stay as they were, and the exit code is 1.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.harness import packages  # noqa: E402
-from tests.recording.studio import Studio  # noqa: E402
+from tests.kit.harness import packages  # noqa: E402
+from tests.tools.recording.studio import Studio  # noqa: E402
 
 
 def main(wanted: list[str]) -> int:

@@ -1,7 +1,7 @@
 """What `make test` does: environments, servers, then the whole suite on each Python, at the same time.
 
 Mostly the tests wait, for real servers and real time-outs, so each core has room for more than one run: those of one
-Python share its test files (tests/sharing.py). Each run has its own servers and its own cache, and begins its lines
+Python share its test files (tests/tools/sharing.py). Each run has its own servers and its own cache, and begins its lines
 with its name.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest
@@ -27,8 +27,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import venvs  # noqa: E402
 
 PREFERRED = ("3.9", "3.13")
-#: Real servers, real sockets and real time on a shared machine: so many tests may need a second chance. Loudly.
-UNSTEADY = 3
 CACHE = venvs.PROJECT / ".pytest_cache"
 RUNS_EACH_CORE = 2
 
@@ -87,21 +85,9 @@ def part(version: str, label: str, claims: Path) -> tuple[int, float, list[str]]
     failures = CACHE / version / label / "v" / "cache" / "lastfailed"
     failures.unlink(missing_ok=True)
     arguments = shlex.split(os.environ.get("ARGS", ""))
-    code = pytest(version, label, "-p", "tests.sharing", f"--claims={claims}", *arguments)
+    code = pytest(version, label, "-p", "tests.tools.sharing", f"--claims={claims}", *arguments)
     failed = sorted(json.loads(failures.read_text(encoding="utf-8"))) if failures.exists() else []
     return code, time.monotonic(), failed
-
-
-def second_chance(version: str, codes: set[int], failed: list[str]) -> int:
-    """The exit status after up to `UNSTEADY` tests that failed were run again, and were named if they passed."""
-    if codes != {0, 1} and codes != {1} or not 0 < len(failed) <= UNSTEADY:
-        return max(codes)
-    print(f"Python {version}: {len(failed)} failed; once more, alone: " + ", ".join(failed), flush=True)
-    code = pytest(version, "", *failed)
-    if code == 0:
-        for name in failed:
-            print(f"UNSTEADY: {name} failed and then passed: a bug of the test, or a race", flush=True)
-    return code
 
 
 def main() -> int:
@@ -114,7 +100,7 @@ def main() -> int:
         print(f"cannot make a virtual environment: {shlex.join(error.cmd)} failed", file=sys.stderr)
         return 1
     # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
-    run(sys.executable, "-m", "tests.harness.packages")
+    run(sys.executable, "-m", "tests.kit.harness.packages")
     each = max(1, RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
     started = time.monotonic()
     with ThreadPoolExecutor(each * len(chosen)) as pool, TemporaryDirectory() as folder:
@@ -124,14 +110,15 @@ def main() -> int:
             claims.mkdir()
             parts[version] = [pool.submit(part, version, str(n + 1), claims) for n in range(each)]
         results = {version: [future.result() for future in futures] for version, futures in parts.items()}
-    codes = {}
+    code = 0
     for version, ended in results.items():
-        failed = sorted({name for _, _, names in ended for name in names})
-        codes[version] = second_chance(version, {code for code, _, _ in ended}, failed)
-    for version, code in codes.items():
-        outcome = "passed" if code == 0 else f"FAILED (exit {code})"
-        print(f"Python {version}: {outcome} in {max(end for _, end, _ in results[version]) - started:.0f} s")
-    return 1 if any(codes.values()) else 0
+        worst = max(one for one, _, _ in ended)
+        code = max(code, worst)
+        outcome = "passed" if worst == 0 else f"FAILED (exit {worst})"
+        print(f"Python {version}: {outcome} in {max(end for _, end, _ in ended) - started:.0f} s")
+        for name in sorted({name for _, _, names in ended for name in names}):
+            print(f"Python {version}: FAILED {name}")
+    return 1 if code else 0
 
 
 if __name__ == "__main__":

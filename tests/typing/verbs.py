@@ -8,7 +8,7 @@ from typing_extensions import assert_type
 
 from zkdisco import Client, Event, Instancer, Registrar, Service
 from zkwire import ACL, AsyncZooKeeper, Id, Stat, WatchedEvent, ZooKeeper
-from zkwire.future import Future
+from zkwire.io.future import Future
 from zkwire.ops import Create, Exists, GetChildren, GetData
 
 

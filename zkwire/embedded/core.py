@@ -20,8 +20,9 @@ import struct
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError
-from ..jute import BUFFER, decode, encode
-from ..records import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse, Id
+from ..wire.jute import BUFFER, decode, encode
+from ..wire.messages import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse
+from ..values import Id
 from . import requests
 from .database import MULTI, Caller, Database
 from .faults import Faults

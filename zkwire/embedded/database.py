@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Callable, Hashable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError, ZookeeperError
-from ..jute import encode
+from ..wire.jute import encode
 from ..ops import Multi
-from ..records import Id, Permissions
+from ..values import Id, Permissions
 from . import reads, requests, writes
 from .identity import Identities
 from .settings import Settings

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, List, Optional, Type, Union
 
 from ..errors import MarshallingError
-from ..op import Op
+from ..wire.operation import Op
 from . import requests
 from .link import Link, Weather
 

@@ -11,7 +11,7 @@ import struct
 from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
-from ..records import ACL, Id, make_digest_acl_credential
+from ..values import ACL, Id, make_digest_acl_credential
 from .requests import from_java
 
 SUPER = Id("super", "")

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Deque, Iterator, List, Optional, Tuple
 
-from ..records import Id
+from ..values import Id
 
 _LENGTH = struct.Struct(">i")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import BadArgumentsError, MarshallingError, NoNodeError, NoWatcherError, ZookeeperError
-from ..records import Id, Permissions
+from ..values import Id, Permissions
 from .identity import Identities
 from .requests import Part, Request
 from .tree import CHANGED, CHILD, CREATED, DELETED, Node, Tree

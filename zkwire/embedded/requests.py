@@ -12,12 +12,10 @@ from types import SimpleNamespace
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import MarshallingError
-from ..jute import (
-    BOOL, BUFFER, INT, LONG, NOTHING, Codec, Names, Record, Required, UString, Vector,
-)  # fmt: skip
-from ..op import Fields
+from ..wire.jute import BOOL, BUFFER, INT, LONG, NOTHING, Codec, Names, Record, Required, UString, Vector
+from ..wire.operation import Fields
 from ..ops import BY_OPCODE
-from ..records import ACL_ENTRY, Acls, Path
+from ..wire.messages import ACL_ENTRY, Acls, Path
 from .versions import Profile
 
 #: The values of a request, by the names the wire table gives its fields.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Optional
 
-from ..digest import REALM, URI, Exchange, parse_pairs
+from ..sasl import REALM, URI, Exchange, parse_pairs
 
 
 class SaslRefused(Exception):

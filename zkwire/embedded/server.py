@@ -17,7 +17,7 @@ import time
 from types import TracebackType
 from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
 
-from ..op import Op
+from ..wire.operation import Op
 from .core import ServerCore
 from .link import Link
 from .settings import Settings

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..hosts import parent_of
-from ..records import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
+from ..paths import parent_of
+from ..values import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
 from .quotas import Quotas
 
 #: Ephemeral owners that are no sessions (EphemeralType): a container; a TTL in the lower 40 bits.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, FrozenSet, Hashable, List, Optional, Tuple
 
 from ..errors import MarshallingError
-from ..hosts import parent_of
+from ..paths import parent_of
 from .tree import CHILD, DELETED, Change
 from .versions import Profile
 

@@ -13,8 +13,8 @@ from ..errors import (
     BadArgumentsError, BadVersionError, MarshallingError, NoChildrenForEphemeralsError, NodeExistsError, NoNodeError,
     NotEmptyError, ReconfigDisabledError, UnimplementedError,
 )  # fmt: skip
-from ..hosts import validate_path
-from ..records import ACL, Id, Permissions, Stat
+from ..paths import validate_path
+from ..values import ACL, Id, Permissions, Stat
 from .identity import Identities
 from .requests import Part, Request
 from .settings import Settings

@@ -1,0 +1,422 @@
+"""What an instancer decides, on a virtual clock over a model of ZooKeeper: every set shown was true at some instant."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, List, Optional, Tuple
+
+import pytest
+
+from tests.kit.catalogue import fault
+from tests.kit.discovery.peer import Peer
+from tests.kit.discovery.tree import Tree
+from zkdisco.discovery import Discovery
+from zkdisco.model import Event, UndecodableDataError
+from zkwire import errors, ops
+from zkwire.values import EventType, KeeperState, WatchedEvent
+
+DIRECTORY = "/org/api"
+BAD = b"\xff\xfe"
+
+
+def decoded(held: Any) -> Tuple[str, ...]:
+    """What a reader sees of a directory: all that is UTF-8, sorted."""
+    return tuple(sorted((data or b"").decode() for data in held.values() if data != BAD))
+
+
+class World:
+    """One instancer's core, its tree, and what it has shown."""
+
+    def __init__(self, recursive: bool = True, directory: str = DIRECTORY) -> None:
+        self.tree = Tree(directory, recursive)
+        self.core = Discovery(directory, lambda event: None)
+        self.peer = Peer(self.tree, self.core)
+        self.shown: List[Event] = []
+        self.instant = 0  # of the newest set shown; time does not go back
+        self.good: Optional[Event] = None  # the newest set shown without trouble
+
+    def change(self, op: Any) -> Any:
+        outcome = self.tree.operator(op)
+        assert not isinstance(outcome, Exception), outcome
+        return outcome
+
+    def add(self, name: str, data: Optional[bytes] = b"x") -> str:
+        path: str = self.change(ops.Create(f"{self.tree.directory.rstrip('/')}/{name}", data))
+        return path
+
+    def make_directory(self) -> None:
+        for path in ("/org", DIRECTORY):
+            if path not in self.tree.nodes:
+                self.change(ops.Create(path))
+
+    def look(self) -> None:
+        """Check what is new: a set that was true, no earlier than the one before; with trouble, the one before."""
+        for event in self.core.events():
+            assert not self.shown or event != self.shown[-1], "the same event twice"
+            self.shown.append(event)
+            if event.error is not None and not isinstance(event.error, UndecodableDataError):
+                assert event.instances == (self.good.instances if self.good else ()), "not the last good set"
+                continue
+            self.good = event
+            instants = range(self.instant, len(self.tree.history))
+            found = next((i for i in instants if decoded(self.tree.history[i]) == event.instances), None)
+            assert found is not None, f"{event} never was, or was before"
+            self.instant = found
+
+    def run(self) -> Event:
+        """Let everything go well until all is at rest: the newest event is the truth, without trouble."""
+        self.peer.settle()
+        self.look()
+        event, held = self.shown[-1], self.tree.held()
+        assert event.instances == decoded(held)
+        bad = [name for name, data in held.items() if data == BAD]
+        if bad:
+            assert isinstance(event.error, UndecodableDataError) and event.error.path.rpartition("/")[2] in bad
+        else:
+            assert event.error is None
+        return event
+
+    def cut(self, seed: int = 0) -> None:
+        self.peer.cut(random.Random(seed))
+        self.look()
+
+
+@pytest.fixture(params=[True, False], ids=["recursive", "before 3.6"])
+def world(request: Any) -> World:
+    return World(request.param)
+
+
+# ------------------------------------------------------------------------ one by one
+
+
+def test_instances_come_change_and_go(world: World) -> None:
+    world.make_directory()
+    assert world.run() == Event(())
+    a = world.add("a", b"1")
+    assert world.run() == Event(("1",))
+    world.add("b", b"1")
+    assert world.run() == Event(("1", "1"))
+    world.change(ops.SetData(a, b"0"))
+    assert world.run() == Event(("0", "1"))
+    world.change(ops.Delete(a))
+    assert world.run() == Event(("1",))
+    sets = [Event(()), Event(("1",)), Event(("1", "1")), Event(("0", "1")), Event(("1",))]
+    assert [event for event in world.shown if event.error is None] == sets
+
+
+def test_null_data_is_empty(world: World) -> None:
+    world.make_directory()
+    world.add("a", None)
+    assert world.run() == Event(("",))
+
+
+def test_a_directory_that_is_not_there_comes_goes_and_comes(world: World) -> None:
+    assert world.run() == Event(())
+    world.make_directory()
+    a = world.add("a", b"1")
+    assert world.run().instances == ("1",)
+    world.change(ops.Delete(a))
+    world.change(ops.Delete(DIRECTORY))
+    assert world.run() == Event(())
+    world.make_directory()
+    world.add("b", b"2")
+    assert world.run().instances == ("2",)
+
+
+def test_all_instances_are_read_at_once(world: World) -> None:
+    world.make_directory()
+    for i in range(50):
+        world.add(f"n{i}", str(i).encode())
+    while not world.peer.up or not isinstance(world.peer.up[-1][1], ops.GetData):
+        world.peer.connect() if world.peer.connection is None else (
+            world.peer.serve() if world.peer.up else world.peer.hear() if world.peer.down else world.peer.pass_time(1))
+        world.look()
+    assert len(world.peer.up) == 50
+    world.run()
+    assert len(world.shown[-1].instances) == 50 and all(len(e.instances) in (0, 50) for e in world.shown)
+
+
+def counted(world: World) -> List[str]:
+    """The operations from now until rest."""
+    done: List[str] = []
+    while not world.peer.quiet:
+        if world.peer.up:
+            done.append(type(world.peer.up[0][1]).__name__)
+            world.peer.serve()
+        else:
+            world.peer.hear()
+    world.look()
+    return done
+
+
+def test_one_change_costs_at_most_two_operations_with_a_recursive_watch() -> None:
+    world = World()
+    world.make_directory()
+    for i in range(20):
+        world.add(f"n{i}")
+    world.run()
+    a = world.add("a", b"1")
+    assert len(counted(world)) <= 2 and "1" in world.shown[-1].instances
+    world.change(ops.SetData(a, b"2"))
+    assert len(counted(world)) <= 2 and "2" in world.shown[-1].instances
+    world.change(ops.Delete(a))
+    assert len(counted(world)) <= 2 and "2" not in world.shown[-1].instances
+
+
+def test_before_36_only_the_difference_is_read() -> None:
+    world = World(False)
+    world.make_directory()
+    for i in range(20):
+        world.add(f"n{i}")
+    world.run()
+    world.add("a", b"1")
+    assert counted(world) == ["GetChildren", "GetData"]
+    world.change(ops.SetData(f"{DIRECTORY}/a", b"2"))
+    assert counted(world) == ["GetData"]
+    world.change(ops.Delete(f"{DIRECTORY}/a"))
+    assert counted(world) == ["GetChildren"]
+
+
+def test_a_transaction_is_seen_whole(world: World) -> None:
+    """As a registrar replaces the node of its old session: nobody sees both, nobody sees none."""
+    world.make_directory()
+    world.add("old", b"1")
+    world.add("other", b"2")
+    world.run()
+    seen = len(world.shown)
+    world.change(ops.Multi([ops.Delete(f"{DIRECTORY}/old"), ops.Create(f"{DIRECTORY}/new", b"3")]))
+    world.run()
+    assert world.shown[seen:] == [Event(("2", "3"))]
+    world.change(ops.Multi([ops.Delete(f"{DIRECTORY}/new"), ops.Create(f"{DIRECTORY}/newer", b"3")]))
+    world.run()
+    assert world.shown[seen:] == [Event(("2", "3"))]  # no change that a reader could see
+
+
+def test_the_end_of_a_session_is_seen_whole(world: World) -> None:
+    world.make_directory()
+    session = world.tree.open()
+    world.tree._begin()
+    for i in range(3):
+        world.tree.create_now(f"{DIRECTORY}/e{i}", b"e", session, False)
+    world.tree._end()
+    world.add("stays", b"s")
+    world.run()
+    seen = len(world.shown)
+    world.tree.expire(session)
+    world.run()
+    assert world.shown[seen:] == [Event(("s",))]
+
+
+def test_trouble_comes_with_the_last_good_set_and_an_event_with_the_cure(world: World) -> None:
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    world.cut()
+    assert world.shown[-1].instances == ("1",) and isinstance(world.shown[-1].error, errors.ConnectionLoss)
+    world.run()
+    assert world.shown[-1] == Event(("1",))
+    world.cut()
+    world.add("b", b"2")
+    world.peer.lose_session()
+    world.look()
+    assert world.shown[-1].instances == ("1",)
+    assert world.run() == Event(("1", "2"))
+
+
+def test_no_rights_are_told_and_cured(world: World) -> None:
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    world.change(ops.SetData(f"{DIRECTORY}/a", b"2"))
+    world.tree.denied = (ops.GetData,)
+    pauses = []
+    for _ in range(8):
+        while not world.peer.quiet:
+            world.peer.serve() if world.peer.up else world.peer.hear()
+        world.look()
+        assert world.shown[-1].instances == ("1",) and isinstance(world.shown[-1].error, errors.NoAuthError)
+        pauses.append(world.core.deadline() - world.peer.now)
+        world.peer.pass_time(pauses[-1])
+    assert pauses == sorted(pauses) and pauses[-1] <= 30 and len(world.shown) <= 3
+    world.tree.denied = ()
+    assert world.run() == Event(("2",))
+
+
+def test_undecodable_data_is_reported_and_the_others_are_kept(world: World) -> None:
+    world.make_directory()
+    world.add("a", b"1")
+    bad = world.add("b", BAD)
+    event = world.run()
+    assert event.instances == ("1",) and event.error.path == bad
+    world.add("c", b"3")
+    assert world.run().instances == ("1", "3")
+    world.change(ops.SetData(bad, b"2"))
+    assert world.run() == Event(("1", "2", "3"))
+
+
+def test_names_that_can_be_no_path_are_left_out(world: World) -> None:
+    """No server has them; a hostile one must not stop the others from being seen."""
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    world.peer.tell(world.core.watched, WatchedEvent(EventType.CREATED, KeeperState.CONNECTED, f"{DIRECTORY}/\x01"))
+    world.cut()
+    world.peer.connect()
+    while world.peer.up:
+        world.peer.serve()
+    world.peer.down = type(world.peer.down)(
+        (what, key, op, (outcome[0] + ["..", "\ud800", ""], outcome[1]) if isinstance(op, ops.GetChildren) and not
+         isinstance(outcome[0], Exception) else outcome) if what == "reply" else (what, key, op, outcome)
+        for what, key, op, outcome in world.peer.down)  # fmt: skip
+    world.add("b", b"2")
+    assert world.run() == Event(("1", "2"))
+
+
+def test_nodes_further_down_are_not_instances(world: World) -> None:
+    world.make_directory()
+    a = world.add("a", b"1")
+    world.run()
+    world.change(ops.Create(f"{a}/below", b"9"))
+    world.change(ops.Create(f"{DIRECTORY}x", b"9"))
+    assert world.run() == Event(("1",)) and world.shown.count(Event(("1",))) == 1
+
+
+def test_the_root_can_be_the_directory() -> None:
+    for recursive in (True, False):
+        world = World(recursive, "/")
+        world.run()
+        world.add("a", b"1")
+        assert world.run() == Event(("1",))
+
+
+def test_a_burst_is_no_storm(world: World) -> None:
+    world.make_directory()
+    world.run()
+    for i in range(500):
+        world.add(f"n{i}", str(i).encode())
+    for i in range(0, 500, 2):
+        world.change(ops.Delete(f"{DIRECTORY}/n{i}"))
+    done = counted(world)
+    assert len(done) <= 1100
+    assert len(world.run().instances) == 250
+
+
+def test_a_list_under_way_when_an_old_watch_fires_shows_the_change() -> None:
+    """Before 3.6, after a failed read: the watch of the earlier list stands, and a new list is under way."""
+    world = World(False)
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    world.change(ops.SetData(f"{DIRECTORY}/a", b"2"))
+    world.tree.denied = (ops.GetData,)
+    while not world.peer.quiet:
+        world.peer.serve() if world.peer.up else world.peer.hear()
+    world.tree.denied = ()
+    world.peer.pass_time(100)
+    assert [type(op).__name__ for _, op in world.peer.up] == ["GetChildren"]
+    world.add("b", b"3")
+    assert world.run() == Event(("2", "3"))
+
+
+def test_a_server_without_recursive_watches_is_asked_once_a_session() -> None:
+    world = World(False)
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    asked = [0]
+    plain = world.tree._read
+
+    def read(op: Any, connection: Any) -> Any:
+        asked[0] += isinstance(op, ops.AddWatch)
+        return plain(op, connection)
+
+    world.tree._read = read  # type: ignore[method-assign]
+    for seed in range(5):
+        world.cut(seed)
+        world.run()
+    assert asked == [0]
+
+
+# ---------------------------------------------------------------- random schedules
+
+STEPS = 400
+
+
+def schedule(seed: int, steps: int = STEPS) -> World:
+    """Anything, in any order; then everything goes well."""
+    rng = random.Random(seed)
+    world = World(rng.random() < 0.5)
+    tree, peer = world.tree, world.peer
+    if rng.random() < 0.7:
+        world.make_directory()
+    for _ in range(steps):
+        choice = rng.random()
+        if choice < 0.33 and peer.up:
+            peer.serve()
+        elif choice < 0.66 and peer.down:
+            peer.hear()
+        elif choice < 0.70:
+            peer.connect() if peer.connection is None else peer.cut(rng) if rng.random() < 0.5 else None
+        elif choice < 0.72 and peer.connection is None and peer.session is not None:
+            tree.expire(peer.session) if rng.random() < 0.5 else None
+            peer.lose_session() if rng.random() < 0.7 else peer.give_up()
+        elif choice < 0.74:
+            tree.denied = rng.choice([(), (), (ops.GetData,), (ops.GetChildren,), (ops.AddWatch,), (ops.Exists,)])
+        elif choice < 0.76:
+            peer.pass_time(rng.choice([0.0, 0.6, 5.0]))
+        elif choice < 0.96:
+            mutate(rng, world)
+        world.look()
+    tree.denied = ()
+    world.run()
+    return world
+
+
+def mutate(rng: random.Random, world: World) -> None:
+    """A change by somebody else: of one node, of several in one transaction, or of the directory."""
+    tree = world.tree
+    denied, tree.denied = tree.denied, ()
+    names = sorted(tree.held())
+    data = rng.choice([b"1", b"2", b"3", str(rng.randrange(1000)).encode(), None, BAD])
+    fresh = f"{DIRECTORY}/n{rng.randrange(12)}"
+    some = f"{DIRECTORY}/{rng.choice(names)}" if names else fresh
+    kind = rng.random()
+    if DIRECTORY not in tree.nodes:
+        if kind < 0.3:
+            world.make_directory()
+    elif kind < 0.35:
+        tree.operator(ops.Create(fresh, data))
+    elif kind < 0.55:
+        tree.operator(ops.SetData(some, data))
+    elif kind < 0.75:
+        tree.operator(ops.Delete(some))
+    elif kind < 0.93:
+        both = [ops.Delete(some), ops.Create(f"{DIRECTORY}/m{rng.randrange(1000)}", data)]
+        rng.shuffle(both)
+        tree.operator(ops.Multi(both))
+    elif kind < 0.97:
+        tree.operator(ops.Create(f"{some}/below", b"9"))
+    else:
+        for path in sorted((p for p in tree.nodes if p.startswith(DIRECTORY + "/")), reverse=True):
+            tree.operator(ops.Delete(path))
+        tree.operator(ops.Delete(DIRECTORY))
+    tree.denied = denied
+
+
+@pytest.mark.parametrize("block", range(4))
+@fault("I07")
+def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: int) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        try:
+            schedule(seed)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+@fault("I07")
+def test_ten_thousand_short_schedules_end_with_the_truth() -> None:
+    for seed in range(10_000):
+        try:
+            schedule(seed, 8)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}: {error!r}") from error

@@ -1,0 +1,185 @@
+"""The way from a core to ZooKeeper and back: the order of the wire is the order in which the core hears."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable, Deque, List, Optional, Tuple
+
+from zkdisco.runner import WINDOW, Runner
+from zkwire import errors
+from zkwire.ops import Exists
+from zkwire.values import WatchedEvent
+
+
+class Loop:
+    """An executor that runs when told to."""
+
+    def __init__(self) -> None:
+        self.jobs: Deque[Tuple[Any, Any]] = deque()
+        self.timers: List[Any] = []
+
+    def call(self, function: Any, *arguments: Any) -> None:
+        self.jobs.append((function, arguments))
+
+    def call_later(self, delay: float, function: Any, *arguments: Any) -> Any:
+        self.timers.append((delay, function))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def on(self, function: Callable[..., object]) -> Callable[..., None]:
+        return lambda *arguments: self.call(function, *arguments)
+
+    def run(self) -> None:
+        while self.jobs:
+            function, arguments = self.jobs.popleft()
+            function(*arguments)
+
+
+class Done:
+    """A future that is done, or will never be."""
+
+    def __init__(self, outcome: Any = None, then: Any = None) -> None:
+        self.outcome, self.then, self.taken_back = outcome, then, False
+
+    def cancel(self) -> bool:
+        self.taken_back = True
+        self.then(self)
+        return True
+
+    def cancelled(self) -> bool:
+        return self.taken_back
+
+    def exception(self) -> Optional[Exception]:
+        return self.outcome if isinstance(self.outcome, Exception) else None
+
+    def result(self) -> Any:
+        return self.outcome
+
+
+class Quick:
+    """A ZooKeeper whose answer, and what happens after it, are there before `submit` has returned."""
+
+    def __init__(self) -> None:
+        self.state, self.client_id = "CONNECTED", (7, b"")
+        self.submitted: List[Any] = []
+        self.at_once = True
+        self.event: Any = None
+        self.refuse: Optional[Exception] = None
+        self.listeners: List[Any] = []
+
+    def add_listener(self, listener: Any) -> None:
+        self.listeners.append(listener)
+
+    def remove_listener(self, listener: Any) -> None:
+        self.listeners.remove(listener)
+
+    def submit(self, op: Any, then: Any) -> Done:
+        if self.refuse is not None:
+            raise self.refuse
+        future = Done("answer", then)
+        self.submitted.append((op, lambda done: then(future)))
+        if self.at_once:
+            then(future)
+            self.event()
+        return future
+
+
+class Core:
+    """Wants some operations, and writes down what it hears."""
+
+    def __init__(self, count: int) -> None:
+        self.wanted = [(i, Exists(f"/n{i}")) for i in range(count)]
+        self.heard: List[Any] = []
+        self.skip: set[int] = set()
+
+    def operations(self) -> Any:
+        wanted, self.wanted = self.wanted, []
+        return wanted
+
+    def current(self, key: int) -> bool:
+        return key not in self.skip
+
+    def deadline(self) -> Optional[float]:
+        return None
+
+    def session(self, session_id: Optional[int], now: float) -> None:
+        self.heard.append(("session", session_id))
+
+    def watched(self, event: WatchedEvent, now: float) -> None:
+        self.heard.append(("event", event))
+
+    def answered(self, key: int, outcome: Any, now: float) -> None:
+        self.heard.append(("answer", key, outcome))
+
+    def timed_out(self, now: float) -> None:
+        self.heard.append(("time",))
+
+
+def begun(count: int) -> Tuple[Loop, Quick, Core, Runner]:
+    loop, zk, core = Loop(), Quick(), Core(count)
+    runner = Runner(zk, loop, lambda: None)
+    zk.event = lambda: runner.watcher("later")  # type: ignore[arg-type]
+    runner.start(core)
+    return loop, zk, core, runner
+
+
+def test_an_answer_that_comes_at_once_is_heard_before_what_happened_later() -> None:
+    loop, _, core, _ = begun(1)
+    loop.run()
+    assert core.heard == [("session", 7), ("answer", 0, "answer"), ("event", "later")]
+
+
+def test_a_window_of_operations_is_under_way_and_what_is_of_no_interest_any_more_is_not_sent() -> None:
+    loop, zk, core, _ = begun(WINDOW + 10)
+    zk.at_once = False
+    loop.run()
+    assert len(zk.submitted) == WINDOW
+    core.skip = {WINDOW, WINDOW + 1}
+    for _, then in zk.submitted[:WINDOW]:
+        then(Done(None))
+    loop.run()
+    assert len(zk.submitted) == WINDOW + 8 and len(core.heard) == 1 + WINDOW
+
+
+def test_a_refusal_is_an_outcome() -> None:
+    loop, zk, core, _ = begun(1)
+    zk.refuse = errors.TooManyPendingError("many")
+    loop.run()
+    assert core.heard == [("session", 7), ("answer", 0, zk.refuse)]
+
+
+def test_nothing_waits_for_a_connection() -> None:
+    """It would be done later, when nobody may want it any more."""
+    loop, zk, core, runner = begun(2)
+    zk.at_once = False
+    loop.run()
+    zk.listeners[0]("SUSPENDED")
+    core.wanted = [(9, Exists("/late"))]
+    loop.run()
+    assert core.heard[:2] == [("session", 7), ("session", None)]
+    assert sorted(entry[1] for entry in core.heard[2:]) == [0, 1, 9] and len(zk.submitted) == 2
+    for _, _, outcome in core.heard[2:]:
+        assert isinstance(outcome, errors.ConnectionLoss) and not outcome.sent and not outcome.maybe_applied
+
+
+def test_nothing_is_heard_after_stop() -> None:
+    loop, zk, core, runner = begun(1)
+    zk.at_once = False
+    loop.run()
+    runner.stop()
+    zk.submitted[0][1](Done(None))
+    runner.watcher("later")  # type: ignore[arg-type]
+    loop.run()
+    assert core.heard == [("session", 7)] and zk.listeners == []
+
+
+def test_the_state_at_the_start_is_that_of_the_moment_it_is_told() -> None:
+    """A change between the two must not be undone by the older state told after it."""
+    loop, zk, core, _ = begun(0)
+    listener = zk.listeners[0]
+    zk.state = "SUSPENDED"
+    listener("SUSPENDED")
+    loop.run()
+    assert core.heard[-1] == ("session", None)

@@ -1,0 +1,73 @@
+"""The embedded server says what real servers say: a few hundred random scripts, over all versions and Pythons.
+
+`python tests/tools/differential.py` runs as many as you like, and shrinks what differs.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any, Callable
+
+import pytest
+
+from tests.tools.differences import Player, compare, shrink
+from tests.tools.differential_scripts import Author
+from tests.kit.harness.servers import four
+from zkwire import ZooKeeper
+from zkwire.embedded import EmbeddedServer
+
+#: An old Python and a new one take half of them each: the scripts are the same, whoever plays them.
+SEEDS = range(50) if sys.version_info < (3, 11) else range(50, 100)
+PROPERTIES = {"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"}
+
+
+@pytest.mark.watchdog(120)
+@pytest.mark.parametrize("version", ["3.4", "3.8", "3.9"])
+def test_equal_to_a_real_server(version: str, own_server: Callable[..., Any]):
+    real = own_server(version, extended=version != "3.4", superpw="super", props=PROPERTIES)
+    numbers = tuple(int(part) for part in real.version.split("."))[:2]
+    with EmbeddedServer(version=version, super_password="super", reap_interval=1e9, enforce_quota=True) as embedded:
+        players = {
+            "real": Player(real.host, real.port, numbers),
+            "embedded": Player("127.0.0.1", embedded.port, numbers),
+        }
+        for seed in SEEDS:
+            script = Author(seed, numbers).script()
+            difference = compare(players, script)
+            assert difference is None, f"seed {seed}: {difference}\nshrunken: {shrink(players, script)}"
+
+
+WORDS = ("ruok", "isro", "srvr", "stat", "cons", "wchs", "wchc", "wchp", "dump", "conf", "nope")
+
+
+@pytest.mark.parametrize("version", ["3.4", "3.9"])
+def test_four_letter_words_are_equal_but_for_figures(version: str, own_server: Callable[..., Any]):
+    real = own_server(version)
+    with EmbeddedServer(version=version) as embedded:
+        said = []
+        for server in (real, embedded):
+            with ZooKeeper(server.hosts) as zk:
+                zk.create("/e", ephemeral=True)
+                zk.get("/e", watch=print)
+                zk.get_children("/", watch=print)
+                said.append({word: _shape(four("127.0.0.1", server.port, word)) for word in WORDS})
+    assert said[0] == said[1]
+    assert said[0]["wchp"] == ["\tHEX", "/e"] and not said[0]["nope"]
+
+
+def _shape(text: str) -> list[str]:
+    """The lines, sorted, without what differs: figures, the build, folders; how sessions are sorted by their end."""
+    lines = [re.sub(r"\d+(\.\d+)?", "N", re.sub(r"0x[0-9a-f]+", "HEX", line)) for line in text.splitlines() if line]
+    unlike = re.compile(r"Zookeeper version: |data(Log)?Dir=|N expire at |Session Sets ")
+    return sorted(line for line in lines if not unlike.match(line))
+
+
+def test_the_comparison_sees_what_differs_between_versions():
+    with EmbeddedServer(version="3.8") as older, EmbeddedServer(version="3.9") as newer:
+        players = {one.hosts: Player("127.0.0.1", one.port, (3, 8)) for one in (older, newer)}
+        script = next(s for s in (Author(seed, (3, 8)).script() for seed in range(100)) if compare(players, s))
+        shorter = shrink(players, script)
+        assert len(shorter) <= len(script)
+        difference = compare(players, shorter)
+    assert difference is not None and difference.startswith("step ")

@@ -1,0 +1,60 @@
+"""Whom to dial next, and when."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from zkwire.session.host_provider import Host
+from zkwire.session.host_provider import LONGEST, SPREAD, HostProvider
+
+HOSTS = [Host(name, 2181) for name in "abc"]
+
+
+def test_in_order_and_round() -> None:
+    rotation = HostProvider(HOSTS, False, lambda: 0.0)
+    assert [rotation.next().name for _ in range(7)] == list("abcabca")
+
+
+def test_shuffled_evenly() -> None:
+    """D05: 3000 clients, each host first for about a third of them, each order for about a sixth."""
+    rng = random.Random(3)
+    orders = ["".join(h.name for h in HostProvider(HOSTS, True, rng.random).hosts) for _ in range(3000)]
+    counts = {order: orders.count(order) for order in set(orders)}
+    assert len(counts) == 6
+    assert all(400 < count < 600 for count in counts.values())
+    assert [Host(name, 2181) for name in "abc"] == HOSTS  # the caller's list is left alone
+
+
+def test_random_numbers_at_their_ends_are_within_the_list() -> None:
+    for value in (0.0, 0.999999999):
+        assert sorted(HostProvider(HOSTS, True, lambda value=value: value).hosts) == HOSTS  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("timeout", [0.3, 6.0, 30.0])
+def test_pauses(timeout: float) -> None:
+    """A random one after a loss, none within a pass, growing ones between passes, never a third of the timeout."""
+    limit = min(LONGEST, timeout / 3)
+    for low, value in ((True, 0.0), (False, 1.0)):
+        rotation = HostProvider(HOSTS, False, lambda value=value: value)  # type: ignore[misc]
+        assert rotation.pause(timeout) == (0.0 if low else min(SPREAD, limit))
+        pauses = []
+        for _ in range(5):
+            for _ in HOSTS:
+                rotation.next()
+                pauses.append(rotation.pause(timeout))
+        assert [p for i, p in enumerate(pauses) if i % 3 != 2] == [0.0] * 10
+        between = pauses[2::3]
+        assert between == sorted(between)
+        assert 0 < between[0] < between[-1] <= limit + 1e-9
+        rotation.succeeded()
+        assert rotation.pause(timeout) <= min(SPREAD, limit)
+
+
+def test_an_outage_of_days_is_survived() -> None:
+    """After 1026 passes, half an hour of them, a growing power of two was too big for a float, and that was the end."""
+    rotation = HostProvider(HOSTS, False, lambda: 0.5)
+    for _ in range(3 * 100_000):
+        rotation.next()
+        assert rotation.pause(30.0) <= LONGEST

@@ -1,0 +1,81 @@
+"""A fixed small budget of the simulation, and proof that it can see; `make simulate` runs as much as you like."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kit.catalogue import fault
+from tests.tools.simulation.mutants import MUTANTS, catch
+from tests.tools.simulation.rules import Violation
+from tests.tools.simulation.run import Failure, run_seed, run_steps, shrink
+from tests.tools.simulation.schedule import make
+from tests.kit.world import STAT0, Heard, World, event_frame, reply_frame
+from zkwire.errors import ConnectionLoss
+from zkwire.ops import Create, Exists, GetData
+
+#: Bugs that take more seeds than a test has time for: `python -m tests.tools.simulation --mutants --seeds 400` shows them.
+RARE = {
+    "relative_zxid_read_live", "read_succeeds_without_its_watch", "watch_modes_displace_one_another",
+    "recursive_watch_silences_children",
+}  # fmt: skip
+
+@pytest.mark.parametrize("first", range(1, 61, 10))
+@fault("W09")
+def test_no_violations(first: int) -> None:
+    for seed in range(first, first + 10):
+        failure, _ = run_seed(seed, 250)
+        assert failure is None, str(failure)
+
+
+def test_answers_behind_the_refusal_to_set_watches_again() -> None:
+    """Found by seeds 13, 48 and 437 of the first schedules: they came in the same bytes as the refusal.
+
+    The read succeeded, but its watch stood nowhere; or it showed what no event had told; or the event came, in a shape
+    that its watch does not have.
+    """
+    world = World().open()
+    old, new = Heard("old"), Heard("new")
+    world.submit(Exists("/a", old), 1)
+    world.answer(STAT0, zxid=5)
+    world.lose()
+    world.submit(GetData("/b", new), 2)
+    world.submit(Create("/c"), 3)
+    world.advance(60.0, until=lambda: world.session.phase == "dialing")
+    world.connect()
+    world.welcome()
+    replay, read, write = world.waiting
+    world.receive(
+        reply_frame(replay.op, replay.xid, err=-127) + event_frame("CHANGED", "/a")
+        + reply_frame(read.op, read.xid, (b"", STAT0), 9) + reply_frame(write.op, write.xid, "/c", 10)
+    )  # fmt: skip
+    assert world.failed(2, ConnectionLoss).sent
+    assert world.ok(3) == "/c"  # whoever wrote had better know
+    assert not old.events
+    world.open()
+    assert world.peer is not None
+    assert list(world.peer.requests[0].op.data) == ["/a"]  # type: ignore[attr-defined]
+    assert world.peer.requests[0].op.relative_zxid == 5  # type: ignore[attr-defined]
+    assert not new.events
+
+
+def test_a_seed_repeats() -> None:
+    runs = [run_steps(7, make(7, 200))[1].counts for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert runs[0]["requests"] > 50
+
+
+@pytest.mark.parametrize("name", sorted(set(MUTANTS) - RARE))
+def test_a_known_bug_is_seen(name: str) -> None:
+    failure = catch(name, 60, 250)
+    assert failure is not None, f"{name} was not seen"
+    assert failure.rule != "crash", failure.text
+
+
+def test_a_failure_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: object, now: float) -> None:
+        raise Violation("I0", "a restart")
+
+    monkeypatch.setattr("zkwire.embedded.core.ServerCore.restart", wrong)
+    seed = next(seed for seed in range(1, 50) if any(step.kind == "restart" for step in make(seed, 200)))
+    found = shrink(Failure(seed, 200, "I0", "a restart"))
+    assert [step.kind for step in found] in (["restart"], ["down"], ["read_only"])

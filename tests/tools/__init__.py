@@ -1,0 +1,1 @@
+"""The big means: simulation, sweep, fuzz, differential, interop, bench, recording; and what `make` calls."""

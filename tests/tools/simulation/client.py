@@ -1,0 +1,428 @@
+"""One client: a session core and its driver, as a front has it, on the virtual clock.
+
+Owns the way between the core, the network and those who wait; the client's own clock, its freezes and jumps. What the
+core reports is held to the invariants before anybody hears of it. Must not know servers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple
+
+import zkdisco.runner
+from zkwire.errors import ZookeeperError
+from zkwire.session.host_provider import Host
+from zkwire.wire.operation import Op
+from zkwire.ops import Auth
+from zkwire.values import KazooState, KeeperState, Stat
+from zkwire.wire.messages import Scope
+from zkwire.session.session import OPEN, Session
+from zkwire.session.actions import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
+
+from .calls import Call, Standing, Watch, check_outcome
+from .network import Wire
+from .rules import key_of, require
+from .tap import Tap
+
+if TYPE_CHECKING:
+    from .world import World
+
+GRAPH = {
+    ("LOST", "CONNECTED"), ("CONNECTED", "SUSPENDED"), ("SUSPENDED", "CONNECTED"), ("SUSPENDED", "LOST"),
+    ("CONNECTED", "LOST"), ("LOST", "LOST"),
+}  # fmt: skip
+#: Seconds on top of what the time-outs allow, for the network.
+SLACK = 10.0
+
+
+class Client:
+    """`lag` is how many seconds its dispatcher is behind, at most."""
+
+    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float, root: str) -> None:
+        self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
+        self.ledger, self.root, self.read_only = world.ledger, root, rng.random() < 0.3
+        #: A node nobody else may read.
+        self.private = f"/private{number}"
+        self._clock, self._lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
+        self.session = Session(
+            [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
+            scope=Scope(root), read_only=self.read_only,
+            connect_timeout=rng.choice((None, 2.0)),
+        )  # fmt: skip
+        self.wire: Optional[Wire] = None
+        self.tap = Tap(self)
+        # The connection beside it, by which a read-only client looks for a better server.
+        self.other: Optional[Wire] = None
+        self.other_tap = Tap(self, True)
+        # What the tap knows: of the session, and when a sign of life came last.
+        self.sid, self.password, self.zxid = 0, b"\0" * 16, 0
+        self.granted, self.contact_at, self.replied_at = float(timeout), self.now(), self.now()
+        self.refused = False
+        self.identities: List[bytes] = []
+        # Of the user.
+        self.calls: Deque[Call] = deque()
+        self.number_of_calls = self.acked = 0
+        self.watches: Dict[str, List[Watch]] = {}
+        self.standing: List[Standing] = []
+        self.seen: Dict[str, int] = {}
+        self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
+        self._listeners: List[Callable[[str], object]] = []
+        self._state = KazooState.LOST
+        self._ended = False
+        # Of the driver.
+        self._dial = self._look = self._dials_so_far = 0
+        self._timer: Optional[float] = None
+        self.frozen_until = 0.0
+        self._inbox: Deque[Tuple[Wire, Optional[bytes]]] = deque()
+        self._jobs: Deque[Tuple[Callable[..., object], Tuple[Any, ...]]] = deque()
+        self._timers: List[Timer] = []
+        self._busy = self._scheduled = False
+        self.reconnects = 0
+        self.jumped = False
+
+    def now(self) -> float:
+        """The time, as this client has it."""
+        return self._clock.now + self._skew
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self.session.start(self.now())
+        self.submit(Auth("digest", b"owner%d:secret" % self.number))
+        self.settle()
+
+    # ---------------------------------------------------------------------- for users
+
+    def submit(self, op: Op[Any], done: Optional[Callable[[Any], object]] = None, watch: Optional[Watch] = None) -> Call:
+        """Submit an operation; `done` is called with its outcome. Raises what the core raises."""
+        self.number_of_calls += 1
+        call = Call(self.number_of_calls, op, key_of(op, self.session.scope), self.now(), done, watch)
+        counted = not isinstance(op, Auth)
+        if counted:
+            self.ledger.submitted(call.key)
+        try:
+            self.session.submit(op, call, self.now())
+        except (ZookeeperError, ValueError):
+            if counted:
+                self.ledger.refused(call.key)
+            raise
+        if not counted and call.key[1] not in self.identities:
+            self.identities.append(call.key[1])
+        self.calls.append(call)
+        return call
+
+    def withdraw(self, call: Call) -> bool:
+        """Take an operation back that was not sent yet."""
+        if not self.session.withdraw(call):
+            return False
+        call.settled()
+        self.ledger.unsent(call.key)
+        self._forget_calls()
+        return True
+
+    def abandon(self, call: Call) -> None:
+        """Its user waits no more: it may be done, but nobody hears of it."""
+        call.settled()
+        if call.watch is not None:
+            self.unclaimed[call.watch.path] = None
+        if self.session.abandon(call) and not isinstance(call.op, Auth):
+            self.ledger.unsent(call.key)
+        self._forget_calls()
+
+    def _forget_calls(self) -> None:
+        while self.calls and self.calls[0].over:
+            self.calls.popleft()
+
+    def add_listener(self, listener: Callable[[str], object]) -> None:
+        """Tell it of states."""
+        self._listeners.append(listener)
+
+    def truth(self, path: str) -> Optional[Stat]:
+        """How the server has a node now."""
+        node = self.world.server.data.tree.get(self.root + path if path != "/" else self.root or "/")
+        return node.stat() if node is not None else None
+
+    # -------------------------------------------------------------------- the executor
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run it on the dispatcher, soon."""
+        self._jobs.append((function, arguments))
+        self._kick()
+
+    def on(self, function: Callable[..., object]) -> Callable[..., None]:
+        """A function that runs it there."""
+        return lambda *arguments: self.call(function, *arguments)
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Run it there, later; the result has `cancel`."""
+        timer = Timer(self.now() + delay, function, arguments)
+        self._timers.append(timer)
+        self._clock.at(self._clock.now + delay, self._wake)
+        return timer
+
+    def _kick(self) -> None:
+        if self._lag and not self._scheduled:
+            self._scheduled = True
+            self._clock.at(self._clock.now + self.rng.random() * self._lag, self._work)
+
+    def _work(self) -> None:
+        """Run what waits."""
+        self._scheduled = False
+        if self._clock.now < self.frozen_until:
+            self._scheduled = True
+            self._clock.at(self.frozen_until, self._work)
+            return
+        zkdisco.runner.monotonic = self.now  # type: ignore[attr-defined]
+        for _ in range(len(self._jobs)):
+            function, arguments = self._jobs.popleft()
+            function(*arguments)
+        if self._jobs:
+            self._kick()
+        if self._lag:
+            self.settle()
+
+    # ---------------------------------------------------------------------- the driver
+
+    def settle(self) -> None:
+        """Act on all the core has to say, send what it wants to, and see to its deadline."""
+        if self._busy or self._clock.now < self.frozen_until:
+            return
+        self._busy = True
+        session = self.session
+        while True:
+            if session.news:
+                for event in session.events():
+                    _ACTIONS[type(event)](self, event)
+            self._send()
+            if self._jobs and not self._lag:
+                self._work()
+            elif not session.news:
+                break
+        self._busy = False
+        deadline = session.deadline()
+        if deadline is not None:
+            when = deadline - self._skew
+            if self._timer is None or when < self._timer:
+                self._timer = when
+                self._clock.at(when + 1e-6, self._wake)
+
+    def _send(self) -> None:
+        wire, session = self.wire, self.session
+        if self.other is not None:
+            data = session.look_data_to_send()
+            if data:
+                self.other_tap.wrote(data)
+                self.other.up.push(data)
+        while wire is not None:
+            data = session.data_to_send()
+            size = min(len(data), wire.room())
+            if size <= 0:
+                return
+            if size > 1 and self.rng.random() < 0.03:  # the socket takes a part
+                size = self.rng.randrange(1, size)
+            part = bytes(data[:size])
+            session.sent(size)
+            self.tap.wrote(part)
+            wire.up.push(part)
+
+    def _wake(self) -> None:
+        """Time has passed."""
+        if self._clock.now < self.frozen_until:
+            self._clock.at(self.frozen_until, self._wake)
+            return
+        self._read_inbox()
+        now = self.now()
+        due = [timer for timer in self._timers if timer.due <= now + 1e-9]
+        if due:
+            self._timers = [timer for timer in self._timers if timer.due > now + 1e-9]
+            for timer in due:
+                if not timer.cancelled:
+                    self.call(timer.function, *timer.arguments)
+        if self._timer is not None and self._timer <= self._clock.now:
+            self._timer = None
+        deadline = self.session.deadline()
+        if deadline is not None and deadline <= now:
+            self.session.timed_out(now)
+        self.settle()
+
+    def awaits(self, dial: int) -> bool:
+        """Whether an attempt to connect is still wanted."""
+        return dial in (self._dial, self._look)
+
+    def dialled(self, wire: Optional[Wire], dial: int) -> None:
+        """The attempt to connect has come to its end: with a connection, or None."""
+        if not self.awaits(dial) or self._clock.now < self.frozen_until:
+            return  # given up meanwhile (or asleep: the attempt fails by time)
+        if dial == self._look:
+            self.other, self.other_tap = wire, Tap(self, True)
+            if wire is None:
+                self.session.look_lost(self.now())
+            else:
+                self.session.look_connected(self.now())
+        elif wire is None:
+            self.session.lost("refused", self.now())
+        else:
+            self.wire, self.tap, self.refused = wire, Tap(self), False
+            self.session.connected(self.now())
+        self.settle()
+
+    def receive(self, wire: Wire, data: Optional[bytes]) -> None:
+        """Bytes for this client; None is their end."""
+        if wire is self.wire or wire is self.other:
+            self._inbox.append((wire, data))
+            if self._clock.now >= self.frozen_until:
+                self._read_inbox()
+                self.settle()
+
+    def _read_inbox(self) -> None:
+        while self._inbox:
+            wire, data = self._inbox.popleft()
+            if wire is self.wire:
+                self._reads(data)
+            elif wire is self.other:
+                self._sees(data)
+            self.settle()
+
+    def _reads(self, data: Optional[bytes]) -> None:
+        if data is None:
+            self.wire = None
+            self.session.lost("the server closed the connection", self.now())
+        else:
+            self.tap.reads(data)
+            self.session.received(data, self.now())
+
+    def _sees(self, data: Optional[bytes]) -> None:
+        if data is None:
+            self.other = None
+            self.session.look_lost(self.now())
+        else:
+            self.other_tap.reads(data)
+            self.session.look_received(data, self.now())
+
+    def set_hosts(self, numbers: List[int]) -> None:
+        """Its list of servers is another one now."""
+        if self._clock.now >= self.frozen_until:
+            self.session.set_hosts([Host(f"server{number}", 2181) for number in numbers], self.now())
+            self.settle()
+
+    def freeze(self, seconds: float) -> None:
+        """The process stands still; the world goes on."""
+        self.frozen_until = max(self.frozen_until, self._clock.now + seconds)
+        self._drift += seconds
+        self._clock.at(self.frozen_until, self._wake)
+
+    def jump(self, seconds: float) -> None:
+        """Its clock leaps ahead."""
+        self._skew += seconds
+        self._drift += seconds
+        self.jumped, self._timer = True, None
+        self._wake()
+
+    # ---------------------------------------------------------------------- the core's events
+
+    def _dials(self, event: Dial) -> None:
+        require(self.wire is None, "I9", "dials while there is a connection")
+        self._dial = self._next_dial()
+
+    def _next_dial(self) -> int:
+        self._dials_so_far += 1
+        self.world.dial(self, self._dials_so_far)
+        return self._dials_so_far
+
+    def _hangs_up(self, event: HangUp) -> None:
+        self._dial = 0
+        self.wire = _closed(self.wire)
+
+    def _looks(self, event: Look) -> None:
+        require(self.read_only and self.other is None, "I9", "looks for another server")
+        self._look = self._next_dial()
+
+    def _looks_away(self, event: LookAway) -> None:
+        self._look = 0
+        self.other = _closed(self.other)
+
+    def _takes_over(self, event: TakeOver) -> None:
+        require(self.other is not None, "I9", "another connection takes over, but there is none")
+        _closed(self.wire)
+        self.wire, self.tap, self.other, self._dial, self._look = self.other, self.other_tap, None, self._look, 0
+        self.tap.take_over()
+
+    def _settled(self, event: Settled) -> None:
+        call = event.token
+        call.settled()
+        check_outcome(self, call, event.outcome)
+        self._forget_calls()
+        if call.done is not None:
+            call.done(event.outcome)
+
+    def _fires(self, event: Fired) -> None:
+        for watcher in event.watchers:
+            watcher(event.event)
+
+    def _state_changed(self, event: StateChanged) -> None:
+        require((self._state, event.state) in GRAPH, "I9", "{} after {}", event.state, self._state)
+        require(not self._ended, "I9", "{} after the end", event.client_state)
+        self._state = event.state
+        if event.state == KazooState.CONNECTED:
+            self.reconnects += 1
+            for watch in [w for watches in self.watches.values() for w in watches]:
+                require(watch.sid in (0, self.sid), "I7", "a watch of an earlier session: {}", watch)
+                watch.sid = self.sid  # those set at a read-only server go along
+        elif event.state == KazooState.LOST:
+            self._lost(event)
+        for listener in list(self._listeners):
+            listener(event.state)
+
+    def _lost(self, event: StateChanged) -> None:
+        """The session is over; whose word is that?"""
+        self._ended = event.client_state == KeeperState.CLOSED
+        require(event.client_state != KeeperState.AUTH_FAILED, "I9", "authentication failed, without a reason")
+        silent = self.now() - self.contact_at >= self.granted * 4 / 3 - 1e-3
+        gone = self.world.server.sessions.get(self.sid) is None
+        require(self._ended or self.refused or gone or silent, "I13", "expired by itself; session {:#x}", self.sid)
+        self.sid, self.password, self.zxid, self.refused = 0, b"\0" * 16, 0, False
+        self.granted = float(self.timeout)
+        self.seen.clear()
+
+    # ------------------------------------------------------------------------ checks
+
+    def check(self) -> None:
+        """The invariants of time: nobody waits too long, and silence is noticed."""
+        if self._clock.now < self.frozen_until:
+            return
+        now = self.now()
+        if self.calls:
+            oldest = self.calls[0]
+            limit = oldest.since + self.timeout * 2 + SLACK + self._drift
+            require(now <= limit, "I1", "{} waits since {:.1f} s", oldest, now - oldest.since)
+        if self.session.phase == OPEN:
+            limit = self.replied_at + self.granted * 4 / 3 + 0.1
+            require(now <= limit, "I1", "connected, and no reply for {:.1f} s", now - self.replied_at)
+        if not self._lag:
+            require(not self._jobs and not self.session.news, "I12", "something is left to be done")
+
+
+def _closed(wire: Optional[Wire]) -> None:
+    """Close a connection, without a last look at what comes."""
+    if wire is not None:
+        wire.up.finish()
+        wire.down.kill()
+
+
+class Timer:
+    """A call to come, at a time of its client's clock."""
+
+    __slots__ = ("due", "function", "arguments", "cancelled")
+
+    def __init__(self, due: float, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
+        self.due, self.function, self.arguments, self.cancelled = due, function, arguments, False
+
+    def cancel(self) -> None:
+        """It is not to be."""
+        self.cancelled = True
+
+
+_ACTIONS: Dict[type, Callable[[Client, Any], None]] = {
+    Dial: Client._dials, HangUp: Client._hangs_up, Settled: Client._settled, Fired: Client._fires,
+    StateChanged: Client._state_changed, Look: Client._looks, LookAway: Client._looks_away, TakeOver: Client._takes_over,
+}  # fmt: skip

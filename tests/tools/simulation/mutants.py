@@ -1,0 +1,438 @@
+"""Proof that the simulation can see: bugs that clients have really had, put back one at a time.
+
+Owns the bugs, as patches of classes while a run lasts. Each is seen within a bounded number of seeds, or the proof fails.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from unittest.mock import patch
+
+from zkdisco import registration as registration_module
+from zkdisco.discovery import Discovery
+from zkdisco.recipes import delete_quietly, ours
+from zkdisco.registration import Registration
+from zkwire.wire import connection as connection_module
+from zkwire.wire.connection import Connection
+from zkwire.session.requests import Requests, Internal
+from zkwire.session.heartbeat import Heartbeat
+from zkwire.session.watch_modes import WatchModes
+from zkwire.session.watches import Notifier
+from zkwire.ops import SetWatches2
+from zkwire.wire.operation import CHILD, DATA
+from zkwire.values import WatchedEvent
+from zkwire.session.session import Session
+from zkwire.session.actions import Fired, Settled
+from zkwire.session.watches import Watches
+
+from .run import Failure, run_seed
+
+Patch = Tuple[Any, str, Any]
+
+
+def last_zxid_from_events() -> List[Patch]:
+    """Events share zxids; a connection that ends between them loses the rest (zookeeper-client-rust before 0.11.1)."""
+    reply = Connection._reply
+
+    def wrong(self: Connection, frame: bytes, incoming: Any) -> None:
+        reply(self, frame, incoming)
+        xid, zxid = connection_module._HEAD.unpack_from(frame)[1:3]
+        if xid == -1:
+            self.last_zxid = max(self.last_zxid, zxid)
+
+    return [(Connection, "_reply", wrong)]
+
+
+def auth_reply_pops_the_head() -> List[Patch]:
+    """The answer to auth is taken for that of the oldest request (kazoo)."""
+    reply = Connection._reply
+
+    def wrong(self: Connection, frame: bytes, incoming: Any) -> None:
+        xid = connection_module._HEAD.unpack_from(frame)[1]
+        if xid == -4 and self.replies:
+            self.auth_replies.popleft()
+            slot = self.replies.popleft()
+            incoming.append((slot.op, slot.token, 0, True))
+        else:
+            reply(self, frame, incoming)
+
+    return [(Connection, "_reply", wrong)]
+
+
+def relative_zxid_read_live() -> List[Patch]:
+    """Watches are set again as of whatever was seen last, though an earlier replay was not through (go-zookeeper)."""
+    disconnected = Requests.disconnected
+
+    def wrong(self: Requests, failure: Any, told: bool) -> None:
+        disconnected(self, failure, told)
+        self._told_zxid = self.last_zxid
+
+    return [(Requests, "disconnected", wrong)]
+
+
+def no_receive_deadline_while_sending() -> List[Patch]:
+    """The only clock of liveness starts anew with each send (kazoo)."""
+    return [(Heartbeat, "silent_at", lambda self: max(self.replied_at, self.sent_at) + self.timeout * 2 / 3)]
+
+
+def sent_write_sent_again() -> List[Patch]:
+    """What was under way is put into the queue again (aiozk)."""
+    disconnected = Requests.disconnected
+
+    def wrong(self: Requests, failure: Any, told: bool) -> None:
+        if self.connection is not None:
+            for slot in self.connection.replies:
+                if type(slot.token) is not Internal:
+                    self._queue.append((slot.op, slot.token, 1e9))
+            self.connection.replies.clear()
+        disconnected(self, failure, told)
+
+    return [(Requests, "disconnected", wrong)]
+
+
+def sent_is_called_unsent() -> List[Patch]:
+    """What has left is said not to have."""
+    return [(Connection, "was_sent", lambda self, slot: False)]
+
+
+def partial_set_published() -> List[Patch]:
+    """Sets are shown while reads are under way."""
+    publish = Discovery._publish
+
+    def wrong(self: Discovery) -> None:
+        reading, self._reading = self._reading, {}
+        publish(self)
+        for thing, count in reading.items():
+            self._reading[thing] = self._reading.get(thing, 0) + count
+
+    return [(Discovery, "_publish", wrong)]
+
+
+def deregister_deletes_the_parent() -> List[Patch]:
+    """Go kit's `Deregister` deletes the directory of the service."""
+
+    def wrong(self: Registration) -> Any:
+        yield from delete_quietly(self._directory)
+        self.node, self._in_doubt = None, False
+
+    return [(Registration, "_remove", wrong)]
+
+
+def resume_with_zxid_zero() -> List[Patch]:
+    """The server is not told how far this session has seen: it may go back in time."""
+    connected = Session.connected
+
+    def wrong(self: Session, now: float) -> None:
+        seen, self._exchange.last_zxid = self._exchange.last_zxid, 0
+        connected(self, now)
+        self._exchange.last_zxid = seen
+
+    return [(Session, "connected", wrong)]
+
+
+def watch_set_at_call_time() -> List[Patch]:
+    """A watch stands from the call on, not from the answer."""
+    submit = Session.submit
+
+    def wrong(self: Session, op: Any, token: Any, now: float) -> None:
+        submit(self, op, token, now)
+        if op.watches is not None and op.watch is not None:
+            self._exchange._notifier.armed(op, 0)
+
+    return [(Session, "submit", wrong)]
+
+
+def exists_watch_in_the_wrong_list() -> List[Patch]:
+    """A watch on a node that is not there is kept with those on data, or the other way round."""
+    armed = Notifier.armed
+
+    def wrong(self: Notifier, op: Any, err: int) -> None:
+        armed(self, op, 0 if err == -101 and op.opcode == 3 else err)
+
+    return [(Notifier, "armed", wrong)]
+
+
+def watches_not_set_again() -> List[Patch]:
+    """A new connection knows no watches."""
+    return [(Watches, "replay", lambda self, zxid, limit=0: iter(()))]
+
+
+def watches_set_again_behind_operations() -> List[Patch]:
+    """User requests overtake the replay of watches (go-zookeeper)."""
+    opened = Requests.opened
+
+    def wrong(self: Requests, connection: Connection) -> None:
+        queue, self._queue = self._queue, type(self._queue)()
+        for op, token, _ in queue:
+            connection.send(op, token)
+        opened(self, connection)
+
+    return [(Requests, "opened", wrong)]
+
+
+def set_watches_2_for_all() -> List[Patch]:
+    """Servers before 3.6 hang up on it, for ever."""
+    replay = Watches.replay
+
+    def wrong(self: Watches, zxid: int, *limit: int) -> Iterator[Any]:
+        for op in replay(self, zxid, *limit):
+            yield SetWatches2(op.relative_zxid, op.data, op.exist, op.child)
+
+    return [(Watches, "replay", wrong)]
+
+
+def one_shot_watch_fires_again() -> List[Patch]:
+    """A watch that has fired stays."""
+    fire = Watches.fire
+
+    def wrong(self: Watches, event_type: str, path: str) -> Any:
+        found = fire(self, event_type, path)
+        for watcher, _ in found:
+            self.add(DATA, path, watcher)
+        return found
+
+    return [(Watches, "fire", wrong)]
+
+
+def deletion_leaves_the_child_watch() -> List[Patch]:
+    """A deleted node takes its data watches along only."""
+    return [(Watches, "fire", _fire_without(CHILD))]
+
+
+def _fire_without(kind: str) -> Callable[..., Any]:
+    fire = Watches.fire
+
+    def wrong(self: Watches, event_type: str, path: str) -> Any:
+        kept = self._lists[kind].pop(path, ()) if event_type == "DELETED" else ()
+        found = fire(self, event_type, path)
+        if kept:
+            self._lists[kind][path] = kept
+        return found
+
+    return wrong
+
+
+def data_before_the_event() -> List[Patch]:
+    """Two queues, one for answers, one for events (kazoo's two threads)."""
+    events = Session.events
+
+    def wrong(self: Session) -> List[Any]:
+        found = events(self)
+        return [e for e in found if type(e) is Settled] + [e for e in found if type(e) is not Settled]
+
+    return [(Session, "events", wrong)]
+
+
+def watches_outlive_the_session() -> List[Patch]:
+    """Expiry tells nobody, and forgets nothing."""
+    return [(Requests, "end_watches", lambda self, state: None)]
+
+
+def never_expires_by_itself() -> List[Patch]:
+    """A wiped ensemble refuses the old zxid for ever (kazoo #42, aiozk)."""
+    return [(Heartbeat, "expires_at", lambda self: float("inf"))]
+
+
+def expires_too_soon() -> List[Patch]:
+    """A lost connection is taken for a lost session."""
+    return [(Heartbeat, "expires_at", lambda self: self.contact_at + self.timeout / 2)]
+
+
+def zxid_kept_by_a_new_session() -> List[Patch]:
+    """After expiry the last zxid is not forgotten: a wiped ensemble is never joined again."""
+    expired = Requests.expired
+
+    def wrong(self: Requests, failure: Any) -> None:
+        seen = self.last_zxid
+        expired(self, failure)
+        self.last_zxid = seen
+
+    return [(Requests, "expired", wrong)]
+
+
+def identities_forgotten_on_reconnect() -> List[Patch]:
+    """Identities are proven once only."""
+    opened = Requests.opened
+
+    def wrong(self: Requests, connection: Connection) -> None:
+        kept, self._identities._all = self._identities._all, []
+        opened(self, connection)
+        self._identities._all = kept
+
+    return [(Requests, "opened", wrong)]
+
+
+def partial_send_forgotten() -> List[Patch]:
+    """The rest of a request the socket took in part is never sent."""
+    sent = Connection.sent
+
+    def wrong(self: Connection, count: int) -> None:
+        sent(self, count)
+        self._head = None
+
+    return [(Connection, "sent", wrong)]
+
+
+def outcome_forgotten_on_disconnect() -> List[Patch]:
+    """Who waits for an answer when the connection ends waits for ever."""
+    disconnected = Requests.disconnected
+
+    def wrong(self: Requests, failure: Any, told: bool) -> None:
+        if self.connection is not None:
+            self.connection.replies.clear()
+        disconnected(self, failure, told)
+
+    return [(Requests, "disconnected", wrong)]
+
+
+def read_succeeds_without_its_watch() -> List[Patch]:
+    """A read answered behind the end of its connection succeeds, but its watch stands nowhere (ours, until it was found)."""
+    settle = Requests.settle
+
+    def wrong(self: Requests, reply: Any, state: str) -> None:
+        op, token, _, outcome = reply
+        if self.connection is None and token is not None:
+            self._report.append(Settled(token, outcome))
+        else:
+            settle(self, reply, state)
+
+    return [(Requests, "settle", wrong)]
+
+
+def watch_modes_displace_one_another() -> List[Patch]:
+    """A read with a watch ends the lasting one on its path, with servers before 3.9 (ZOOKEEPER-4466; all clients)."""
+    return [(WatchModes, "is_quiet", lambda self, op, path: False)]
+
+
+def recursive_watch_silences_children() -> List[Patch]:
+    """A recursive watch ends the one on children on its path, with servers before 3.9 (ZOOKEEPER-4466; all clients)."""
+    return [(WatchModes, "silenced", lambda self, op, path, zxid: iter(()))]
+
+
+def resync_of_a_lasting_watch_kept_quiet() -> List[Patch]:
+    """After a reconnect nobody is told that a lasting watch may have missed something (the Java client)."""
+    return [(Notifier, "replayed", lambda self, op: iter(()))]
+
+
+def chroot_without_its_slash() -> List[Patch]:
+    """The chroot is put before a path, and events keep it (kazoo strips by length, whatever the path)."""
+    return [(Notifier, "_tell", _tell_unstripped)]
+
+
+def _tell_unstripped(self: Notifier, watchers: Any, kind: str, state: str, path: str) -> Any:
+    return (Fired(watchers, WatchedEvent(kind, state, path)),) if watchers else ()
+
+
+def operations_before_the_identities() -> List[Patch]:
+    """What waited is sent before the identities are proven again: no rights, now and then (kazoo #594)."""
+    opened = Requests.opened
+
+    def wrong(self: Requests, connection: Connection) -> None:
+        self._send_queue(connection, True)
+        opened(self, connection)
+
+    return [(Requests, "opened", wrong)]
+
+
+def instancer_gives_up_after_an_error() -> List[Patch]:
+    """The first error is the end of discovery (Go kit's nil channel)."""
+    return [(Discovery, "_later", lambda self, pause, now: None)]
+
+
+def resync_not_heard() -> List[Patch]:
+    """A recursive watch set again is taken for one that missed nothing; so is a new connection."""
+    session = Discovery.session
+
+    def wrong(self: Discovery, session_id: Optional[int], now: float) -> None:
+        if session_id is not None and session_id == self._session:
+            self._connected = True
+        elif session_id is None:
+            self._connected = False
+        else:
+            session(self, session_id, now)
+
+    return [(Discovery, "session", wrong), (Notifier, "replayed", lambda self, op: iter(()))]
+
+
+def registration_not_renewed() -> List[Patch]:
+    """A new session is none of its business."""
+    session, watched = Registration.session, Registration.watched
+
+    def wrong(self: Registration, session_id: Optional[int], now: float) -> None:
+        if session_id is not None:
+            self._owner = session_id
+        session(self, session_id, now)
+
+    def deaf(self: Registration, event: Any, now: float) -> None:
+        if event.type != "NONE":
+            watched(self, event, now)
+
+    return [(Registration, "session", wrong), (Registration, "watched", deaf)]
+
+
+def create_repeated_without_looking() -> List[Patch]:
+    """After a lost answer the node is created once more: two of them."""
+    create = Registration._create
+
+    def wrong(self: Registration, orphans: Any) -> Any:
+        try:
+            return (yield from create(self, orphans))
+        finally:
+            self._in_doubt = False
+
+    return [(Registration, "_create", wrong)]
+
+
+def stranger_taken_for_ours() -> List[Patch]:
+    """Whatever is in the directory is cleaned away as an orphan."""
+    return [(registration_module, "ours", lambda directory, prefix: ours(directory, ""))]
+
+
+MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
+    f.__name__: f
+    for f in (
+        last_zxid_from_events, auth_reply_pops_the_head, relative_zxid_read_live, no_receive_deadline_while_sending,
+        sent_write_sent_again, sent_is_called_unsent, partial_set_published, deregister_deletes_the_parent,
+        resume_with_zxid_zero, watch_set_at_call_time, exists_watch_in_the_wrong_list, watches_not_set_again,
+        watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,
+        deletion_leaves_the_child_watch, data_before_the_event, watches_outlive_the_session, never_expires_by_itself,
+        expires_too_soon, zxid_kept_by_a_new_session, identities_forgotten_on_reconnect, partial_send_forgotten,
+        outcome_forgotten_on_disconnect, watch_modes_displace_one_another, recursive_watch_silences_children,
+        resync_of_a_lasting_watch_kept_quiet, chroot_without_its_slash, operations_before_the_identities, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
+        resync_not_heard, registration_not_renewed, create_repeated_without_looking, stranger_taken_for_ours,
+    )
+}  # fmt: skip
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """While it lasts, the bug is back."""
+    with ExitStack() as stack:
+        for owner, attribute, wrong in MUTANTS[name]():
+            stack.enter_context(patch.object(owner, attribute, wrong))
+        yield
+
+
+def catch(name: str, seeds: int, steps: int) -> Optional[Failure]:
+    """The first seed that sees the bug."""
+    with mutated(name):
+        for seed in range(1, seeds + 1):
+            failure = run_seed(seed, steps)[0]
+            if failure is not None:
+                return failure
+    return None
+
+
+def prove(seeds: int, steps: int) -> int:
+    """All of them; 0 if each was seen."""
+    caught = 0
+    for name in MUTANTS:
+        began = time.perf_counter()
+        failure = catch(name, seeds, steps)
+        caught += failure is not None
+        seen = "NOT CAUGHT" if failure is None else f"seed {failure.seed:3}  {failure.text[:90]}"
+        print(f"{name:38} {time.perf_counter() - began:5.1f} s  {seen}", flush=True)
+    print(f"{caught} of {len(MUTANTS)} caught")
+    return 0 if caught == len(MUTANTS) else 1

@@ -1,0 +1,96 @@
+"""The invariants: their names, and the ledger that holds what was submitted against what reached the server.
+
+Owns `Violation` and the counts of requests. Must not know networks or clocks.
+
+I1 each call ends once, in time; I2 answers in the order of calls; I3 what succeeded was done once, what "was not sent"
+was not; I4 nothing is sent twice; I5 what a session sees of a node never goes back, and it tells the server how far it
+has seen; I6 the event comes before the data; I7 a watch fires once, and no change is missed for good; I8 no event
+without a change and a watch; I9 states follow their graph; I10 both sides know the same watches; I11 frames are legal
+where they stand; I12 nothing is left over; I13 a session is called expired only if it is, or after long silence; I14 when its time is over at the server, its
+client is connected no more.
+D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, in the end;
+D4 none once its removal is confirmed; D5 nobody else's node is deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from zkwire.wire.operation import Op
+
+Key = Tuple[int, bytes]
+#: exists, getData, getChildren, getChildren2: they end with the flag, which is not sent where a lasting watch of ours tells as much.
+READS = (3, 4, 8, 12)
+_SUBMITTED, _UNSENT, _WIRE, _APPLIED, _OK = range(5)
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; `rule` is its name."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+
+
+def require(condition: object, rule: str, text: str, *values: Any) -> None:
+    """`Violation` unless the condition holds."""
+    if not condition:
+        raise Violation(rule, text.format(*values))
+
+
+def key_of(op: Op[Any], scope: Any) -> Key:
+    """What tells a request from others."""
+    return wire_key(op.opcode, op.frame(0, scope)[12:])
+
+
+def wire_key(opcode: int, body: bytes) -> Key:
+    """As `key_of`, of a request on the wire: its bytes, without xid, and without the flag that asks for a watch."""
+    return opcode, body[:-1] if opcode in READS else body
+
+
+class Ledger:
+    """Counts for each request: submitted, said not to be sent, seen on the wire, applied, said to have succeeded."""
+
+    def __init__(self) -> None:
+        self._counts: Dict[Key, List[int]] = {}
+        self.frames = self.applications = 0
+
+    def submitted(self, key: Key) -> None:
+        """A user asks for it (once more)."""
+        self._counts.setdefault(key, [0, 0, 0, 0, 0])[_SUBMITTED] += 1
+
+    def refused(self, key: Key) -> None:
+        """The core would not take it."""
+        self._counts[key][_SUBMITTED] -= 1
+        self._check_sent(key)
+
+    def unsent(self, key: Key) -> None:
+        """The core says that it was never sent."""
+        self._counts[key][_UNSENT] += 1
+        self._check_sent(key, "I3")
+
+    def wired(self, key: Key) -> None:
+        """Its last byte has left."""
+        require(key in self._counts, "I11", "a request that nobody asked for: {!r}", key)
+        self.frames += 1
+        self._counts[key][_WIRE] += 1
+        self._check_sent(key)
+
+    def applied(self, key: Key) -> None:
+        """The server has done it."""
+        counts = self._counts.get(key)
+        if counts is not None:  # the surroundings write, too
+            self.applications += 1
+            counts[_APPLIED] += 1
+            require(counts[_APPLIED] <= counts[_WIRE], "I3", "applied more often than sent: {!r} {}", key, counts)
+
+    def succeeded(self, key: Key) -> None:
+        """The core says that it was done."""
+        counts = self._counts[key]
+        counts[_OK] += 1
+        require(counts[_OK] <= counts[_APPLIED], "I3", "a success that was none: {!r} {}", key, counts)
+
+    def _check_sent(self, key: Key, rule: str = "I4") -> None:
+        counts = self._counts[key]
+        sent = counts[_WIRE] <= counts[_SUBMITTED] - counts[_UNSENT]
+        require(sent, rule, "sent more often than asked for: {!r} {}", key, counts)

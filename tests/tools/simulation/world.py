@@ -1,0 +1,425 @@
+"""One run: the server, the clients and the network between them, and the steps of a schedule.
+
+Owns what each kind of step does, and when all must be well again. Must not know where a schedule comes from.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Dict, List, Optional, Sequence
+
+import zkdisco.runner
+import zkwire.session.watches
+from zkwire.embedded.database import Caller
+from zkwire.embedded.settings import Settings
+from zkwire.errors import ConnectionClosedError
+from zkwire.ops import Create, Delete, SetData
+from zkwire.wire.operation import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE
+from zkwire.values import KazooState, KeeperState
+from zkwire.wire.messages import Scope
+from zkwire.session.session import ENDED
+from zkwire.session.watches import KINDS
+
+from .client import Client
+from .clock import Clock
+from .network import Stream, Wire
+from .parties import InstancerParty, RegistrarParty
+from .rules import Ledger, Violation, require
+from .schedule import Step
+from .server import Server
+from .users import act
+
+DIRECTORIES = ("/svc/web", "/svc/db")
+#: Chroots of clients.
+ROOTS = ("", "", "", "/svc")
+VERSIONS = ("3.9", "3.9", "3.8", "3.6", "3.5", "3.4")
+TICK = 0.5
+#: Virtual seconds in which all must be well again after the last fault: a time-out, and the longest pause of zkdisco.
+HEALTHY_WITHIN = 90.0
+
+
+class World:
+    """The surroundings of a seed; `run` carries out a schedule."""
+
+    def __init__(self, seed: int) -> None:
+        rng = self.rng = Random(seed)
+        self.clock, self.ledger = Clock(), Ledger()
+        self.version = rng.choice(VERSIONS)
+        settings = Settings(
+            version=self.version, tick=TICK, min_session_timeout=1.0, max_session_timeout=rng.choice((4.0, 60.0))
+        )
+        self.server = Server(settings, self.ledger, DIRECTORIES, Random(seed ^ 1), self.clock.now)
+        self.latency = rng.choice((0.001, 0.01, 0.05))
+        self.slow_handshakes = self.fragile = self.down = self.deaf = False
+        self.split = rng.random() < 0.3
+        self.wires: List[Any] = []  # (wire, link, client)
+        self.faults = 0
+        lag = rng.choice((0.0, 0.0, 0.02, 0.2))
+        hosts = rng.choice((1, 1, 3))
+        self.clients = [
+            Client(self, i, Random(seed * 31 + i), rng.choice((2, 4, 8)), hosts, lag, rng.choice(ROOTS))
+            for i in range(rng.randrange(2, 5))
+        ]
+        self.registrars: List[RegistrarParty] = []
+        self.instancers: List[InstancerParty] = []
+        self.strangers = 0
+        #: Bytes of paths in one request that sets watches again: mostly all, sometimes one or two.
+        self.batch = rng.choice((zkwire.session.watches.BATCH, 24, 8))
+        #: Whether the clients close in the middle of it all.
+        self.abrupt = rng.random() < 0.2
+        self._people()
+        self.clock.at(self.clock.now + TICK, self._tick)
+
+    def _people(self) -> None:
+        number = 0
+        for client in self.clients:
+            for _ in range(self.rng.choice((0, 1, 1, 2))):
+                number += 1
+                self.registrars.append(RegistrarParty(client, number, self.rng.choice(DIRECTORIES)))
+            for _ in range(self.rng.choice((0, 1, 1))):
+                self.instancers.append(InstancerParty(client, self.rng.choice(DIRECTORIES)))
+            client.start()
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """All steps, then rest, then the end. Raises `Violation`."""
+        before = zkdisco.runner.monotonic, zkwire.session.watches.BATCH  # type: ignore[attr-defined]
+        zkwire.session.watches.BATCH = self.batch
+        try:
+            for step in steps:
+                STEPS[step.kind](self, Random(step.salt))
+                self.clock.run(step.pause)
+                for client in self.clients:
+                    client.check()
+            if self.abrupt:
+                self.clock.run(max(0.0, max(client.frozen_until for client in self.clients) - self.clock.now))
+            else:
+                self.rest()
+            self.end()
+        finally:
+            zkdisco.runner.monotonic, zkwire.session.watches.BATCH = before  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------------- the network
+
+    def dial(self, client: Client, number: int) -> None:
+        """A client wants a connection."""
+        delay = self.latency + self.rng.random() * self.latency
+        if self.deaf:
+            return
+        if self.down:
+            self.clock.at(self.clock.now + delay, client.dialled, None, number)
+        else:
+            self.clock.at(self.clock.now + delay, self._connect, client, number)
+
+    def _connect(self, client: Client, number: int) -> None:
+        if not client.awaits(number):
+            return
+        latency = 1.5 if self.slow_handshakes and self.rng.random() < 0.5 else self.latency
+        link = self.server.accept((f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
+        if self.split and self.rng.random() < 0.5:
+            self.server.minority.add(link)
+
+        def to_server(data: bytes) -> None:
+            if not link.dead:
+                self.server.receive(link, data, self.clock.now)
+                self.flush()
+
+        def gone() -> None:
+            self.server.lost(link, self.clock.now)
+            self.flush()
+
+        up = Stream(self.clock, self.rng, self.latency, to_server, gone)
+        wire: Wire
+        down = Stream(
+            self.clock, self.rng, latency, lambda data: client.receive(wire, data), lambda: client.receive(wire, None)
+        )
+        wire = Wire(up, down)
+        self.wires.append((wire, link, client))
+        if self.fragile and self.rng.random() < 0.5:
+            self._cut_soon(wire, self.rng)
+        client.dialled(wire, number)
+
+    def flush(self) -> None:
+        """Put on the wires what the server has to say."""
+        over = False
+        for wire, link, _ in self.wires:
+            data = self.server.data_to_send(link, self.clock.now)
+            if data:
+                wire.down.push(data)
+            if link.over:
+                wire.down.finish()
+                over = True
+        if over:
+            self.wires = [entry for entry in self.wires if not entry[1].over]
+
+    def _tick(self) -> None:
+        self._look_at_leases()
+        self.server.tick(self.clock.now)
+        self.flush()
+        self.clock.at(self.clock.now + TICK, self._tick)
+
+    def _look_at_leases(self) -> None:
+        """Whose time is over must know before the server hands over: it is connected no more."""
+        now = self.clock.now
+        ending = {session.id for session in self.server.sessions.expired(now, self.server.read_only)}
+        for client in self.clients:
+            if client.sid in ending and now >= client.frozen_until and not client.jumped:
+                state = client.session.state
+                require(state != KazooState.CONNECTED, "I14", "client {} is {} as its session ends", client.number, state)
+
+    # ---------------------------------------------------------------------- the steps
+
+    def _act(self, rng: Random) -> None:
+        client = rng.choice(self.clients)
+        if self.clock.now >= client.frozen_until:
+            act(client, rng)
+
+    def _abandon(self, rng: Random) -> None:
+        client = rng.choice(self.clients)
+        calls = [call for call in client.calls if not call.over and call.done is None]
+        if calls and self.clock.now >= client.frozen_until:
+            client.abandon(rng.choice(calls))
+
+    def _want(self, rng: Random) -> None:
+        if self.registrars:
+            rng.choice(self.registrars).want(rng.random() < 0.6)
+
+    def _give_up(self, rng: Random) -> None:
+        if self.registrars:
+            rng.choice(self.registrars).give_up()
+
+    def _stranger(self, rng: Random) -> None:
+        """Somebody else, by other means, works in the directories."""
+        directory = rng.choice(DIRECTORIES)
+        names = self.server.names(directory)
+        choice = rng.random()
+        self.strangers += 1
+        data = b"\xff" if choice < 0.1 else b"stranger%d" % self.strangers
+        if choice < 0.5 and names:
+            path = f"{directory}/{rng.choice(names)}"
+            self.inject(SetData(path, data) if choice < 0.25 else Delete(path))
+        elif choice < 0.9:
+            for path in ("/svc", directory):
+                self.inject(Create(path, b"made by a stranger"))
+            self.inject(Create(f"{directory}/stranger{self.strangers}", data))
+        elif not names:
+            self.inject(Delete(directory))
+
+    def inject(self, op: Any) -> None:
+        """Carry out an operation on the server, for nobody."""
+        now = self.server._now = self.clock.now
+        caller = Caller(0, (), None)
+        self.server.answer_silently(op.opcode, op.frame(0, Scope())[12:], caller, self.server.wall_ms(now))
+        self.flush()
+
+    def _cut(self, rng: Random) -> None:
+        for wire, _, client in self._victims(rng):
+            if wire is client.wire:
+                wire.cut(True, True, rng.random() < 0.5)
+
+    def _cut_at(self, rng: Random) -> None:
+        for wire, _, _ in self._victims(rng):
+            self._cut_soon(wire, rng)
+
+    def _cut_soon(self, wire: Wire, rng: Random) -> None:
+        """At any byte of those to come."""
+        stream = wire.up if rng.random() < 0.3 else wire.down
+        stream.cut_after = rng.randrange(1, 180)
+        stream.on_cut = lambda: wire.cut(True, True)
+
+    def _fragile(self, rng: Random) -> None:
+        self.fragile = not self.fragile
+
+    def _half_open(self, rng: Random) -> None:
+        for wire, _, _ in self._victims(rng):
+            client_knows = rng.random() < 0.5
+            wire.cut(client_knows, not client_knows, rng.random() < 0.5)
+
+    def _hole(self, rng: Random) -> None:
+        for wire, _, _ in self._victims(rng):
+            which = rng.randrange(3)
+            wire.up.held |= which != 0
+            wire.down.held |= which != 1
+
+    def _heal(self, rng: Random) -> None:
+        """All is well, as far as it can be: held bytes arrive."""
+        self.down = self.deaf = self.slow_handshakes = self.fragile = self.split = False
+        if self.server.read_only:
+            self.server.go_read_only(self.clock.now, False)
+        self.server.faults.heal(self.clock.now)
+        for wire, _, _ in list(self.wires):
+            wire.up.cut_after = wire.down.cut_after = None
+            wire.down.latency = self.latency
+            wire.up.release()
+            wire.down.release()
+        self.flush()
+
+    def _slow(self, rng: Random) -> None:
+        self.slow_handshakes = not self.slow_handshakes
+        for wire, _, _ in self._victims(rng):
+            wire.down.latency = rng.choice((0.3, 1.0))
+
+    def _restart(self, rng: Random) -> None:
+        self.server.restart(self.clock.now)
+        self.flush()
+
+    def _down(self, rng: Random) -> None:
+        self.down, self.deaf = not self.down, rng.random() < 0.3
+        if self.down:
+            self._restart(rng)
+
+    def _wipe(self, rng: Random) -> None:
+        self.server.wipe(self.clock.now)
+        self.flush()
+
+    def _expire(self, rng: Random) -> None:
+        sessions = self.server.sessions.all()
+        if sessions:
+            self.server.faults.expire(rng.choice(sessions).id, self.clock.now)
+            self.flush()
+
+    def _lag(self, rng: Random) -> None:
+        self.server.faults.lag_behind(max(0, self.server.data.applied - rng.randrange(5)))
+
+    def _refuse(self, rng: Random) -> None:
+        self.server.faults.refuse_sessions(not self.server.faults.refuses_sessions)
+
+    def _read_only(self, rng: Random) -> None:
+        self.server.go_read_only(self.clock.now, not self.server.read_only)
+        self.flush()
+
+    def _split(self, rng: Random) -> None:
+        """Some servers lose their quorum; or it is back, and some of them have not noticed yet."""
+        self.split = not self.split
+        for wire, link, client in list(self.wires):
+            if wire is client.wire and rng.random() < 0.5 and (self.split or link in self.server.minority):
+                wire.cut(True, True)
+
+    def _freeze(self, rng: Random) -> None:
+        rng.choice(self.clients).freeze(rng.random() * rng.choice((0.5, 5.0)))
+
+    def _jump(self, rng: Random) -> None:
+        client = rng.choice(self.clients)
+        if self.clock.now >= client.frozen_until:
+            client.jump(rng.random() * rng.choice((1.0, 20.0)))
+
+    def _throttle(self, rng: Random) -> None:
+        self.server.faults.answer(-127, rng.choice((None, None, 101, 105, 106)), times=rng.randrange(1, 3))
+
+    def _hosts(self, rng: Random) -> None:
+        rng.choice(self.clients).set_hosts(rng.sample(range(5), rng.randint(1, 4)))
+
+    def _pass(self, rng: Random) -> None:
+        if rng.random() < 0.05:
+            self.clock.run(rng.random() * 10)
+
+    def _rest(self, rng: Random) -> None:
+        self.rest()
+
+    def _victims(self, rng: Random) -> List[Any]:
+        """Mostly one connection, now and then all."""
+        self.faults += 1
+        if not self.wires:
+            return []
+        return list(self.wires) if rng.random() < 0.15 else [rng.choice(self.wires)]
+
+    # --------------------------------------------------------------------------- rest
+
+    def rest(self) -> None:
+        """No more faults; after some time all must be true."""
+        self._heal(self.rng)
+        self.clock.run(3.0)
+        problem: Optional[str] = None
+        for _ in range(int(HEALTHY_WITHIN / 3)):
+            problem = self.problem()
+            if problem is None:
+                return
+            self.clock.run(3.0)
+            for client in self.clients:
+                client.check()
+        rule, _, text = str(problem).partition(": ")
+        raise Violation(rule, text)
+
+    def problem(self) -> Optional[str]:
+        """What is not as it must be at rest."""
+        for client in self.clients:
+            if client.session.client_state != KeeperState.CONNECTED:
+                return f"I1: client {client.number} is {client.session.phase}: {client.session.last_error!r}"
+            if client.calls:
+                return f"I1: {client.calls[0]} still waits"
+            for watches in client.watches.values():
+                for watch in watches:
+                    if watch.missed() is not None:
+                        return f"I7: {watch} of client {client.number} has missed something: {watch.missed()}"
+            for standing in client.standing:
+                if standing.missed() is not None:
+                    return f"I7: {standing} of client {client.number} has missed a change of {standing.missed()}"
+            problem = self._watch_tables(client)
+            if problem is not None:
+                return problem
+        parties: List[Any] = [*self.registrars, *self.instancers]
+        return next((p for p in (party.problem() for party in parties) if p is not None), None)
+
+    def _watch_tables(self, client: Client) -> Optional[str]:
+        """Whether client and server know of the same watches."""
+        session = self.server.sessions.get(client.sid)
+        if session is None or session.link is None:
+            return f"I10: the server knows no connection of client {client.number}"
+        watches = client.session._exchange._notifier.watches
+        mine = {kind: set(watches.paths(kind)) for kind in KINDS}
+        told = {CHILD: {"standard", "persistent"}, DATA: {"standard", "persistent", "recursive"}}
+        lists = {CHILD: self.server.data.watches.child, DATA: self.server.data.watches.data}
+        unclaimed = {client.session.scope.prepend(path) for path in client.unclaimed}
+        for name, kinds in ((DATA, (DATA, EXIST)), (CHILD, (CHILD,))):
+            modes = {path: set(watchers[session.link]) for path, watchers in lists[name].paths.items() if session.link in watchers}
+            here = set().union(*(mine[kind] for kind in kinds))
+            deaf = {path for path in here if not modes.get(path, set()) & told[name]}
+            if deaf:
+                return f"I10: client {client.number} takes its {name} watches on {deaf} for set"
+            # Where there is a lasting one beside it, a watch is removed by the client alone, for fear of both.
+            forgotten = {path for path, there in modes.items() if there == {"standard"}} - here - unclaimed
+            if forgotten:
+                return f"I10: client {client.number} has forgotten its {name} watches on {forgotten}"
+            lasting = {(path, "persistent") for path in mine[PERSISTENT]}
+            if name == DATA:
+                lasting |= {(path, "recursive") for path in mine[RECURSIVE]}
+            lost = {path for path, mode in lasting if mode not in modes.get(path, set())}
+            if lost:
+                return f"I10: client {client.number} takes its lasting watches on {lost} for set"
+        return None
+
+    def end(self) -> None:
+        """All clients close; nothing may be left of them."""
+        ids = [client.sid for client in self.clients]
+        for client in self.clients:
+            client.session.close(client.now())
+            client.settle()
+        self.clock.run(6.0)
+        for client in self.clients:
+            require(client.session.phase == ENDED, "I9", "client {} is still {}", client.number, client.session.phase)
+            require(not client.calls, "I1", "{} never ends", client.calls and client.calls[0])
+            heard = not client.watches and not client.standing
+            require(heard, "I7", "watches that never heard of the end: {} {}", client.watches, client.standing)
+            left = len(client.session._exchange._notifier.watches) + client.session.pending
+            require(not left, "I12", "{} things are left", left)
+            try:
+                client.submit(SetData("/a", b"late"))
+            except ConnectionClosedError:
+                continue
+            raise Violation("I9", "an operation is taken after the end")
+        if self.abrupt:
+            return  # the server may not have heard of it
+        for id_ in ids:  # there may be others, which their clients gave up before the server did
+            require(self.server.sessions.get(id_) is None, "I9", "session {:#x} is left behind its close", id_)
+            nodes = self.server.data.tree.ephemerals.get(id_)
+            require(not nodes, "D4", "nodes of a closed session are left: {}", nodes)
+
+
+def _steps() -> Dict[str, Any]:
+    return {name: getattr(World, f"_{name}") for name in (
+        "act", "abandon", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
+        "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
+        "pass", "rest",
+    )}  # fmt: skip
+
+
+STEPS = _steps()

@@ -1,0 +1,305 @@
+"""zkwire.wire.jute: each type there and back, cut at every byte, with hostile lengths, and at random."""
+
+from __future__ import annotations
+
+import random
+import struct
+import tracemalloc
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+import pytest
+
+from tests.kit.feeding import mutations, outcome, refuses, seeded, truncations, unhex
+from zkwire.errors import MarshallingError
+from zkwire.wire.jute import (
+    BOOL, BUFFER, INT, LONG, NOTHING, USTRING, Buffer, Codec, FixedRecord, Names, Record, Required, UString, Vector,
+    decode, encode,
+)  # fmt: skip
+
+
+class Pair(NamedTuple):
+    number: int
+    text: Optional[str]
+
+
+class Three(NamedTuple):
+    a: int
+    b: bool
+    c: int
+
+
+PAIR: Codec[Pair] = Record(Pair, INT, USTRING)
+THREE: Codec[Three] = FixedRecord(Three._make, "i?q")
+NAMES = Names()
+NUMBERS: Codec[Any] = Vector(INT)
+STRINGS: Codec[Any] = Vector(USTRING)
+PAIRS: Codec[Any] = Vector(PAIR)
+
+#: Codec, value, bytes: what must come out in both directions.
+SAMPLES: List[Tuple[str, Codec[Any], Any, str]] = [
+    ("int 0", INT, 0, "00000000"),
+    ("int 1", INT, 1, "00000001"),
+    ("int -1", INT, -1, "ffffffff"),
+    ("int max", INT, 2**31 - 1, "7fffffff"),
+    ("int min", INT, -(2**31), "80000000"),
+    ("long -2", LONG, -2, "ffffffff fffffffe"),
+    ("long max", LONG, 2**63 - 1, "7fffffff ffffffff"),
+    ("long min", LONG, -(2**63), "80000000 00000000"),
+    ("true", BOOL, True, "01"),
+    ("false", BOOL, False, "00"),
+    ("null buffer", BUFFER, None, "ffffffff"),
+    ("empty buffer", BUFFER, b"", "00000000"),
+    ("buffer", BUFFER, b"\0\xff", "00000002 00ff"),
+    ("null string", USTRING, None, "ffffffff"),
+    ("empty string", USTRING, "", "00000000"),
+    ("string", USTRING, "aé日😀", "0000000a 61 c3a9 e697a5 f09f9880"),
+    ("string with NUL", USTRING, "a\0b", "00000003 610062"),
+    ("required", Required(USTRING), "x", "00000001 78"),
+    ("null vector", NUMBERS, None, "ffffffff"),
+    ("empty vector", NUMBERS, [], "00000000"),
+    ("vector", NUMBERS, [1, -1], "00000002 00000001 ffffffff"),
+    ("strings", STRINGS, ["", None, "a"], "00000003 00000000 ffffffff 00000001 61"),
+    ("vectors", Vector(NUMBERS), [None, [], [7]], "00000003 ffffffff 00000000 00000001 00000007"),
+    ("no names", NAMES, [], "00000000"),
+    ("names", NAMES, ["a", "", "é"], "00000003 00000001 61 00000000 00000002 c3a9"),
+    ("record", PAIR, Pair(5, "x"), "00000005 00000001 78"),
+    ("records", PAIRS, [Pair(1, None), Pair(2, "")], "00000002 00000001 ffffffff 00000002 00000000"),
+    ("fixed record", THREE, Three(1, True, -1), "00000001 01 ffffffff ffffffff"),
+    ("nothing", NOTHING, None, ""),
+]
+samples = pytest.mark.parametrize(
+    ("codec", "value", "text"), [pytest.param(*sample[1:], id=sample[0]) for sample in SAMPLES]
+)
+
+
+# ------------------------------------------------------------------ there and back
+
+
+@samples
+def test_bytes_of_each_type(codec: Codec[Any], value: Any, text: str) -> None:
+    assert encode(codec, value) == unhex(text)
+
+
+@samples
+def test_value_of_each_type(codec: Codec[Any], value: Any, text: str) -> None:
+    got = decode(codec, unhex(text))
+    assert got == value
+    assert type(got) is type(value)
+
+
+@samples
+def test_offsets_and_trailing_bytes(codec: Codec[Any], value: Any, text: str) -> None:
+    """A value may stand anywhere; what follows it is left alone."""
+    data = b"\x55" * 3 + unhex(text)
+    assert codec.read(data + b"\xaa" * 9, 3, None) == (value, len(data))
+    assert decode(codec, data + b"\xaa" * 9, 3) == value
+
+
+@samples
+def test_least_is_no_more_than_what_is_needed(codec: Codec[Any], value: Any, text: str) -> None:
+    assert 0 <= codec.least <= len(unhex(text))
+
+
+@samples
+def test_cut_at_every_byte(codec: Codec[Any], value: Any, text: str) -> None:
+    for cut in truncations(unhex(text)):
+        assert refuses(decode, codec, cut), cut.hex()
+        assert refuses(decode, codec, b"\x55" + cut, 1), cut.hex()
+
+
+def test_null_is_not_empty() -> None:
+    for codec, empty in ((BUFFER, b""), (USTRING, ""), (NUMBERS, [])):
+        assert decode(codec, unhex("ffffffff")) is None
+        assert decode(codec, unhex("00000000")) == empty
+        assert encode(codec, None) != encode(codec, empty)
+
+
+def test_any_byte_but_zero_is_true() -> None:
+    assert [decode(BOOL, bytes([byte])) for byte in (0, 1, 2, 0x80, 0xFF)] == [False, True, True, True, True]
+
+
+def test_offset_behind_the_end() -> None:
+    for codec in (INT, LONG, BOOL, BUFFER, USTRING, NUMBERS, NAMES, PAIR, THREE):
+        assert refuses(decode, codec, b"\0" * 16, 17)
+        assert refuses(decode, codec, b"", 0)
+
+
+def test_items_may_be_any_sequence() -> None:
+    assert encode(NUMBERS, (1, 2)) == encode(NUMBERS, [1, 2]) == unhex("00000002 00000001 00000002")
+
+
+def test_buffer_is_a_copy_of_its_own() -> None:
+    data = unhex("00000002 6162")
+    assert type(decode(BUFFER, data)) is bytes
+    assert decode(BUFFER, bytes(data)) == b"ab"
+
+
+# ------------------------------------------------------------------ what is refused in writing
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, None, "1", 1.5])
+def test_int_that_does_not_fit(value: Any) -> None:
+    with pytest.raises(struct.error):
+        encode(INT, value)
+
+
+def test_lone_surrogate_is_not_written() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encode(USTRING, "\ud800")
+
+
+def test_abstract_codec_does_nothing() -> None:
+    with pytest.raises(TypeError, match="Codec cannot be written"):
+        encode(Codec(), 1)
+    with pytest.raises(TypeError, match="Codec cannot be read"):
+        decode(Codec(), b"")
+
+
+# ------------------------------------------------------------------ what is refused in reading
+
+LENGTHS = [-2, -3, -(2**31), 2**31 - 1, 2**31 - 4, 1 << 24, 5]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("codec", [BUFFER, USTRING, NUMBERS, STRINGS, NAMES, PAIRS])
+def test_bad_length(codec: Codec[Any], length: int) -> None:
+    """Four bytes follow; none of these lengths can be right, whatever the items."""
+    data = struct.pack(">i", length) + b"\0\0\0\0"
+    assert refuses(decode, codec, data)
+    with pytest.raises(MarshallingError, match=str(length)):
+        decode(codec, b"\x55" + data, 1)
+
+
+def test_names_take_no_null() -> None:
+    for text in ("ffffffff", "00000001 ffffffff", "00000002 00000000 ffffffff"):
+        assert refuses(decode, NAMES, unhex(text))
+
+
+def test_name_longer_than_the_frame() -> None:
+    with pytest.raises(MarshallingError, match="name of length 3 at offset 4, with 2 bytes left"):
+        decode(NAMES, unhex("00000001 00000003 6161"))
+
+
+def test_required_refuses_null() -> None:
+    with pytest.raises(MarshallingError, match="null at offset 2"):
+        decode(Required(BUFFER), b"\0\0" + unhex("ffffffff"), 2)
+    assert Required(BUFFER).least == 4
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "80",  # a continuation byte alone
+        "c3",  # cut in the middle of a character
+        "c080",  # Java's modified UTF-8 for NUL
+        "eda080",  # a surrogate
+        "f8888080",  # five bytes
+        "f4908080",  # beyond U+10FFFF
+        "61ff",
+    ],
+)
+def test_bad_utf8(raw: str) -> None:
+    text = bytes.fromhex(raw)
+    data = struct.pack(">i", len(text)) + text
+    assert refuses(decode, USTRING, data)
+    assert refuses(decode, NAMES, struct.pack(">i", 1) + data)
+    assert decode(BUFFER, data) == text
+
+
+@pytest.mark.parametrize("codec", [BUFFER, USTRING, NUMBERS, STRINGS, NAMES, PAIRS, Vector(NOTHING)])
+@pytest.mark.parametrize("length", [2**31 - 1, 1 << 26, -2])
+def test_hostile_length_allocates_nothing(codec: Codec[Any], length: int) -> None:
+    data = struct.pack(">i", length) + b"\0" * 1000
+    outcome(decode, codec, data)
+    tracemalloc.start()
+    try:
+        assert refuses(decode, codec, data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20000
+
+
+def test_count_that_fits_is_read_as_long_as_items_do() -> None:
+    """The count is plausible by the least size of items, but the items are longer."""
+    assert refuses(decode, STRINGS, unhex("00000002 00000001 61 0000"))
+    assert refuses(decode, STRINGS, unhex("00000002 00000004 61626364"))
+    assert refuses(decode, NAMES, unhex("00000002 00000004 61626364"))
+
+
+# ------------------------------------------------------------------ at random
+
+
+def _number(rng: random.Random, bits: int) -> int:
+    return rng.choice([0, 1, -1, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), rng.getrandbits(bits - 1)])
+
+
+def _text(rng: random.Random) -> str:
+    ranges = [(0, 0x80), (0, 0xD800), (0xE000, 0x110000)]
+    return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(5)))
+
+
+def _list(rng: random.Random, make: Callable[[], Any]) -> List[Any]:
+    return [make() for _ in range(rng.randrange(4))]
+
+
+def random_codec(rng: random.Random, depth: int = 3) -> Tuple[Codec[Any], Callable[[], Any]]:
+    """A codec of any shape, and a maker of values for it."""
+    kind = rng.randrange(9 if depth else 6)
+    if kind == 0:
+        return INT, lambda: _number(rng, 32)
+    if kind == 1:
+        return LONG, lambda: _number(rng, 64)
+    if kind == 2:
+        return BOOL, lambda: rng.random() < 0.5
+    if kind == 3:
+        return BUFFER, lambda: rng.choice([None, b"", bytes(rng.choices(range(256), k=5))])
+    if kind == 4:
+        return USTRING, lambda: rng.choice([None, "", _text(rng)])
+    if kind == 5:
+        return NAMES, lambda: _list(rng, lambda: _text(rng))
+    if kind == 6:
+        item, make = random_codec(rng, depth - 1)
+        return Vector(item), lambda: rng.choice([None, [], _list(rng, make)])
+    parts = [random_codec(rng, depth - 1) for _ in range(rng.randrange(1, 4))]
+    return Record(lambda *fields: fields, *(c for c, _ in parts)), lambda: tuple(make() for _, make in parts)
+
+
+def test_random_shapes_there_and_back() -> None:
+    with seeded() as rng:
+        for _ in range(400):
+            codec, make = random_codec(rng)
+            value = make()
+            data = encode(codec, value)
+            assert decode(codec, data) == value
+            assert codec.least <= len(data)
+            for cut in truncations(data):
+                assert refuses(decode, codec, cut)
+            for spoiled in mutations(data, rng, 20):
+                outcome(decode, codec, spoiled)  # whatever it gives, only MarshallingError may escape
+
+
+def test_random_bytes_escape_in_one_way_only() -> None:
+    refused = 0
+    with seeded() as rng:
+        for _ in range(5000):
+            codec, _ = random_codec(rng)
+            data = bytes(rng.choices([0, 0, 0, 1, 2, 4, 0x61, 0x7F, 0x80, 0xFF], k=rng.randrange(40)))
+            refused += refuses(decode, codec, data)
+    assert 1000 < refused < 5000
+
+
+def test_names_read_as_a_vector_of_strings_does() -> None:
+    strings = Required(Vector(Required(USTRING)))
+    with seeded() as rng:
+        for _ in range(2000):
+            whole = encode(NAMES, _list(rng, lambda: _text(rng)))  # noqa: B023  # called at once
+            for data in mutations(whole, rng, 3):
+                fast, slow = outcome(decode, NAMES, data), outcome(decode, strings, data)
+                assert type(fast) is type(slow)
+                assert fast == slow or isinstance(fast, MarshallingError)
+
+
+def test_codecs_are_of_the_classes_other_modules_rely_on() -> None:
+    assert isinstance(BUFFER, Buffer)
+    assert isinstance(USTRING, UString)

@@ -1,0 +1,229 @@
+"""What both fronts are besides their verbs: constructor, state, listeners.
+
+Owns the arguments, what a client shows of its session, and who hears of its states. Must not know how work is done, nor
+on which thread or loop anything runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from typing import NamedTuple, Optional, Tuple, Iterable, Any, Callable, Union, List, Sequence
+
+from .io.process import now
+from .wire.connection import MAX_REQUEST, MAX_FRAME
+from .errors import (
+    ZookeeperError, ConnectionLoss, ConnectionClosedError, OperationTimeoutError, AuthFailedError, TLSError,
+)  # fmt: skip
+from .io.four_letter import PATIENCE
+from .session.host_provider import Host, parse_hosts
+from .ops import Auth
+from .wire.messages import Scope
+from .values import KazooState, ACL
+from .sasl import Mechanism, DigestMD5
+from .session.session import Session, ENDED
+from .io.tls import check_names
+
+DEFAULT_TIMEOUT = 10.0
+DEFAULT_MAX_PENDING = 10_000
+AuthData = Iterable[Tuple[str, Union[str, bytes]]]
+
+
+class Settings(NamedTuple):
+    """The arguments of `ZooKeeper` and `AsyncZooKeeper`; times in seconds, sizes in bytes."""
+
+    hosts: Union[str, Sequence[str]]
+    timeout: float = DEFAULT_TIMEOUT
+    auth_data: Optional[AuthData] = None
+    default_acl: Optional[Sequence[ACL]] = None
+    read_only: bool = False
+    randomize_hosts: bool = True
+    client_id: Optional[Tuple[int, bytes]] = None
+    connect_timeout: Optional[float] = None
+    request_timeout: Optional[float] = None
+    ssl_context: Any = None
+    sasl: Any = None
+    max_pending: int = DEFAULT_MAX_PENDING
+    max_frame: int = MAX_FRAME
+    max_request: int = MAX_REQUEST
+
+
+def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
+    """A session core for these settings; `ValueError` or `TypeError` for those that cannot be right."""
+    hosts, chroot = parse_hosts(settings.hosts)
+    check_names(settings.ssl_context, hosts)
+    if not 0 < settings.timeout <= (2**31 - 1) / 1000:
+        raise ValueError(f"invalid timeout {settings.timeout!r}: seconds, above 0")
+    for name in ("connect_timeout", "request_timeout"):
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"invalid {name} {value!r}: seconds above 0, or None")
+    for name in ("max_pending", "max_frame", "max_request"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"invalid {name} {getattr(settings, name)!r}: at least 1")
+    session = Session(
+        hosts, timeout=settings.timeout, random=random, scope=Scope(chroot, settings.default_acl),
+        client_id=_client_id(settings.client_id), connect_timeout=settings.connect_timeout,
+        shuffle=settings.randomize_hosts, max_pending=settings.max_pending, max_frame=settings.max_frame,
+        max_request=settings.max_request, read_only=bool(settings.read_only),
+        sasl=_mechanism(settings.sasl), secure=settings.ssl_context is not None,
+    )  # fmt: skip
+    for scheme, credential in settings.auth_data or ():
+        raw = credential.encode() if isinstance(credential, str) else credential
+        session.submit(Auth(scheme, raw), None, now)
+    return session
+
+
+def _mechanism(sasl: Any) -> Optional[Mechanism]:
+    """The SASL mechanism: DIGEST-MD5 for a pair of user and password, or the user's own."""
+    if sasl is None:
+        return None
+    if isinstance(sasl, (tuple, list)) and len(sasl) == 2:
+        user, password = sasl
+        return DigestMD5(user, password, lambda: secrets.token_hex(20))
+    if isinstance(sasl, type) or not all(callable(getattr(sasl, name, None)) for name in ("start", "step")):
+        raise TypeError("sasl= takes (user, password), or a mechanism: an object with start() and step()")
+    mechanism: Mechanism = sasl
+    return mechanism
+
+
+def _client_id(client_id: Optional[Tuple[int, bytes]]) -> Optional[Tuple[int, bytes]]:
+    if client_id is None:
+        return None
+    number, password = client_id
+    if not isinstance(number, int) or not -(2**63) <= number < 2**63 or not isinstance(password, bytes):
+        raise ValueError("client_id must be a pair of session id (int) and password (bytes)")
+    return number, password
+
+
+#: start() is late by no more than this, in seconds, when it fails and closes the client.
+GRACE = 0.5
+Listener = Callable[[str], object]
+
+
+class Front:
+    """The part of a client that neither blocks nor awaits."""
+
+    def __init__(
+        self, hosts: Union[str, Sequence[str]] = "127.0.0.1:2181", timeout: float = DEFAULT_TIMEOUT,
+        auth_data: Optional[AuthData] = None, default_acl: Optional[Sequence[ACL]] = None, read_only: bool = False,
+        randomize_hosts: bool = True, client_id: Optional[Tuple[int, bytes]] = None,
+        connect_timeout: Optional[float] = None, request_timeout: Optional[float] = None, ssl_context: Any = None,
+        sasl: Any = None, max_pending: int = DEFAULT_MAX_PENDING, max_frame: int = MAX_FRAME,
+        logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
+    ) -> None:  # fmt: skip
+        settings = Settings(
+            hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
+            request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
+        )  # fmt: skip
+        self._session = make_session(settings, random.random, now())
+        self._request_timeout, self._ssl_context = request_timeout, ssl_context
+        self._logger = logger or logging.getLogger("zkwire")
+        self._listeners: List[Listener] = []
+        self._told = KazooState.LOST
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what the front needs besides; nothing is dialled yet."""
+
+    def __repr__(self) -> str:
+        hosts = ",".join(str(host) for host in self._session.hosts)
+        return f"<{type(self).__name__} {hosts}{self._session.scope.prefix} {self.client_state}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled: its session cannot be shared")
+
+    @property
+    def state(self) -> str:
+        """CONNECTED, SUSPENDED or LOST (see `KazooState`)."""
+        return self._session.state
+
+    @property
+    def client_state(self) -> str:
+        """The state in detail (see `KeeperState`)."""
+        return self._session.client_state
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, and a session on it."""
+        return self._session.state == KazooState.CONNECTED
+
+    @property
+    def client_id(self) -> Optional[Tuple[int, bytes]]:
+        """Session id and password, or None without a session. Whoever has both can take the session over."""
+        return self._session.client_id
+
+    @property
+    def session_timeout(self) -> float:
+        """The timeout the server granted, in seconds; before that, the one asked for."""
+        return self._session.timeout
+
+    def set_hosts(self, hosts: Union[str, Sequence[str]]) -> None:
+        """Use these servers instead, from now on; nothing is waited for.
+
+        Whoever is connected to one that is no longer listed goes to another, once what is under way is answered (at
+        most a second); so do some of those who are, if there are more servers than before, so that clients spread
+        evenly. The session goes on. A chroot can only be the one there is. Raises `ValueError` and `TypeError` for
+        what is no connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
+        """
+        parsed, chroot = parse_hosts(hosts)
+        if chroot and chroot != self._session.scope.prefix:
+            raise ValueError(f"the chroot {self._session.scope.prefix!r} cannot be changed to {chroot!r}")
+        check_names(self._ssl_context, parsed)
+        self._set_hosts(parsed)
+
+    def _set_hosts(self, hosts: Sequence[Host]) -> None:
+        raise NotImplementedError
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener(state)` where watchers are called, at each change of `state`, until it returns True."""
+        if not callable(listener):
+            raise TypeError(f"a listener must be callable, not {listener!r}")
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def _to_tell(self, state: str) -> List[Listener]:
+        """Whom to tell of a state of the session: nobody, if it is no news."""
+        if state == self._told:
+            return []
+        self._told = state
+        return list(self._listeners)
+
+    def _tell(self, listener: Listener, state: str) -> object:
+        """Call a listener, unless it was removed meanwhile."""
+        if listener not in self._listeners:
+            return None
+        result = listener(state)
+        if result is True:
+            self.remove_listener(listener)
+        return result
+
+    def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
+        """What start() raises, having waited for a session; None if there is one."""
+        session = self._session
+        if self.connected:
+            return None
+        if session.phase == ENDED:
+            refused = isinstance(session.last_error, (AuthFailedError, TLSError))
+            return session.last_error if refused else ConnectionClosedError()
+        return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
+
+    def _to_ask(self) -> Host:
+        """Whom to ask with a four-letter word: the server we are connected to."""
+        error, host = self._no_session(0.0), self._session.host
+        if error is None and host is not None:
+            return host
+        if error is None or isinstance(error, OperationTimeoutError):
+            raise ConnectionLoss("no connection to a server that could be asked", sent=False)
+        raise error
+
+    def _patience(self, timeout: Optional[float]) -> float:
+        """How long its answer may take, in seconds."""
+        given = self._request_timeout if timeout is None else timeout
+        return PATIENCE if given is None else given

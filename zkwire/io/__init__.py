@@ -1,0 +1,1 @@
+"""Sockets, threads, event loops and processes: what carries out the actions of a session core."""

@@ -1,0 +1,136 @@
+"""Four-letter words: what may be asked of a server beside the protocol, and what its answer says.
+
+Owns the list and the limits. Must not know sockets, clocks, or who asks. One connection takes one word, four bytes and
+nothing else; the answer is text, and ends with the connection.
+"""
+
+from __future__ import annotations
+
+import re
+from time import monotonic
+from typing import Tuple, Optional, Any, List
+
+from ..errors import (
+    UnimplementedError, FrameTooLargeError, ZookeeperError, ConnectionLoss, ProtocolError, OperationTimeoutError,
+)  # fmt: skip
+from ..session.host_provider import Host
+from .dialer import Resolver
+from .dialer import wait_for, READ, Socket, begin, Waker
+
+#: Those that only tell. None that resets counters (crst, srst) or takes an argument (gtmk, stmk).
+WORDS = (
+    b"conf", b"cons", b"dirs", b"dump", b"envi", b"isro", b"mntr", b"ruok", b"srvr", b"stat", b"wchc", b"wchp",
+    b"wchs",
+)  # fmt: skip
+#: An answer is no longer, in bytes. (mntr of a server whose data have some hundred top-level names: more than 64 KiB.)
+LIMIT = 1024 * 1024
+#: Nor does it take longer, in seconds, unless the caller has more patience.
+PATIENCE = 2.0
+_REFUSED = "is not executed because it is not in the whitelist."  # NopCommand
+#: With digits that make a number: int() refuses more than 4300 of them, with a ValueError.
+_VERSION = re.compile(r"Zookeeper version: (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
+
+
+class Question:
+    """One word and its answer. `ValueError` for a word that is not in `WORDS`."""
+
+    def __init__(self, word: bytes) -> None:
+        if word not in WORDS:
+            raise ValueError(f"unknown four-letter word {word!r}; there are {b' '.join(WORDS).decode()}, as bytes")
+        self.word = word
+        self._parts: List[bytes] = []
+        self._size = 0
+
+    def received(self, data: bytes) -> None:
+        """A part of the answer. Raises `FrameTooLargeError`."""
+        self._size += len(data)
+        if self._size > LIMIT:
+            raise FrameTooLargeError(f"the answer to {self.word.decode()} has more than {LIMIT} bytes")
+        self._parts.append(data)
+
+    def answer(self) -> str:
+        """The text, once the connection has ended.
+
+        `UnimplementedError` if the server is not allowed to tell, `ConnectionLoss` if it has said nothing.
+        """
+        text = b"".join(self._parts).decode("utf-8", "replace")
+        if not text:
+            text = f"the server hung up without an answer to {self.word.decode()}; perhaps it does not know it"
+            raise ConnectionLoss(text, sent=False)
+        if text.rstrip().endswith(_REFUSED):
+            raise UnimplementedError(f"the server may not answer {self.word.decode()} (4lw.commands.whitelist)")
+        return text
+
+
+def version_of(answer: str) -> Tuple[int, int, int]:
+    """The version in the answer to srvr. Raises `ProtocolError`."""
+    found = _VERSION.match(answer)
+    if found is None:
+        raise ProtocolError(f"no version in the answer to srvr: {answer[:100]!r}")
+    return int(found.group(1)), int(found.group(2)), int(found.group(3))
+
+
+class Asking:
+    """One question to `host`, with TLS if there is an `ssl.SSLContext`, by `deadline` (monotonic seconds)."""
+
+    def __init__(self, host: Host, context: Any, deadline: float) -> None:
+        self._host, self._deadline = host, deadline
+        self._error: Optional[ZookeeperError] = None
+        self._socket: Optional[Socket] = None
+        self._waker = Waker()
+        self._waker.open()
+        self._attempt = begin(host, deadline, Resolver(self._waker.wake), context)
+
+    def ask(self, question: Question) -> None:
+        """Have it answered. Raises `OperationTimeoutError`, `ConnectionLoss`, `TLSError`, and what `give_up` got."""
+        try:
+            sock = self._connect()
+            if sock.send(question.word) != len(question.word):
+                raise ConnectionError("no room for a question")
+            while True:
+                try:
+                    data = sock.recv(65536)
+                except (BlockingIOError, InterruptedError):
+                    self._wait(self._deadline, (sock.fileno(), READ))
+                    continue
+                if not data:
+                    return
+                question.received(data)
+        except OSError as error:
+            if isinstance(error, ZookeeperError):
+                raise
+            raise ConnectionLoss(f"{self._host}: {error}", sent=False) from None
+        finally:
+            self.close()
+
+    def give_up(self, error: ZookeeperError) -> None:
+        """Raise this where it is waited for; may be called on any thread."""
+        self._error = error
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Free what there is."""
+        self._attempt.give_up()
+        if self._socket is not None:
+            self._socket.close()
+        self._waker.close()
+
+    def _connect(self) -> Socket:
+        while self._socket is None:
+            self._socket = self._attempt.step(monotonic())
+            if self._socket is None:
+                self._wait(self._attempt.next_step, self._attempt.waiting_for)
+        return self._socket
+
+    def _wait(self, until: float, wanted: Optional[Tuple[int, int]]) -> None:
+        """Until this is ready, `until` has come, or somebody wakes us."""
+        if self._error is None:
+            polled = [(self._waker.fileno(), READ)] + ([wanted] if wanted is not None else [])
+            wait_for(max(0.0, until - monotonic()), *polled)
+            self._waker.drain()
+        if self._error is not None:
+            raise self._error
+        if monotonic() >= self._deadline:
+            error = OperationTimeoutError(f"{self._host}: no answer to a four-letter word in time")
+            error.maybe_applied = False
+            raise error

@@ -1,0 +1,97 @@
+"""The second connection of the blocking front, made beside the first when the session core asks to `Look`.
+
+Owns that socket and its attempt. Must not know what is looked for. Every method is called with the driver's lock held
+and none blocks; whoever polls waits for what `wanted` says, until `next_step` at the latest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Tuple, Union
+
+from ..errors import TLSError
+from .dialer import Resolver
+from ..session.session import Session
+from ..session.actions import Look
+from .dialer import READ, Attempt, SecureAttempt, Socket, begin
+
+
+class Lookout:
+    """At most one connection at a time; `retire` gets sockets to be closed where nobody polls them."""
+
+    def __init__(
+        self, session: Session, wake: Callable[[], None], retire: Callable[[Socket], None], resolver: Resolver,
+        ssl_context: Any,
+    ) -> None:  # fmt: skip
+        self._session, self._wake, self._retire = session, wake, retire
+        self._resolver, self._ssl_context = resolver, ssl_context
+        self._attempt: Union[Attempt, SecureAttempt, None] = None
+        self._socket: Optional[Socket] = None
+
+    def begin(self, look: Look) -> None:
+        """Connect as asked."""
+        self.end()
+        self._attempt = begin(look.host, look.deadline, self._resolver, self._ssl_context)
+        self._wake()
+
+    def end(self) -> None:
+        """Give it up."""
+        attempt, self._attempt = self._attempt, None
+        for sock in (attempt.take() if attempt is not None else None, self.take()):
+            if sock is not None:
+                self._retire(sock)
+
+    def disown(self) -> None:
+        """In the child of a fork: close what there is, here and now."""
+        if self._attempt is not None:
+            self._attempt.give_up()
+        if self._socket is not None:
+            self._socket.close()
+
+    @property
+    def active(self) -> bool:
+        """Whether there is something to go on with."""
+        return self._attempt is not None or self._socket is not None
+
+    def take(self) -> Optional[Socket]:
+        """The connected socket, in the caller's hands from now on."""
+        sock, self._socket = self._socket, None
+        return sock
+
+    def wanted(self) -> List[Tuple[int, int]]:
+        """(file descriptor, READ | WRITE) to be polled."""
+        if self._socket is not None:
+            return [(self._socket.fileno(), READ)]
+        if self._attempt is not None and self._attempt.waiting_for is not None:
+            return [self._attempt.waiting_for]
+        return []
+
+    @property
+    def next_step(self) -> Optional[float]:
+        """When to call `step` at the latest."""
+        return self._attempt.next_step if self._attempt is not None else None
+
+    def step(self, now: float) -> None:
+        """Go on: connect, send, read; the core hears what comes of it."""
+        try:
+            if self._attempt is not None:
+                self._connect(self._attempt, now)
+            elif self._socket is not None:
+                data = self._socket.recv(4096)
+                if data:
+                    self._session.look_received(data, now)
+                else:
+                    raise ConnectionError("the server closed the connection")
+        except (BlockingIOError, InterruptedError):
+            pass
+        except (OSError, TLSError):
+            self.end()
+            self._session.look_lost(now)
+
+    def _connect(self, attempt: Union[Attempt, SecureAttempt], now: float) -> None:
+        sock = attempt.step(now)
+        if sock is not None:
+            self._attempt, self._socket = None, sock
+            self._session.look_connected(now)
+            greeting = self._session.look_data_to_send()
+            if sock.send(greeting) != len(greeting):
+                raise ConnectionError("no room for a greeting")

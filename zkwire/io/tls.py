@@ -1,0 +1,267 @@
+"""TLS: what goes over the socket in the place of what the session says, and what its failures mean.
+
+Owns handshake, records, the name that is checked, and the words for what went wrong. Must not know threads, event loops
+or polling. All checks are those of the user's `ssl.SSLContext`; `ssl` is imported only for those who give one.
+
+OpenSSL works on buffers here, not on the socket: both fronts share it, no two threads are ever inside a socket of its
+(python/cpython#137583), nothing that was decrypted lies where poll cannot see it, and nothing ever waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, List, Optional, Sequence, Union
+
+from ..errors import TLSError
+from ..session.host_provider import Host
+
+#: No more goes into one record (RFC 8446, 5.1). What is sent record by record is known to have left, or not to have.
+RECORD = 16 * 1024
+RECEIVE = 64 * 1024
+#: So much may wait to be sent that only TLS itself has to say; a server that makes us say more is up to no good.
+LONGEST_REPLY = 256 * 1024
+#: A server that hung up on our first words is asked again, and listened to for so many seconds before we speak.
+SILENCE = 0.2
+
+_NAME = "dial the server by a name its certificate has"
+_AUTHORITY = "have the context trust who signed it: ssl.create_default_context(cafile=...)"
+#: X509_V_ERR_...: what to do.
+_VERIFY = {
+    9: "is the clock of this machine right?", 10: "renew it at the server; or is the clock of this machine wrong?",
+    18: _AUTHORITY, 19: _AUTHORITY, 20: _AUTHORITY, 21: _AUTHORITY, 62: _NAME, 64: _NAME,
+}  # fmt: skip
+#: What OpenSSL's reasons contain: what they mean.
+_REASONS = (
+    ("WRONG_VERSION_NUMBER", "its answer is not TLS: this is a plain port, or another service"),
+    ("HTTP_REQUEST", "its answer is not TLS: this is another service"),
+    ("PROTOCOL_VERSION", "it speaks none of the context's versions of TLS"),
+    ("UNSUPPORTED_PROTOCOL", "it speaks none of the context's versions of TLS"),
+    ("CERTIFICATE", "it refuses us without a certificate it trusts: give the context one, with load_cert_chain"),
+    ("ALERT_UNKNOWN_CA", "it does not trust who signed our certificate"),
+    ("HANDSHAKE_FAILURE", "no cipher in common, or it wants a certificate of us: see load_cert_chain"),
+)
+
+
+def server_name(name: str) -> str:
+    """What a certificate is checked for, and SNI says: the configured name, as certificates write it."""
+    return name.partition("%")[0] if ":" in name else name[:-1] if name.endswith(".") else name
+
+
+def check_names(context: Any, hosts: Sequence[Host]) -> None:
+    """`TypeError` or `ValueError` if no connection to one of them can be made with this context; None is fine."""
+    if context is None:
+        return
+    import ssl
+
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, of ssl.create_default_context() say, not {context!r}")
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError("ssl_context is that of a server; a client's is made by ssl.create_default_context(), say")
+    for host in hosts:
+        try:
+            Tls(context, host.name)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError(f"ssl_context is of no use for a connection to {host.name!r}: {error}") from error
+
+
+class Tls:
+    """The TLS of one connection, without its socket. After each `received` and `encrypt`, send what `outgoing` gives.
+
+    These never raise: what broke is in `error`, and all that came before it has been handed out.
+    """
+
+    def __init__(self, context: Any, name: str) -> None:
+        import ssl
+
+        self._ssl = ssl
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._in, self._out, server_hostname=server_name(name))
+        #: Whether the handshake is done.
+        self.ready = False
+        #: Whether the server has ended the conversation, in order.
+        self.over = False
+        self.error: Optional[TLSError] = None
+        self._spoken = self._heard = False
+
+    def received(self, data: bytes) -> bytes:
+        """Take bytes from the socket, none to begin with; what they hold for the session."""
+        parts: List[bytes] = []
+        self._spoken, self._heard = True, self._heard or bool(data)
+        try:
+            self._in.write(data)
+            if not self.ready:
+                self._object.do_handshake()
+                self.ready = True
+            while True:
+                part = self._object.read(RECORD)
+                if not part:
+                    self.over = True
+                    break
+                parts.append(part)
+        except self._ssl.SSLWantReadError:
+            if self._out.pending > LONGEST_REPLY:
+                self.error = TLSError("it has us shake hands without end")
+        except self._ssl.SSLZeroReturnError:
+            self.over = True
+        except self._ssl.SSLError as error:
+            self.error = _explained(error)
+        return b"".join(parts)
+
+    def encrypt(self, data: Union[bytes, memoryview]) -> int:
+        """Take the first bytes for the server; how many. None, if TLS has to hear something first."""
+        try:
+            return int(self._object.write(data[:RECORD]))
+        except self._ssl.SSLWantReadError:
+            return 0  # in the midst of a new handshake
+        except self._ssl.SSLError as error:
+            self.error = _explained(error)
+            return 0
+
+    def outgoing(self) -> bytes:
+        """The bytes for the socket."""
+        return bytes(self._out.read())
+
+    def farewell(self) -> bytes:
+        """The bytes that end the conversation in order."""
+        with contextlib.suppress(self._ssl.SSLError):  # the answer is not waited for; or there is nothing to end
+            self._object.unwrap()
+        return self.outgoing()
+
+    def hung_up(self, listened: bool) -> Union[OSError, TLSError, None]:
+        """What it means if the server hangs up in the handshake. None: ask again, and say nothing for `SILENCE`.
+
+        One that hangs up on our first words may be a plain port. Or it hangs up on everybody, as a member of an
+        ensemble without a quorum does before TLS begins (NettyServerCnxnFactory, channelActive); it does so unasked.
+        """
+        if not self._spoken:
+            return ConnectionError("the server hangs up before TLS begins (not serving?)")
+        if self._heard:
+            return ConnectionError("the server hung up in the midst of the TLS handshake")
+        if not listened:
+            return None
+        return TLSError("it hangs up on TLS: this is a plain port (ssl_context= is for the secureClientPort)")
+
+
+class TlsSocket:
+    """A connected socket that never blocks, with TLS on it; the methods are those of a socket. Not thread-safe."""
+
+    def __init__(self, sock: socket.socket, tls: Tls) -> None:
+        self._sock, self._tls = sock, tls
+        self._rest = b""  # encrypted, and not sent
+        self._taken = 0  # so many bytes of the session are in it
+        self._early = b""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something waits until the socket takes more."""
+        return bool(self._rest)
+
+    def handshake(self, listened: bool) -> Optional[bool]:
+        """Go on with it: whether it is done. None and errors as of `Tls.hung_up`; `TLSError`."""
+        tls, data, over = self._tls, b"", False
+        try:
+            data = self._sock.recv(RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except ConnectionError:
+            over = True
+        else:
+            over = not data
+        if over:
+            error = tls.hung_up(listened)
+            if error is not None:
+                raise error
+            return None
+        self._early += tls.received(data)
+        self._push_some()
+        if tls.error is not None:
+            raise tls.error
+        return tls.ready and not self._rest
+
+    def send(self, data: Union[bytes, memoryview]) -> int:
+        """Send a record; how many bytes of `data` have left. None, if TLS has to hear something first.
+
+        A server can do nothing with half a record, so what is not reported here was certainly not understood.
+        Raises as a socket does, and `TLSError`. After `BlockingIOError`, come again with the same data.
+        """
+        if not self._taken:
+            self._taken = self._tls.encrypt(data)
+        try:
+            self._push()
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._tls.received(self._sock.recv(RECEIVE))  # perhaps it has said why
+            if self._tls.error is None:
+                raise
+        if self._tls.error is not None:
+            raise self._tls.error
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def recv(self, size: int) -> bytes:
+        """What has arrived for the session, at most about `size` bytes, all of it. Raises as `send` does."""
+        tls, data = self._tls, self._early
+        if data:
+            self._early = b""
+            return data
+        if tls.error is None and not tls.over:
+            data = self._sock.recv(size)
+            if not data:
+                return data
+            data = tls.received(data)
+            self._push_some()
+            if tls.error is not None or tls.over:
+                self._shut()  # so that poll says at once that there is an end to be read
+        if data:
+            return data
+        if tls.error is not None:
+            raise tls.error
+        if tls.over:
+            return b""
+        raise BlockingIOError("no whole record yet")
+
+    def _push(self) -> None:
+        """Send what TLS has to say."""
+        while True:
+            self._rest = self._rest or self._tls.outgoing()
+            if not self._rest:
+                return
+            self._rest = self._rest[self._sock.send(self._rest) :]
+
+    def _push_some(self) -> None:
+        """What does not go goes along with the next record; what is wrong, the next call will say."""
+        with contextlib.suppress(OSError):
+            self._push()
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):  # gone already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._sock.fileno()
+
+    def shutdown(self, how: int) -> None:
+        """End the conversation; nobody waits for an answer."""
+        if not self._rest:
+            self._rest = self._tls.farewell()
+            self._push_some()
+        self._sock.shutdown(how)
+
+    def close(self) -> None:
+        """Close the socket, and say nothing: after a fork it is the parent's conversation."""
+        self._sock.close()
+
+
+def _explained(error: Any) -> TLSError:
+    """What OpenSSL says, and what to do about it."""
+    code = getattr(error, "verify_code", None)
+    if code is not None:
+        advice = _VERIFY.get(code, "see the checks of the context")
+        return TLSError(f"its certificate is refused: {error.verify_message.rstrip('.')}; {advice}")
+    reason = error.reason or ""
+    meaning = next((text for part, text in _REASONS if part in reason), "the TLS connection has failed")
+    return TLSError(f"{meaning} ({reason or error})")

@@ -1,0 +1,317 @@
+"""One connection without its socket: framing, handshake, order of replies, last zxid. Bytes in, values out.
+
+Owns what is on the wire between one connect and its loss. Must not know sockets, clocks, sessions or watches. Rules:
+
+1. The first frame each way is the handshake; nothing else is written before its answer is in.
+2. Ordinary replies come in the order of their requests; a reply with another xid breaks the connection.
+3. Replies to auth (-4) have an order of their own and overtake the others. Those to pings (-2) have none here, but a
+   server answers in order (CommitProcessor): one that overtakes an older request is no sign of life.
+4. The last zxid is that of ordinary replies only. Events do not count: several may share one zxid, and a connection
+   that ends between them must not lose the rest.
+5. `received` never raises. What broke is in `error`; all that came before it has been handed out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Union
+
+from ..errors import FrameTooLargeError, MarshallingError, ProtocolError, TLSError, ZookeeperError
+from .jute import decode, encode
+from .operation import Op
+from .messages import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, WatcherEvent
+
+#: Java's server takes requests of up to jute.maxbuffer, by default 0xfffff bytes, and hangs up on longer ones.
+MAX_REQUEST = 0xFFFFF
+#: Answers may be longer than requests: the biggest legal node, with its Stat and header, is. Four times that.
+MAX_FRAME = 4 * 1024 * 1024
+#: A ConnectResponse has 37 bytes, with a password of 16; ours may be longer, but not without bound.
+MAX_HANDSHAKE = 4096
+MAX_PASSWORD = 1024
+#: xids wrap to 1: those below have a meaning of their own (ClientCnxn.getXid).
+XID_LIMIT = 2**31 - 1
+#: As much as goes to the socket in one call.
+CHUNK = 256 * 1024
+#: How an alert and a handshake begin, in TLS (RFC 8446, 5.1): type, version 3.
+_TLS = (b"\x15\x03", b"\x16\x03")
+
+_HEAD = struct.Struct(">iiqi")
+_HEADER_SIZE = 16
+_LENGTH = struct.Struct(">i")
+_XID = struct.Struct(">ii")
+
+
+class Slot(NamedTuple):
+    """A request that waits for its reply; `end` is where its last byte stands in the stream of sent bytes."""
+
+    xid: int
+    op: Op[Any]
+    token: Any
+    end: int
+
+
+#: (op, token, error code, outcome) for a reply, (None, None, 0, event) for an event.
+Incoming = Tuple[Optional[Op[Any]], Any, int, Any]
+
+
+class Connection:
+    """One connection from its first byte to its last.
+
+    Call `open` first; then, in any order, `send`, `received`, and `data_to_send` followed by `sent`.
+    """
+
+    def __init__(
+        self, scope: Any, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST, first_xid: int = 1
+    ) -> None:
+        self.scope = scope
+        self.max_frame, self.max_request = max_frame, max_request
+        #: Set once the bytes make no sense any more; the connection is of no further use.
+        self.error: Optional[ProtocolError] = None
+        #: The answer to the handshake, once it is in.
+        self.response: Optional[ConnectResponse] = None
+        #: zxid of the newest ordinary reply, 0 before there is one.
+        self.last_zxid = 0
+        #: Whether a ping waits for its answer.
+        self.pinging = False
+        #: Of the bytes reported with `sent`, so many are not out yet: the driver has handed them on, no more.
+        self.lag = 0
+        self._pinged = 0  # where the ping ends in the stream of sent bytes
+        self.replies: Deque[Slot] = deque()
+        self.auth_replies: Deque[Slot] = deque()
+        self._next_xid = first_xid
+        self._request = b""
+        self._out: Deque[bytes] = deque()
+        self._head: Union[bytes, memoryview, None] = None
+        self._longest = max_request + 4
+        self._written = self._sent = 0
+        self._chunks: List[bytes] = []
+        self._have, self._need = 0, 4
+
+    # ---------------------------------------------------------------------- sending
+
+    def open(self, request: ConnectRequest) -> None:
+        """Begin with the handshake."""
+        body = self._request = encode(CONNECT_REQUEST, request)
+        self._append(_LENGTH.pack(len(body)) + body)
+
+    def frame(self, op: Op[Any], xid: int = 0) -> bytes:
+        """The request as bytes; `ValueError` or `FrameTooLargeError` if it cannot be one."""
+        frame = op.frame(xid, self.scope)
+        if len(frame) - 4 > self.max_request:
+            raise FrameTooLargeError(
+                f"{op!r} takes {len(frame) - 4} bytes; the server's limit (jute.maxbuffer) is {self.max_request}",
+                op.path,
+            )
+        return frame
+
+    def send(self, op: Op[Any], token: Any, wire: Optional[Op[Any]] = None) -> None:
+        """Queue a request for sending. Nothing has happened if it raises `ValueError` or `FrameTooLargeError`.
+
+        `wire` is the operation as the server is to see it, if that is not `op`.
+        """
+        xid = op.fixed_xid
+        if xid is None:
+            xid = self._next_xid
+            frame = (wire or op).frame(xid, self.scope)
+            if len(frame) > self._longest:
+                frame = self.frame(op, xid)  # which says what is wrong
+            self._next_xid = xid + 1 if xid < XID_LIMIT else 1
+            self._out.append(frame)
+            self._written = end = self._written + len(frame)
+            self.replies.append(tuple.__new__(Slot, (xid, op, token, end)))
+            return
+        self._append(self.frame(op, xid))
+        if xid == -4:
+            self.auth_replies.append(Slot(xid, op, token, self._written))
+        else:
+            self.pinging, self._pinged = True, self._written
+
+    def _append(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self._written += len(frame)
+
+    @property
+    def written(self) -> int:
+        """Bytes handed in for sending so far: where the newest request ends."""
+        return self._written
+
+    @property
+    def answered(self) -> int:
+        """Up to where in the bytes sent every request has been answered."""
+        end = self.replies[0].end - 1 if self.replies else self._written
+        return min(end, self._pinged - 1) if self.pinging else end
+
+    @property
+    def unsent(self) -> int:
+        """Bytes not yet handed to the socket."""
+        return self._written - self._sent
+
+    def data_to_send(self) -> Union[bytes, memoryview]:
+        """The next bytes for the socket, perhaps none, perhaps not all. Report what it took with `sent`."""
+        if self._head is None:
+            out = self._out
+            if not out:
+                return b""
+            if len(out) == 1:
+                self._head = out.popleft()
+                return self._head
+            parts, size = [], 0
+            while out and size < CHUNK:
+                part = out.popleft()
+                parts.append(part)
+                size += len(part)
+            self._head = b"".join(parts)
+        return self._head
+
+    def sent(self, count: int) -> None:
+        """The socket took the first `count` bytes of `data_to_send`."""
+        self._sent += count
+        head = self._head
+        self._head = None if head is None or count >= len(head) else memoryview(head)[count:]
+
+    def was_sent(self, slot: Slot) -> bool:
+        """Whether the last byte of a request has left for the network."""
+        return slot.end <= self._sent - self.lag
+
+    # -------------------------------------------------------------------- receiving
+
+    @property
+    def partial_reply(self) -> bool:
+        """Whether the beginning of a reply (not of an event) waits for its rest."""
+        if self._have < 8:
+            return False
+        if len(self._chunks[0]) < 8:  # once: a reply that drips in must not be joined at each drop
+            self._chunks = [b"".join(self._chunks)]
+        return int(_XID.unpack_from(self._chunks[0])[1]) != -1
+
+    def received(self, data: bytes) -> List[Incoming]:
+        """What the bytes hold, in wire order; the beginning of an incomplete frame waits for the next call.
+
+        The answer to the handshake goes to `response` instead. After an error in the bytes, `error` is set, and
+        whatever else arrives is ignored.
+        """
+        incoming: List[Incoming] = []
+        if self.error is not None:
+            return incoming
+        if self._have:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return incoming
+            data = b"".join(self._chunks)
+            self._chunks, self._have = [], 0
+        try:
+            self._take(data, incoming)
+        except ProtocolError as error:
+            self.error = error
+            self._chunks, self._have = [], 0
+        return incoming
+
+    def _take(self, data: bytes, incoming: List[Incoming]) -> None:
+        """Take whole frames from `data`; keep the rest."""
+        at, size = 0, len(data)
+        while size - at >= 4:
+            length = _LENGTH.unpack_from(data, at)[0]
+            if self.response is None:
+                self._check_first(length, data[at : at + 16])
+            elif not _HEADER_SIZE <= length <= self.max_frame:
+                if length > self.max_frame and size - at < 8 and self.replies:
+                    break  # the next four bytes say whose reply it is
+                raise self._bad_length(length, data, at, incoming)
+            end = at + 4 + length
+            if end > size:
+                break
+            if self.response is None:
+                self._handshake(data[at + 4 : end])
+            else:
+                # One frame, cut off from what follows: no length within may point beyond it.
+                self._reply(data[at:end] if end - at < size else data, incoming)
+            at = end
+        if at < size:
+            rest = data[at:] if at else data
+            self._chunks, self._have = [rest], size - at
+            length = _LENGTH.unpack_from(rest)[0] if size - at >= 4 else 0
+            self._need = 4 + length if self.response is None or length <= self.max_frame else 8
+
+    def _reply(self, frame: bytes, incoming: List[Incoming]) -> None:
+        _, xid, zxid, err = _HEAD.unpack_from(frame)
+        if xid >= 0 or xid not in _OUT_OF_ORDER:
+            if not self.replies:
+                raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
+            slot = self.replies.popleft()
+            expected, op, token, end = slot
+            if expected != xid or end > self._sent - self.lag:
+                self.replies.appendleft(slot)
+                raise ProtocolError(f"a reply to xid {xid}, expected {expected}, and that once it is sent")
+            if zxid > self.last_zxid:
+                self.last_zxid = zxid
+        elif xid == -1:
+            incoming.append((None, None, 0, decode(WATCHER_EVENT, frame, 20)))
+            return
+        elif xid == -2:
+            self.pinging = False
+            if err or not self.replies or self.replies[0].end >= self._pinged:
+                incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
+            return
+        else:
+            if not self.auth_replies:
+                raise ProtocolError("an auth reply that nothing was asked for")
+            _, op, token, _ = self.auth_replies.popleft()
+        if err:
+            incoming.append((op, token, err, op.refusal(err)))
+            return
+        try:
+            outcome = op.result(frame, 20, self.scope)
+        except MarshallingError as error:
+            error.path = op.path
+            incoming.append((op, token, 0, error))
+            raise
+        incoming.append((op, token, 0, outcome))
+
+    def _check_first(self, length: int, start: bytes) -> None:
+        if start[:2] in _TLS:
+            raise TLSError(
+                f"the first bytes are {start!r}, not the answer of a ZooKeeper server: "
+                "this is a TLS port; give ssl_context=, or the plain port (clientPort)"
+            )
+        if not 0 <= length <= MAX_HANDSHAKE:
+            raise ProtocolError(
+                f"the first bytes are {start!r}, not the answer of a ZooKeeper server: "
+                "is this a TLS port, or another service?"
+            )
+
+    def _bad_length(self, length: int, data: bytes, at: int, incoming: List[Incoming]) -> ProtocolError:
+        if length <= self.max_frame:
+            return ProtocolError(f"a frame of {length} bytes; a header alone has {_HEADER_SIZE}")
+        error = FrameTooLargeError(f"a frame of {length} bytes; max_frame is {self.max_frame}")
+        if self.replies and self.replies[0].xid == _XID.unpack_from(data, at)[1]:
+            slot = self.replies.popleft()
+            error.path = slot.op.path
+            incoming.append((slot.op, slot.token, 0, error))
+        return error
+
+    def _handshake(self, body: bytes) -> None:
+        if len(body) < 20:  # a read-only server of 3.8 answers with a reply header and -119
+            code = _HEAD.unpack(b"\0\0\0\0" + body)[3] if len(body) == _HEADER_SIZE else None
+            raise ProtocolError(f"the server refused the session ({len(body)} bytes, error {code})", code=code)
+        if body == self._request:  # a local port that nobody listens on can connect to itself
+            raise ProtocolError("our own bytes come back: nobody listens there, or somebody who only repeats")
+        response = decode(CONNECT_RESPONSE, body)
+        if response.protocol_version != 0:
+            raise ProtocolError(f"protocol version {response.protocol_version} in the answer to the handshake")
+        if len(response.passwd or b"") > MAX_PASSWORD:
+            raise ProtocolError("an absurdly long session password")
+        self.response = response
+
+
+class _Ping(Op[None]):
+    """Stands for the request in the reply to a ping."""
+
+    path = None
+
+
+_PING = _Ping()
+_OUT_OF_ORDER = frozenset((-1, -2, -4))
+
+__all__ = ["CHUNK", "MAX_FRAME", "MAX_REQUEST", "Connection", "Incoming", "Slot", "WatcherEvent", "ZookeeperError"]

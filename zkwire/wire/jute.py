@@ -1,0 +1,265 @@
+"""The serializer: jute types as objects that write a value to bytes and read it back from them.
+
+Owns the encoding of int, long, boolean, buffer, ustring, vector and records of these. Must not know which records
+exist, nor frames. Rules:
+
+1. Null (length -1) is not empty: it is None in Python.
+2. Every length and count is compared with the bytes that are left before anything is allocated.
+3. `read` raises `MarshallingError`, `struct.error`, `IndexError` or `UnicodeDecodeError`; `decode` folds these into the
+   first, and is what other modules call. Nothing else may escape, whatever the bytes.
+
+`scope` travels through all codecs untouched; only those of other modules look at it (paths, which know a chroot).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
+
+from ..errors import MarshallingError
+
+T = TypeVar("T")
+_INT = struct.Struct(">i")
+_unpack_int = _INT.unpack_from
+_pack_int = _INT.pack
+_NULL = _pack_int(-1)
+
+
+class Codec(Generic[T]):
+    """One type of the wire. `least` is the size in bytes of its shortest encoding."""
+
+    least = 0
+
+    def write(self, out: bytearray, value: T, scope: Any) -> None:
+        """Append the encoding of `value` to `out`."""
+        raise TypeError(f"{type(self).__name__} cannot be written")
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
+        """The value that starts at offset `at`, and the offset behind it."""
+        raise TypeError(f"{type(self).__name__} cannot be read")
+
+
+def decode(codec: Codec[T], data: bytes, at: int = 0, scope: Any = None) -> T:
+    """The value that starts at `at`; bytes behind it are ignored (newer servers may add fields).
+
+    Raises `MarshallingError` and nothing else, whatever the bytes.
+    """
+    try:
+        return codec.read(data, at, scope)[0]
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise MarshallingError(f"malformed record: {error}") from error
+
+
+def encode(codec: Codec[T], value: T, scope: Any = None) -> bytes:
+    """The encoding of `value`."""
+    out = bytearray()
+    codec.write(out, value, scope)
+    return bytes(out)
+
+
+class Fixed(Codec[T]):
+    """A number of a fixed size; `form` is a struct format character."""
+
+    def __init__(self, form: str) -> None:
+        packer = struct.Struct(">" + form)
+        self.least = packer.size
+        self._pack, self._unpack = packer.pack, packer.unpack_from
+
+    def write(self, out: bytearray, value: T, scope: Any) -> None:
+        """Append the number; `struct.error` if it does not fit."""
+        out += self._pack(value)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
+        """The number at `at`."""
+        return self._unpack(data, at)[0], at + self.least
+
+
+INT: Codec[int] = Fixed("i")
+LONG: Codec[int] = Fixed("q")
+BOOL: Codec[bool] = Fixed("?")
+
+
+def _length(data: bytes, at: int, what: str) -> int:
+    """The length (or -1) at `at` of something whose content follows it within the frame."""
+    length: int = _unpack_int(data, at)[0]
+    if length < -1 or length > len(data) - at - 4:
+        raise MarshallingError(f"{what} of length {length} at offset {at}, with {len(data) - at - 4} bytes left")
+    return length
+
+
+class Buffer(Codec[Optional[bytes]]):
+    """Bytes, or None."""
+
+    least = 4
+
+    def write(self, out: bytearray, value: Optional[bytes], scope: Any) -> None:
+        """Append length and bytes."""
+        if value is None:
+            out += _NULL
+        else:
+            out += _pack_int(len(value))
+            out += value
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[bytes], int]:
+        """A copy of the bytes at `at`."""
+        length = _length(data, at, "buffer")
+        at += 4
+        if length < 0:
+            return None, at
+        return data[at : at + length], at + length
+
+
+class UString(Codec[Optional[str]]):
+    """A string in strict UTF-8, or None."""
+
+    least = 4
+
+    def write(self, out: bytearray, value: Optional[str], scope: Any) -> None:
+        """Append length and UTF-8 bytes."""
+        BUFFER.write(out, None if value is None else value.encode(), scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
+        """The string at `at`."""
+        length = _length(data, at, "string")
+        at += 4
+        if length < 0:
+            return None, at
+        return data[at : at + length].decode(), at + length
+
+
+BUFFER = Buffer()
+USTRING = UString()
+
+
+class Required(Codec[T]):
+    """As `inner`, which may be null, where a null would break the protocol."""
+
+    def __init__(self, inner: Codec[Optional[T]]) -> None:
+        self.inner, self.least = inner, inner.least
+
+    def write(self, out: bytearray, value: T, scope: Any) -> None:
+        """Append `value`."""
+        self.inner.write(out, value, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
+        """The value at `at`, never None."""
+        value, after = self.inner.read(data, at, scope)
+        if value is None:
+            raise MarshallingError(f"null at offset {at}, where a value is required")
+        return value, after
+
+
+class Vector(Codec[Optional[Sequence[T]]]):
+    """A list of `item`, or None."""
+
+    least = 4
+
+    def __init__(self, item: Codec[T]) -> None:
+        self.item = item
+
+    def write(self, out: bytearray, value: Optional[Sequence[T]], scope: Any) -> None:
+        """Append count and items."""
+        if value is None:
+            out += _NULL
+            return
+        out += _pack_int(len(value))
+        for one in value:
+            self.item.write(out, one, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[List[T]], int]:
+        """The items at `at`; the count is compared with the bytes left first."""
+        count: int = _unpack_int(data, at)[0]
+        at += 4
+        if count == -1:
+            return None, at
+        if count < 0 or count * max(self.item.least, 1) > len(data) - at:
+            raise MarshallingError(f"vector of {count} items at offset {at - 4}, with {len(data) - at} bytes left")
+        read, items = self.item.read, []
+        for _ in range(count):
+            item, at = read(data, at, scope)
+            items.append(item)
+        return items, at
+
+
+class Names(Codec[List[str]]):
+    """A required vector of required strings, read fast: the children of a node, perhaps a hundred thousand."""
+
+    least = 4
+
+    def write(self, out: bytearray, value: List[str], scope: Any) -> None:
+        """Append count and strings."""
+        out += _pack_int(len(value))
+        for name in value:
+            raw = name.encode()
+            out += _pack_int(len(raw))
+            out += raw
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[List[str], int]:
+        """The strings at `at`."""
+        count, size = _unpack_int(data, at)[0], len(data)
+        at += 4
+        if count < 0 or count * 4 > size - at:
+            raise MarshallingError(f"list of {count} names at offset {at - 4}, with {size - at} bytes left")
+        names, unpack = [], _unpack_int
+        for _ in range(count):
+            length = unpack(data, at)[0]
+            at += 4
+            after = at + length
+            if length < 0 or after > size:
+                raise MarshallingError(f"name of length {length} at offset {at - 4}, with {size - at} bytes left")
+            names.append(data[at:after].decode())
+            at = after
+        return names, at
+
+
+class Record(Codec[T]):
+    """Fields one after the other, made into a value by `make(*fields)`; the value is a tuple of its fields."""
+
+    def __init__(self, make: Callable[..., T], *fields: Codec[Any]) -> None:
+        self.make, self.fields = make, fields
+        self.least = sum(field.least for field in fields)
+
+    def write(self, out: bytearray, value: T, scope: Any) -> None:
+        """Append all fields."""
+        parts: Sequence[Any] = value  # type: ignore[assignment]  # records are tuples, which Codec[T] cannot say
+        for field, part in zip(self.fields, parts):
+            field.write(out, part, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
+        """The record at `at`."""
+        parts = []
+        for field in self.fields:
+            part, at = field.read(data, at, scope)
+            parts.append(part)
+        return self.make(*parts), at
+
+
+class FixedRecord(Codec[T]):
+    """A record of numbers only, read in one go; `make` takes the iterable of its fields."""
+
+    def __init__(self, make: Callable[[Tuple[Any, ...]], T], form: str) -> None:
+        packer = struct.Struct(">" + form)
+        self.make, self.least = make, packer.size
+        self._pack, self._unpack = packer.pack, packer.unpack_from
+
+    def write(self, out: bytearray, value: T, scope: Any) -> None:
+        """Append all fields."""
+        out += self._pack(*value)  # type: ignore[misc]  # records are tuples, which Codec[T] cannot say
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
+        """The record at `at`."""
+        return self.make(self._unpack(data, at)), at + self.least
+
+
+class Nothing(Codec[None]):
+    """No bytes at all: the body of a reply that has none."""
+
+    def write(self, out: bytearray, value: None, scope: Any) -> None:
+        """Append nothing."""
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[None, int]:
+        """None, and `at` itself."""
+        return None, at
+
+
+NOTHING = Nothing()

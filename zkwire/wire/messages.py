@@ -1,0 +1,165 @@
+"""The records of the wire: how values are encoded, headers, the handshake, notifications.
+
+Owns their fields and codecs. Must not know operations, connections or sessions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import MarshallingError
+from ..paths import Chroot
+from ..values import ACL, OPEN_ACL_UNSAFE, EventType, Id, Stat
+from .jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, FixedRecord, Record, Required, Vector
+
+
+def _stat(fields: Tuple[Any, ...], new: Callable[..., Stat] = tuple.__new__) -> Stat:
+    return new(Stat, fields)  # a third of the time of Stat._make, on the path of every read
+
+
+STAT: Codec[Stat] = FixedRecord(_stat, "qqqqiiiqiiq")
+ID: Codec[Id] = Record(Id, USTRING, USTRING)
+ACL_ENTRY: Codec[ACL] = Record(ACL, INT, ID)
+
+#: WatcherEvent.type on the wire (Watcher.Event.EventType). Others are logged and ignored.
+EVENT_TYPES: Dict[int, str] = {
+    1: EventType.CREATED,
+    2: EventType.DELETED,
+    3: EventType.CHANGED,
+    4: EventType.CHILD,
+}
+
+
+# -------------------------------------------------------------------- scope and paths
+
+
+class Scope(Chroot):
+    """What a client adds to its operations on the way to the wire: its chroot and its default ACL."""
+
+    __slots__ = ("default_acl",)
+
+    def __init__(self, chroot: str = "", default_acl: Optional[Sequence[ACL]] = None) -> None:
+        super().__init__(chroot)
+        self.default_acl: Sequence[ACL] = OPEN_ACL_UNSAFE if default_acl is None else tuple(default_acl)
+
+
+class Path(Codec[Optional[str]]):
+    """A path of the user: the scope's chroot is put before it in writing and taken off in reading.
+
+    With scope None (a server's view) paths and ACLs are what the wire says.
+    """
+
+    least = 4
+
+    def write(self, out: bytearray, value: Optional[str], scope: Any) -> None:
+        """Append the server's path."""
+        USTRING.write(out, scope.prepend(value) if scope is not None and value is not None else value, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
+        """The user's path; `MarshallingError` if the server's lies outside the chroot."""
+        value, after = USTRING.read(data, at, scope)
+        if value is None or scope is None:
+            return value, after
+        try:
+            return scope.strip(value), after
+        except ValueError as error:
+            raise MarshallingError(str(error)) from error
+
+
+PATH = Path()
+RESULT_PATH: Codec[str] = Required(PATH)
+
+
+class Acls(Codec[Optional[Sequence[ACL]]]):
+    """An ACL list; None becomes the client's default on the way out, and stays null without a scope."""
+
+    least = 4
+
+    def write(self, out: bytearray, value: Optional[Sequence[ACL]], scope: Any) -> None:
+        """Append the list, or the default for None."""
+        _ACLS.write(out, scope.default_acl if value is None and scope is not None else value, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[Sequence[ACL]], int]:
+        """The list at `at`."""
+        return _ACLS.read(data, at, scope)
+
+
+_ACLS: Vector[ACL] = Vector(ACL_ENTRY)
+ACLS = Acls()
+RESULT_ACLS: Codec[List[ACL]] = Required(_ACLS)  # type: ignore[arg-type]  # a Vector reads lists
+
+
+# -------------------------------------------------------------------- headers and handshake
+
+
+class RequestHeader(NamedTuple):
+    """What precedes each request."""
+
+    xid: int
+    opcode: int
+
+
+class ReplyHeader(NamedTuple):
+    """What precedes each reply; `err` is 0 or an error code."""
+
+    xid: int
+    zxid: int
+    err: int
+
+
+class ConnectRequest(NamedTuple):
+    """The first frame of a client. `timeout_ms` is the session timeout asked for; `passwd` a secret of 16 bytes.
+
+    `read_only` is None where the request ends before that byte (clients before 3.4): the answer lacks it, too.
+    """
+
+    protocol_version: int
+    last_zxid_seen: int
+    timeout_ms: int
+    session_id: int
+    passwd: Optional[bytes]
+    read_only: Optional[bool]
+
+    def __repr__(self) -> str:
+        return f"ConnectRequest(session 0x{self.session_id:x}, zxid 0x{self.last_zxid_seen:x}, {self.timeout_ms} ms)"
+
+
+class ConnectResponse(NamedTuple):
+    """The first frame of a server. `timeout_ms` <= 0 means expired; `read_only` None that the byte was absent."""
+
+    protocol_version: int
+    timeout_ms: int
+    session_id: int
+    passwd: Optional[bytes]
+    read_only: Optional[bool]
+
+    def __repr__(self) -> str:
+        return f"ConnectResponse(session 0x{self.session_id:x}, {self.timeout_ms} ms, read_only={self.read_only})"
+
+
+class _LastBool(Codec[Optional[bool]]):
+    """A boolean at the end of a record that older peers leave out."""
+
+    def write(self, out: bytearray, value: Optional[bool], scope: Any) -> None:
+        if value is not None:
+            BOOL.write(out, value, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[bool], int]:
+        return BOOL.read(data, at, scope) if at < len(data) else (None, at)
+
+
+REQUEST_HEADER: Codec[RequestHeader] = FixedRecord(RequestHeader._make, "ii")
+REPLY_HEADER: Codec[ReplyHeader] = FixedRecord(ReplyHeader._make, "iqi")
+CONNECT_REQUEST: Codec[ConnectRequest] = Record(ConnectRequest, INT, LONG, INT, LONG, BUFFER, _LastBool())
+CONNECT_RESPONSE: Codec[ConnectResponse] = Record(ConnectResponse, INT, INT, LONG, BUFFER, _LastBool())
+
+
+class WatcherEvent(NamedTuple):
+    """A notification: numbers as on the wire, and the server's path."""
+
+    type: int
+    state: int
+    path: Optional[str]
+
+
+WATCHER_EVENT: Codec[WatcherEvent] = Record(WatcherEvent, INT, INT, USTRING)
