@@ -125,7 +125,7 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
         if then is not None:
             future.add_done_callback(then)
         session.submit(op, future, now())
-        if session.news:
+        if session.has_actions:
             self._act()
         if session.in_flight <= 1:
             self._flush()
@@ -133,7 +133,7 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
             self._flushing = True
             loop.call_soon(self._flush)
         if session.phase != OPEN:
-            future.add_done_callback(lambda done: done.cancelled() and session.abandon(done))
+            future.add_done_callback(lambda done: done.cancelled() and session.cancel(done))
             self._arm()
         return future
 
@@ -207,14 +207,14 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
     def _too_late(self, future: asyncio.Future[Any]) -> None:
         if not future.done():
             error = OperationTimeoutError("no answer within the time-out")
-            error.maybe_applied = not self._session.abandon(future)
+            error.maybe_applied = not self._session.cancel(future, forget=True)
             future.set_exception(error)
 
     def _abandon(self, future: asyncio.Future[Any]) -> None:
         """Nobody waits for it any more."""
         if not future.cancel() and not future.cancelled():
             future.exception()  # of interest to nobody
-        self._session.abandon(future)
+        self._session.cancel(future, forget=True)
 
     def watch(self, path: str, recursive: bool = False) -> AsyncGenerator[WatchedEvent, None]:
         """Every change of a node and its children, or with `recursive` of all nodes below it, from now on.

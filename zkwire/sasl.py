@@ -97,8 +97,9 @@ class Mechanism(Protocol):
     raise ends the client with an `AuthFailedError`; if it is one itself, its text is shown.
     """
 
-    def start(self) -> bytes:
-        """Begin afresh, on a new connection; the first token, b"" where the server speaks first."""
+    def start(self, host: str) -> bytes:
+        """Begin afresh, on a new connection to `host` (its configured name); the first token, b"" if the server
+        speaks first."""
 
     def step(self, challenge: bytes) -> Optional[bytes]:
         """The answer to the server's token (b"" for a null one); None if we are in, and the server is the right one."""
@@ -133,7 +134,7 @@ class DigestMD5:
     def __repr__(self) -> str:
         return f"DigestMD5({self._user!r})"
 
-    def start(self) -> bytes:
+    def start(self, host: str = "") -> bytes:
         """Begin afresh; the server speaks first."""
         self._expected = None
         return b""

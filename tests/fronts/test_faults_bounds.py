@@ -112,11 +112,11 @@ def test_no_more_calls_wait_than_are_allowed(front: Front) -> None:
 def test_a_hundred_thousand_watches_are_set_again_in_two_seconds() -> None:
     world, heard = World(), Heard()
     world.open()
-    notifier = world.session._exchange._notifier
+    watches = world.session._requests.watches
     seconds = []
     for count in (50_000, 100_000):
         for i in range(count - 50_000, count):
-            notifier.armed(Exists(f"/some/where/node-{i:09}", heard), 0)
+            watches.armed(Exists(f"/some/where/node-{i:09}", heard), 0)
         world.lose()
         world.advance(60.0, until=lambda: world.session.phase == "dialing")
         world.connect()

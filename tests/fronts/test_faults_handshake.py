@@ -319,7 +319,7 @@ def test_absurd_timeouts(timeout_ms: int, front: Front) -> None:
     else:
         assert zk.session_timeout == pytest.approx(2**31 / 1000, abs=0.01)
         session = real(zk)._session
-        assert session.deadline() == pytest.approx(session._live.sent_at + 10.0)
+        assert session.deadline() == pytest.approx(session._heartbeat.sent_at + 10.0)
     assert zk.get("/a")[0] == b"proper"
     assert (states.seen, scripted.connections) == ([], 1)
 

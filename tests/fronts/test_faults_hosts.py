@@ -84,7 +84,7 @@ def test_a_name_is_resolved_for_each_attempt(front: Front, monkeypatch: pytest.M
 
     monkeypatch.setattr(socket, "getaddrinfo", changing)
     zk = front.client(f"moving.invalid:1,{one.hosts}", timeout=4.0, randomize_hosts=False)
-    inside(zk)._session._rotation._random = lambda: 0.0  # no pauses
+    inside(zk)._session._hosts._random = lambda: 0.0  # no pauses
     assert asked == ["moving.invalid"]
     where["moving.invalid"] = other.port
     states = Log()
@@ -170,18 +170,18 @@ class Client:
         """Until there is a connection."""
         session = self.session
         while session.phase != "open":
-            dials = [event for event in session.events() if isinstance(event, Dial)]
+            dials = [event.link for event in session.actions() if isinstance(event, Dial)]
             if not dials:
                 now = max(now, session.deadline() or now)
                 session.timed_out(now)
                 continue
             self.attempts.append(now)
             if dials[-1].host in living:
-                session.connected(now)
-                session.received(welcome_frame(), now)
+                session.connected(dials[-1], now)
+                session.received(dials[-1], welcome_frame(), now)
             else:
-                session.lost("refused", now)
-        session.events()
+                session.lost(dials[-1], "refused", now)
+        session.actions()
 
 
 def spread(hosts: List[str], among: str) -> None:
@@ -202,7 +202,7 @@ def test_a_herd_spreads_in_place_and_time(seed: int) -> None:
     lost = [client for client in clients if client.host == "a"]
     for client in lost:
         client.attempts.clear()
-        client.session.lost("dead", 100.0)
+        client.session.lost(client.session.link, "dead", 100.0)
         client.run(100.0, named("bc"))
     spread([client.host for client in clients], "bc")
     first = sorted(client.attempts[0] for client in lost)

@@ -53,7 +53,7 @@ def server_watches(server: EmbeddedServer, zk: Any) -> Tuple[Set[str], Set[str]]
 
 def none_left(zk: Any) -> bool:
     """Whether the client knows of no watch any more."""
-    return len(real(zk)._session._exchange._notifier.watches) == 0
+    return len(real(zk)._session._requests.watches) == 0
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
@@ -161,7 +161,7 @@ def test_a_hundred_thousand_watches_survive_a_reconnect(front: Front) -> None:
     log = Log()
     if front.loop is not None:
         front.loop.loop.set_debug(False)  # which writes down where each of as many calls of the watcher came from
-    watches = real(zk)._session._exchange._notifier.watches
+    watches = real(zk)._session._requests.watches
     for i in range(100_000):  # as so many reads would have set them
         watches.add(EXIST, f"/service/instance-{i:06}", log)
     away(front, zk, proxy)
@@ -254,7 +254,7 @@ def test_a_watch_of_existence_stands_by_what_was_found(front: Front) -> None:
     zk.create("/there")
     assert zk.exists("/there", watch=there) is not None
     assert zk.exists("/missing", watch=missing) is None
-    watches = real(zk)._session._exchange._notifier.watches
+    watches = real(zk)._session._requests.watches
     assert (watches.paths(DATA), watches.paths(EXIST)) == (("/there",), ("/missing",))
     for _ in range(2):
         away(front, zk, proxy)

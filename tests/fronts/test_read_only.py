@@ -40,10 +40,10 @@ def read_only_world(hosts: int = 2, **options: Any) -> World:
     return World(hosts=hosts, read_only=True, **options).open(sid=FAKE, read_only=True)
 
 
-def until_look(world: World) -> None:
+def until_probe(world: World) -> None:
     """To the next look."""
-    number = len(world.looks)
-    world.advance(60.0, until=lambda: len(world.looks) > number)
+    number = len(world.probes)
+    world.advance(60.0, until=lambda: len(world.probes) > number)
 
 
 # ------------------------------------------------------------------------ the core
@@ -87,9 +87,9 @@ def test_a_server_left_before_it_has_accepted_us_was_never_connected() -> None:
     world.submit(Auth("digest", b"ann:secret"), "auth")
     world.connect()
     world.welcome(sid=FAKE, read_only=True)
-    until_look(world)
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     world.advance(LEAVING_LIMIT + 0.1)
     assert world.states == []
     world.accept_internal()
@@ -105,15 +105,15 @@ def test_from_read_only_to_read_write_by_itself() -> None:
     world.submit(AddWatch("/a", ever), "watch")
     world.answer(DATA, zxid=7)
     world.answer(0, zxid=7)
-    assert world.looks == []
-    until_look(world)
-    peer = world.look_connect()
+    assert world.probes == []
+    until_probe(world)
+    peer = world.probe_connect()
     assert peer.handshake is not None
     assert (peer.handshake.session_id, peer.handshake.passwd, peer.handshake.read_only) == (0, bytes(16), False)
     assert (peer.handshake.last_zxid_seen, peer.handshake.timeout_ms) == (7, 9000)
     assert world.states == [CONNECTED]  # nobody notices anything so far
     dials = len(world.dials)
-    world.look_receive(welcome_frame())
+    world.probe_receive(welcome_frame())
     assert world.states == [CONNECTED, SUSPENDED, CONNECTED]
     assert (world.session.client_state, world.session.client_id) == (RW, (SID, PASSWORD))
     assert len(world.dials) == dials
@@ -127,11 +127,11 @@ def test_from_read_only_to_read_write_by_itself() -> None:
     world.submit(Create("/b"), "write")
     world.answer("/b")
     assert world.ok("write") == "/b"
-    count = len(world.looks)
+    count = len(world.probes)
     for _ in range(20):
         world.advance(T / 3 + 0.1)
         world.pong()
-    assert len(world.looks) == count  # there is nothing to look for any more
+    assert len(world.probes) == count  # there is nothing to look for any more
 
 
 @fault("S14")
@@ -139,9 +139,9 @@ def test_what_is_under_way_is_answered_before_we_go() -> None:
     """What comes meanwhile waits for the new server; what is never answered does not hold us."""
     world = read_only_world()
     world.submit(GetData("/a"), "before")
-    until_look(world)
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     assert world.session.client_state == RO
     world.submit(GetData("/b"), "meanwhile")
     assert len(world.waiting) == 1
@@ -153,9 +153,9 @@ def test_what_is_under_way_is_answered_before_we_go() -> None:
 
     world = read_only_world()
     world.submit(GetData("/a"), "never")
-    until_look(world)
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     world.advance(LEAVING_LIMIT + 0.01)
     assert world.failed("never", ConnectionLoss).sent
     assert world.session.client_state == RW
@@ -166,9 +166,9 @@ def test_a_server_that_may_be_behind_what_we_have_seen_does_not_take_over() -> N
     """It was told of an older zxid than the answers have shown meanwhile."""
     world = read_only_world()
     world.submit(GetData("/a"), "get")
-    until_look(world)
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     world.answer(DATA, zxid=9)
     assert world.session.client_state == KeeperState.CONNECTING
     handshake = world.connect().handshake
@@ -193,15 +193,15 @@ def test_a_server_that_may_be_behind_what_we_have_seen_does_not_take_over() -> N
 @fault("S14", "S16")
 def test_whoever_does_not_welcome_us_is_looked_at_again_later(answer: bytes) -> None:
     world = read_only_world(hosts=3)
-    until_look(world)
-    world.look_connect()
-    world.look_receive(answer)
-    assert not world.looking
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(answer)
+    assert not world.probe is not None
     assert (world.states, world.session.client_state) == ([CONNECTED], RO)
-    until_look(world)
-    assert {look.host.name for _, look in world.looks} == {"b", "c"}
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    until_probe(world)
+    assert {probe.host.name for _, probe in world.probes} == {"b", "c"}
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     assert world.session.client_state == RW
 
 
@@ -211,25 +211,25 @@ def test_servers_that_hang_or_dribble_hold_nothing_up() -> None:
     world = read_only_world(hosts=5)
     welcome = welcome_frame()
     for turn in range(8):
-        world.advance(2.0, until=lambda: world.looking)
-        while not world.looking:
+        world.advance(2.0, until=lambda: world.probe is not None)
+        while not world.probe is not None:
             world.pong()
-            world.advance(2.0, until=lambda: world.looking)
+            world.advance(2.0, until=lambda: world.probe is not None)
         if turn % 3:
-            world.look_connect()
+            world.probe_connect()
         for i in range(len(welcome) - 1):
-            if turn % 3 == 2 and world.looking:
-                world.look_receive(welcome[i : i + 1])
-            world.advance(0.3, until=lambda: not world.looking)
+            if turn % 3 == 2 and world.probe is not None:
+                world.probe_receive(welcome[i : i + 1])
+            world.advance(0.3, until=lambda: not world.probe is not None)
             world.pong()
-        assert not world.looking
+        assert not world.probe is not None
         assert world.session.client_state == RO
-    assert {look.host.name for _, look in world.looks} == set("bcde")
-    while not world.looking:
+    assert {probe.host.name for _, probe in world.probes} == set("bcde")
+    while not world.probe is not None:
         world.pong()
-        world.advance(2.0, until=lambda: world.looking)
-    world.look_connect()
-    world.look_receive(welcome)
+        world.advance(2.0, until=lambda: world.probe is not None)
+    world.probe_connect()
+    world.probe_receive(welcome)
     assert world.session.client_state == RW
 
 
@@ -238,12 +238,12 @@ def test_looks_are_ever_rarer_but_never_end() -> None:
     """kazoo's delay never grows."""
     world = read_only_world(hosts=2)
     while world.now < 1300.0:
-        world.advance(1.0, until=lambda: world.looking)
-        if world.looking:
-            world.look_connect()
-            world.look_receive(b"")
+        world.advance(1.0, until=lambda: world.probe is not None)
+        if world.probe is not None:
+            world.probe_connect()
+            world.probe_receive(b"")
         world.pong()
-    gaps = [b - a for (a, _), (b, _) in zip(world.looks, world.looks[1:])]
+    gaps = [b - a for (a, _), (b, _) in zip(world.probes, world.probes[1:])]
     assert gaps[0] < 0.3
     assert all(later >= earlier - 1e-6 for earlier, later in zip(gaps, gaps[1:]))
     assert rw_probe.LONGEST_PAUSE / 2 <= gaps[-1] <= rw_probe.LONGEST_PAUSE
@@ -260,23 +260,23 @@ def test_the_look_ends_with_its_reason() -> None:
     ):
         for connected in (False, True):
             world = read_only_world()
-            until_look(world)
+            until_probe(world)
             if connected:
-                world.look_connect()
+                world.probe_connect()
             end(world)
             world.pump()
-            assert not world.looking
-            world.look_receive(welcome_frame())  # what still arrives is of no account
+            assert not world.probe is not None
+            world.probe_receive(welcome_frame())  # what still arrives is of no account
             assert world.session.client_state != RW
 
 
 def test_a_second_connection_that_breaks_while_it_waits_for_us() -> None:
     world = read_only_world()
     world.submit(GetData("/a"), "get")
-    until_look(world)
-    world.look_connect()
-    world.look_receive(welcome_frame())
-    world.look_receive(b"")
+    until_probe(world)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
+    world.probe_receive(b"")
     world.answer(DATA)
     assert world.ok("get")[0] == b""
     world.open(sid=SID)
@@ -513,7 +513,7 @@ def test_a_server_that_is_no_help_is_passed_over(
     how: str, two: Two, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On real sockets, while reads go on: it hangs, it dribbles, it speaks another language."""
-    monkeypatch.setattr(rw_probe, "PATIENCE", 0.1)
+    monkeypatch.setattr(rw_probe, "SHORTEST_PROBE", 0.1)
     read_only, other = two
 
     def handshake(wire: Wire) -> bool:

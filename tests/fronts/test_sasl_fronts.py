@@ -165,7 +165,7 @@ def test_a_mechanism_of_the_users_own(front: Front) -> None:
 
             self.real, self.begun = DigestMD5("bob", "hush-hush", lambda: "cnonce"), 0
 
-        def start(self) -> bytes:
+        def start(self, host: str) -> bytes:
             self.begun += 1
             return self.real.start()
 

@@ -198,7 +198,7 @@ def real(thing: Any) -> Any:
 
 def eager(zk: Any) -> Any:
     """The client, which from now on makes no random pause after a loss."""
-    real(zk)._session._rotation._random = lambda: 0.0
+    real(zk)._session._hosts._random = lambda: 0.0
     return zk
 
 

@@ -19,7 +19,8 @@ from zkwire.wire.messages import (
 )  # fmt: skip
 from zkwire.values import EventType, Stat, WatchedEvent
 from zkwire.session.session import Session
-from zkwire.session.actions import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
+from zkwire.session.actions import Dial, Fired, HangUp, Replied, StateChanged
+from zkwire.session.link import Link
 
 PASSWORD = bytes(range(1, 17))
 SID = 0x0100000B4CD40000
@@ -107,12 +108,13 @@ class World:
         self.order: List[Any] = []  # what happened, in order: tokens, ("fired", event), states
         self.fired: List[WatchedEvent] = []
         self.states: List[str] = []
-        self.dials: List[Tuple[float, Dial]] = []
+        self.dials: List[Tuple[float, Link]] = []
         self.hangups: List[str] = []
         self.peer: Optional[Peer] = None
         self.answered = 0
-        self.looks: List[Tuple[float, Look]] = []  # second connections asked for
-        self.looking = False
+        self.probes: List[Tuple[float, Link]] = []  # second connections asked for
+        self.link: Optional[Link] = None
+        self.probe: Optional[Link] = None
         self.second: Optional[Peer] = None
         if start:
             self.session.start(self.now)
@@ -124,35 +126,33 @@ class World:
         """Act on events; let the server have `limit` bytes of what is to be sent (None: all)."""
         self._collect()
         while limit is None or limit > 0:
-            data = self.session.data_to_send()
+            data = self.link.data_to_send() if self.link is not None and self.link is self.session.link else b""
             if not data:
                 break
             part = bytes(data if limit is None else data[:limit])
-            assert self.peer is not None, "bytes to send without a connection"
+            assert self.peer is not None and self.link is not None, "bytes to send without a connection"
             self.peer.feed(part)
-            self.session.sent(len(part))
+            self.link.sent(len(part))
             if limit is not None:
                 limit -= len(part)
         self._collect()
 
     def _collect(self) -> None:
-        for event in self.session.events():
-            if isinstance(event, Dial):
-                self.dials.append((self.now, event))
-                self.peer = None
+        for event in self.session.actions():
+            if isinstance(event, Dial) and event.link is self.session.link:
+                self.dials.append((self.now, event.link))
+                self.link, self.peer = event.link, None
+            elif isinstance(event, Dial):
+                assert self.probe is None, "a third connection"
+                self.probes.append((self.now, event.link))
+                self.probe, self.second = event.link, None
+            elif isinstance(event, HangUp) and event.link is self.probe:
+                self.probe = self.second = None
             elif isinstance(event, HangUp):
+                assert event.link is self.link, "a connection is given up that is not there"
                 self.hangups.append(event.reason)
                 self.peer = None
-            elif isinstance(event, Look):
-                assert not self.looking, "a third connection"
-                self.looks.append((self.now, event))
-                self.looking, self.second = True, None
-            elif isinstance(event, LookAway):
-                self.looking, self.second = False, None
-            elif isinstance(event, TakeOver):
-                assert self.second is not None and self.second.welcomed
-                self.peer, self.second, self.answered, self.looking = self.second, None, 0, False
-            elif isinstance(event, Settled):
+            elif isinstance(event, Replied):
                 assert event.token not in self.settled, f"{event.token} settled twice"
                 self.settled[event.token] = event.outcome
                 self.order.append(event.token)
@@ -164,44 +164,54 @@ class World:
             elif isinstance(event, StateChanged):
                 self.states.append(event.state)
                 self.order.append(event.state)
+        if self.probe is not None and self.probe is self.session.link:  # the probed server takes over
+            assert self.second is not None and self.second.welcomed and self.peer is None
+            self.link, self.peer, self.probe, self.second, self.answered = self.probe, self.second, None, None, 0
 
     def connect(self) -> Peer:
         """The driver has connected as asked; the handshake is on its way."""
         peer = self.peer = Peer()
         self.answered = 0
-        self.session.connected(self.now)
+        assert self.link is not None, "no connection is wanted"
+        self.session.connected(self.link, self.now)
         self.pump()
         assert peer.handshake is not None
         return peer
 
     def receive(self, data: bytes) -> None:
         """Bytes for the client."""
-        self.session.received(data, self.now)
+        if self.link is not None:
+            self.session.received(self.link, data, self.now)
         self.pump()
 
-    def look_connect(self) -> Peer:
-        """The driver has connected as `Look` asked."""
+    def probe_connect(self) -> Peer:
+        """The driver has made the second connection."""
         peer = self.second = Peer()
-        self.session.look_connected(self.now)
-        peer.feed(self.session.look_data_to_send())
+        assert self.probe is not None, "no second connection is wanted"
+        self.session.connected(self.probe, self.now)
+        data = bytes(self.probe.data_to_send())
+        self.probe.sent(len(data))
+        peer.feed(data)
         assert peer.handshake is not None
         return peer
 
-    def look_receive(self, data: bytes) -> None:
+    def probe_receive(self, data: bytes) -> None:
         """Bytes from the second connection; the end of it is b""."""
+        probe = self.probes[-1][1]
         if data:
             if self.second is not None:
                 self.second.welcomed = True
-            self.session.look_received(data, self.now)
+            self.session.received(probe, data, self.now)
         else:
-            self.looking, self.second = False, None
-            self.session.look_lost(self.now)
+            self.probe = self.second = None
+            self.session.lost(probe, "the server closed the connection", self.now)
         self.pump()
 
     def lose(self, reason: str = "the server closed the connection") -> None:
         """The connection has ended."""
-        self.peer = None
-        self.session.lost(reason, self.now)
+        link, self.peer = self.link, None
+        assert link is not None, "no connection was ever wanted"
+        self.session.lost(link, reason, self.now)
         self.pump()
 
     def advance(self, seconds: float, *, until: Optional[Callable[[], bool]] = None) -> None:

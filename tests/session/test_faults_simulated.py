@@ -41,7 +41,7 @@ def test_expiry_says_nothing_about_what_was_under_way(said: bool) -> None:
         assert not world.failed("unsent", SessionExpiredError).maybe_applied
     assert world.states[-1] == "LOST"
     settled = dict(world.settled)
-    world.session.received(reply_frame(Create("/e"), 1, "/e", 7), world.now)  # too late, and on no connection of ours
+    world.session.received(world.link, reply_frame(Create("/e"), 1, "/e", 7), world.now)  # too late, and on no connection of ours
     world.pump()
     assert world.settled == settled
     assert "may yet" in str(SessionExpiredError.__doc__)
@@ -175,7 +175,7 @@ def test_a_cut_in_ten_thousand_requests_answers_a_prefix() -> None:
         complete = len(answers) // len(reply_frame(reached[0].op, 1, STAT0))
         while answers:
             cut = rng.randrange(1, 100_000)
-            world.session.received(answers[:cut], world.now)
+            world.session.received(world.link, answers[:cut], world.now)
             answers = answers[cut:]
         world._collect()
         world.lose()
@@ -197,10 +197,10 @@ def test_an_operation_from_each_completion_however_deep() -> None:
     answered, xid = 0, 1
     session.submit(op, 0, world.now)
     while answered < 100_000:
-        data = bytes(session.data_to_send())
-        session.sent(len(data))
-        session.received(reply_frame(op, xid, READ), world.now)
-        for _event in session.events():
+        assert session.link is not None
+        session.link.sent(len(session.link.data_to_send()))
+        session.received(session.link, reply_frame(op, xid, READ), world.now)
+        for _event in session.actions():
             answered, xid = answered + 1, xid + 1
             session.submit(op, answered, world.now)
     assert session.pending == 1

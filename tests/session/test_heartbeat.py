@@ -12,7 +12,7 @@ def live() -> Heartbeat:
     live = Heartbeat(30.0)
     live.started(100.0)
     live.greeted(100.0)
-    live.granted(9.0, 100.0)
+    live.granted(9.0, 100.0, True)
     return live
 
 
@@ -20,10 +20,10 @@ def test_granted_and_forgotten(live: Heartbeat) -> None:
     assert (live.requested, live.timeout) == (30.0, 9.0)
     live.forget()
     assert live.timeout == 30.0
-    live.granted(0.001, 1.0)
+    live.granted(0.001, 1.0, True)
     assert live.timeout == INSTEAD
     assert live.ping_at() == pytest.approx(1.1)
-    live.granted(SHORTEST_TIMEOUT, 1.0)
+    live.granted(SHORTEST_TIMEOUT, 1.0, True)
     assert live.timeout == SHORTEST_TIMEOUT
 
 
@@ -63,7 +63,7 @@ def test_the_lease_ends_a_timeout_after_the_sending_of_what_was_answered(live: H
     assert live.silent_at() == 111.0
     assert live.silence(111.0) == "no answer for 6.0 s"
     live.greeted(120.0)
-    live.granted(9.0, 125.0)
+    live.granted(9.0, 125.0, True)
     assert live.silent_at() == 129.0
 
 
@@ -84,5 +84,5 @@ def test_expiry_is_counted_from_the_last_contact_and_leaves_time_to_ask(live: He
 
 def test_pings_even_with_a_long_timeout(live: Heartbeat) -> None:
     assert live.ping_at() == 103.0
-    live.granted(600.0, 100.0)
+    live.granted(600.0, 100.0, True)
     assert live.ping_at() == 100.0 + LONGEST_PING

@@ -34,11 +34,11 @@ def test_random_numbers_at_their_ends_are_within_the_list() -> None:
 
 @pytest.mark.parametrize("timeout", [0.3, 6.0, 30.0])
 def test_pauses(timeout: float) -> None:
-    """A random one after a loss, none within a pass, growing ones between passes, never a third of the timeout."""
+    """None right after a loss nor within a pass, growing ones between passes, never a third of the timeout."""
     limit = min(LONGEST, timeout / 3)
     for low, value in ((True, 0.0), (False, 1.0)):
         rotation = HostProvider(HOSTS, False, lambda value=value: value)  # type: ignore[misc]
-        assert rotation.pause(timeout) == (0.0 if low else min(SPREAD, limit))
+        assert rotation.pause(timeout) == 0.0, "the first attempt after a loss comes at once"
         pauses = []
         for _ in range(5):
             for _ in HOSTS:
@@ -46,10 +46,11 @@ def test_pauses(timeout: float) -> None:
                 pauses.append(rotation.pause(timeout))
         assert [p for i, p in enumerate(pauses) if i % 3 != 2] == [0.0] * 10
         between = pauses[2::3]
-        assert between == sorted(between)
-        assert 0 < between[0] < between[-1] <= limit + 1e-9
-        rotation.succeeded()
-        assert rotation.pause(timeout) <= min(SPREAD, limit)
+        assert between[0] == (0.0 if low else min(SPREAD, limit)), "then a random one"
+        assert between[1:] == sorted(between[1:])
+        assert 0 < between[1] < between[-1] <= limit + 1e-9
+        rotation.succeeded(None, None)
+        assert rotation.pause(timeout) == 0.0
 
 
 def test_an_outage_of_days_is_survived() -> None:

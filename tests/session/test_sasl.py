@@ -18,7 +18,7 @@ from zkwire.sasl import Exchange, parse_pairs, quote
 from zkwire.embedded.sasl import DigestServer, SaslRefused
 from zkwire.errors import AuthFailedError, ConnectionLoss
 from zkwire.sasl import MAX_TOKEN, DigestMD5
-from zkwire.session.auth import PATIENCE
+from zkwire.session.auth import SILENT_REFUSALS as PATIENCE
 from zkwire.session.auth import Login
 from zkwire.config import Settings, make_session
 
@@ -277,7 +277,7 @@ class Scripted:
         self.answers = list(answers)
         self.asked: List[Any] = []
 
-    def start(self) -> bytes:
+    def start(self, host: str) -> bytes:
         return self.give("start")
 
     def step(self, challenge: bytes) -> Optional[bytes]:
@@ -294,7 +294,7 @@ class Scripted:
 def test_a_mechanism_of_many_steps() -> None:
     mechanism = Scripted(b"ticket", b"more", b"", None)
     login = Login(mechanism)
-    assert login.begin() == b"ticket"
+    assert login.begin("host") == b"ticket"
     assert [login.answer(token) for token in (b"1", b"2", None)] == [b"more", b"", None]
     assert mechanism.asked == ["start", b"1", b"2", b""]
 
@@ -308,7 +308,7 @@ def test_a_mechanism_of_many_steps() -> None:
 )  # fmt: skip
 def test_what_ends_a_login(token: Any, why: str) -> None:
     login = Login(bob())
-    assert login.begin() == b""
+    assert login.begin("host") == b""
     with pytest.raises(AuthFailedError, match=why):
         login.answer(token)
 
@@ -316,7 +316,7 @@ def test_what_ends_a_login(token: Any, why: str) -> None:
 def test_a_server_that_lets_the_refused_in_is_not_believed() -> None:
     """zookeeper.allowSaslFailedClients: a null token where the proof should be."""
     login = Login(bob())
-    login.begin()
+    login.begin("host")
     login.answer(CHALLENGE)
     with pytest.raises(AuthFailedError, match="has not proved"):
         login.answer(None)
@@ -327,7 +327,7 @@ def test_a_bad_mechanism_says_no_secrets(bad: Any) -> None:
     for answers in ((bad,), (b"", bad)):
         login = Login(Scripted(*answers))
         with pytest.raises(AuthFailedError, match=r"SASL authentication failed \(Scripted\)") as failed:
-            login.begin()
+            login.begin("host")
             login.answer(b"x")
         assert "hush" not in str(failed.value)
 
@@ -335,10 +335,10 @@ def test_a_bad_mechanism_says_no_secrets(bad: Any) -> None:
 def test_hanging_up_once_is_no_refusal_but_again_and_again_it_is() -> None:
     login = Login(bob())
     for _ in range(100):  # before our proof it is a restart, however often
-        login.begin()
+        login.begin("host")
         assert login.hung_up(2) is None
     for connection in range(2 * PATIENCE):
-        login.begin()
+        login.begin("host")
         login.answer(CHALLENGE)
         refused = login.hung_up(2)
         assert (refused is None) == (connection < 2 * PATIENCE - 1)
@@ -348,7 +348,7 @@ def test_hanging_up_once_is_no_refusal_but_again_and_again_it_is() -> None:
 def test_one_login_in_between_and_the_count_begins_afresh() -> None:
     login = Login(bob())
     for connection in range(10):
-        login.begin()
+        login.begin("host")
         login.answer(CHALLENGE)
         if connection % 2:
             assert login.answer(PROOF) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import Any, Callable, List
 
 import pytest
@@ -27,6 +28,7 @@ from zkwire.errors import (
     UnimplementedError, ZookeeperError,
 )  # fmt: skip
 from zkwire.ops import AddWatch, Auth, Create, Delete, Exists, GetChildren, GetData, SetData, Sync
+from zkwire.session.host_provider import Host
 from zkwire.values import KazooState, KeeperState
 
 CONNECTED, SUSPENDED, LOST = KazooState.CONNECTED, KazooState.SUSPENDED, KazooState.LOST
@@ -72,7 +74,7 @@ def test_the_handshake_has_the_same_deadline_as_the_dial() -> None:
     answer = welcome_frame()
     for i in range(30):
         world.advance(T * 2 / 9 / 31)
-        world.session.received(answer[i : i + 1], world.now)
+        world.session.received(world.link, answer[i : i + 1], world.now)
     assert len(world.dials) == 1
     world.advance(T * 2 / 9 / 31 + 0.01)
     assert world.now >= deadline
@@ -91,13 +93,13 @@ def test_an_answer_after_the_deadline_is_of_no_account() -> None:
     world = World()
     world.connect()
     world.advance(T + 0.001, until=lambda: bool(world.hangups))
-    world.session.received(welcome_frame(), world.now)
-    world.session.connected(world.now)
+    world.session.received(world.link, welcome_frame(), world.now)
+    world.session.connected(world.link, world.now)
     world.pump()
     assert world.states == []
     assert world.session.client_id is None
     world.advance(5.0, until=lambda: len(world.dials) == 2)
-    world.session.received(welcome_frame(sid=77), world.now)  # later still, while the next host is dialled
+    world.session.received(world.link, welcome_frame(sid=77), world.now)  # later still, while the next host is dialled
     peer = world.connect()
     assert peer.handshake is not None and peer.handshake.session_id == 0
     world.welcome()
@@ -314,7 +316,7 @@ def test_abandoned_calls_keep_their_place() -> None:
     watcher = Heard()
     for token, op in enumerate([GetData("/a", watcher), GetData("/b")]):
         world.submit(op, token)
-    assert world.session.abandon(0) is False
+    assert world.session.cancel(0, forget=True) is False
     world.answer(DATA)
     world.answer(DATA)
     world.event("CHANGED", "/a")
@@ -322,7 +324,7 @@ def test_abandoned_calls_keep_their_place() -> None:
     assert watcher.events == []
     assert world.states == [CONNECTED]
     assert world.session.pending == 0
-    assert len(world.session._exchange._notifier.watches) == 0
+    assert len(world.session._requests.watches) == 0
 
 
 def test_what_is_abandoned_in_the_queue_is_never_sent() -> None:
@@ -330,8 +332,8 @@ def test_what_is_abandoned_in_the_queue_is_never_sent() -> None:
     world.submit(GET, 1)
     world.submit(SetData("/a", b"x"), 2)
     world.submit(GET, 3)
-    assert world.session.abandon(2) is True
-    assert world.session.abandon(99) is False
+    assert world.session.cancel(2) is True
+    assert world.session.cancel(99) is False
     world.open()
     assert [r.op for r in world.waiting] == [GET, GET]
 
@@ -1033,7 +1035,7 @@ def test_every_operation_that_waits_when_the_end_comes_hears_of_it(op: Any) -> N
     """It waits for a connection, or for an answer, and there will be none any more."""
     world = World()
     world.submit(op, "waits")
-    world.session.lost(TLSError("not trusted"), world.now)
+    world.session.lost(world.link, TLSError("not trusted"), world.now)
     world.pump()
     assert world.session.phase == "ended"
     assert isinstance(world.settled["waits"], (ConnectionClosedError, NoWatcherError)), "the latter at once, by a removal"
@@ -1063,12 +1065,141 @@ def test_an_unknown_operation_is_not_asked_for_again_at_that_host() -> None:
     world.submit(AddWatch("/p", watcher), 2)
     world.answer(0)
     world.ok(2)
-    world.lose()
-    world.open()  # at the first one: it refuses the replay
-    assert world.session.host is not None
-    assert world.session.host.name == "a"
+
+
+@fault("X21")
+def test_a_server_that_was_upgraded_in_place_is_asked_again_after_a_reconnect() -> None:
+    """What made it hang up is not asked again on the next link; what came after another loss may be a newer server."""
+    world = World().open()
+    world.submit(AddWatch("/p", Heard()), 1)
+    world.answer(err=-6, zxid=-1)
+    world.open()
     with pytest.raises(UnimplementedError):
-        world.submit(AddWatch("/p", watcher), 3)
+        world.submit(AddWatch("/p", Heard()), 2)
+    world.lose()
+    world.open()
+    world.submit(AddWatch("/p", Heard()), 3)
+    world.answer(0)
+    world.ok(3)
+
+
+@fault("X19")
+def test_a_server_that_hangs_up_on_an_operation_is_taken_not_to_know_it() -> None:
+    """Three times, with that operation alone under way; then once is enough, until it succeeds."""
+    world = World().open()
+    for token in range(3):
+        world.submit(AddWatch("/p", Heard()), token)
+        world.lose()
+        world.failed(token, ConnectionLoss)
+        world.open()
+    with pytest.raises(UnimplementedError):
+        world.submit(AddWatch("/p", Heard()), 3)
+    world.submit(GET, 4)
+    world.lose()  # for another reason: perhaps the server was upgraded
+    world.open()
+    world.submit(AddWatch("/p", Heard()), 5)
+    world.lose()
+    world.open()
+    with pytest.raises(UnimplementedError):
+        world.submit(AddWatch("/p", Heard()), 6)
+
+
+@fault("X19")
+@pytest.mark.parametrize("beside", [GET, Exists("/p")])
+def test_a_loss_with_other_operations_under_way_says_nothing_of_any(beside: Any) -> None:
+    world = World().open()
+    for token in range(5):
+        world.submit(AddWatch("/p", Heard()), token)
+        world.submit(beside, 10 + token)
+        world.lose()
+        world.open()
+    world.submit(AddWatch("/p", Heard()), 99)
+    world.answer(0)
+    world.ok(99)
+
+
+@fault("X19")
+def test_a_server_that_hangs_up_on_persistent_watches_set_again_gets_no_more_of_them() -> None:
+    world, heard = World().open(), Heard()
+    world.submit(AddWatch("/p", heard), 1)
+    world.answer(0)
+    for _ in range(3):
+        world.lose()
+        world.advance(10, until=lambda: world.session.phase == "dialing")
+        world.connect()
+        world.welcome()
+    world.lose()
+    world.open()
+    assert heard.events[-1] == ("PERSISTENT_WATCH_REMOVED", "/p")
+    assert world.session.state == CONNECTED
+
+
+@fault("X17")
+def test_bytes_that_wait_are_bounded_as_well_as_operations() -> None:
+    world = World(max_pending_bytes=3_000_000)
+    for token in range(3):
+        world.submit(SetData("/a", bytes(1_000_000)), token)
+    with pytest.raises(TooManyPendingError, match="max_pending_bytes"):
+        world.submit(GET, 3)
+    world.open()
+    for _ in range(3):
+        world.answer(STAT0)
+    world.submit(GET, 4)
+    world.answer(DATA)
+    world.ok(4)
+    for token in range(5, 9):
+        world.submit(SetData("/a", bytes(1_000_000)), token)
+    with pytest.raises(TooManyPendingError, match="max_pending_bytes"):
+        world.submit(SetData("/a", b"x"), 9)
+    world.session.submit(GET, 10, world.now, force=True)
+
+
+@fault("X09")
+def test_giving_up_a_batch_takes_time_by_its_own_size_only() -> None:
+    """Each look at all that waits would take minutes here."""
+    world = World(max_pending=1_000_000)
+    for token in range(100_000):
+        world.session.submit(GET, token, world.now)
+    began = time.process_time()
+    for token in range(0, 100_000, 2):
+        assert world.session.cancel(token)
+    assert time.process_time() - began < 2.0
+    world.open()
+    assert world.session.in_flight == 50_000
+
+
+@fault("X07")
+def test_what_was_taken_back_is_never_sent_whatever_the_session_does() -> None:
+    world = World(hosts=2).open()
+    world.submit(GET, 1)
+    world.session.set_hosts([Host("z", 2181)], world.now)
+    world.pump()
+    world.submit(SetData("/a", b"x"), 2)  # waits for the next server
+    assert world.session.cancel(2)
+    world.answer(DATA)
+    world.open()
+    assert world.waiting == []
+    assert list(world.settled) == [1]
+
+
+@fault("X14")
+def test_a_persistent_watch_whose_caller_waits_no_more_stands_and_is_heard() -> None:
+    world, heard = World().open(), Heard()
+    world.submit(AddWatch("/p", heard), 1)
+    assert world.session.cancel(1, forget=True) is False
+    world.answer(0)
+    world.event("CHANGED", "/p")
+    assert heard.events == [("CHANGED", "/p")]
+    assert world.settled == {}
+
+
+@fault("X32")
+def test_a_state_is_compared_with_the_clock() -> None:
+    """The process was stopped for longer than its lease, and asks before anything else has run."""
+    world = World().open()
+    assert world.session.state_at(world.now + T * 0.9) == CONNECTED
+    assert world.session.state_at(world.now + T * 1.1) == SUSPENDED
+    assert world.session.client_state_at(world.now + T * 1.1) == KeeperState.CONNECTING
 
 
 def test_what_waits_for_a_host_that_does_not_know_it_fails_there_without_being_sent() -> None:

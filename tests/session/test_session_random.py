@@ -63,7 +63,7 @@ class Run:
         elif choice < 0.40 and self.submitted:
             token = rng.choice(list(self.submitted))
             if token not in world.settled:
-                (self.abandoned if world.session.abandon(token) else self.dropped).add(token)
+                (self.abandoned if world.session.cancel(token, forget=True) else self.dropped).add(token)
         elif choice < 0.60:
             world.advance(rng.choice((0.01, 0.3, 1.0, 4.0)))
         elif phase == "dialing":
@@ -180,7 +180,7 @@ class Run:
         assert all(pair in GRAPH for pair in zip(["LOST", *world.states], world.states)), world.states
         assert world.session.deadline() is None
         assert world.session.pending == 0
-        assert len(world.session._exchange._notifier.watches) == 0
+        assert len(world.session._requests.watches) == 0
         assert world.states[-1:] in ([], [KazooState.LOST])
 
 

@@ -318,7 +318,7 @@ def test_watches_are_set_again_behind_it() -> None:
 
 def test_the_first_token_of_a_mechanism_may_say_all() -> None:
     class Ticket:
-        def start(self) -> bytes:
+        def start(self, host: str) -> bytes:
             return b"ticket"
 
         def step(self, challenge: bytes) -> Optional[bytes]:
@@ -333,7 +333,7 @@ def test_the_first_token_of_a_mechanism_may_say_all() -> None:
 
 def test_a_mechanism_that_cannot_begin() -> None:
     class Broken:
-        def start(self) -> bytes:
+        def start(self, host: str) -> bytes:
             raise OSError("secret: no ticket")
 
         def step(self, challenge: bytes) -> Optional[bytes]:
@@ -357,9 +357,9 @@ def test_whoever_takes_over_from_a_read_only_server_has_to_prove_itself_too(sile
     assert (world.states, world.session.client_state) == ([CONNECTED], KeeperState.CONNECTED_RO)
     world.submit(GetData("/w", heard), 1)
     world.answer(READ, zxid=5)
-    world.advance(60, until=lambda: world.looking)
-    world.look_connect()
-    world.look_receive(welcome_frame())
+    world.advance(60, until=lambda: world.probe is not None)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
     world.submit(Create("/a"), "create")
     assert opcodes(world) == [102]
     assert world.states == [CONNECTED, SUSPENDED]

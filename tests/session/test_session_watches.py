@@ -398,7 +398,7 @@ def test_a_removal_nobody_waits_for_any_more_still_counts() -> None:
     world, one = World().open(), Heard()
     armed(world, GetData("/a", one), READ)
     world.submit(RemoveWatches("/a"), 1)
-    world.session.abandon(1)
+    world.session.cancel(1, forget=True)
     world.answer()
     assert one.events == [("DATA_WATCH_REMOVED", "/a")]
     reconnected(world)
@@ -540,8 +540,8 @@ def test_our_lists_are_those_of_the_server_at_rest() -> None:
                     (GetChildren(path, heard), [], 0, CHILD), (AddWatch(path, heard), 0, 0, PERSISTENT),
                 ][step]  # fmt: skip
                 world.submit(op, token)
-                if rng.random() < 0.2:
-                    world.session.abandon(token)
+                if step < 3 and rng.random() < 0.2:
+                    world.session.cancel(token, forget=True)
                     watchers.remove(heard)
                 world.answer(value, err=err)
                 table[kind].add(path)
@@ -566,13 +566,13 @@ def test_our_lists_are_those_of_the_server_at_rest() -> None:
                     world.answer()
                     for kind in KINDS:
                         table[kind].discard(path)
-        ours = {kind: set(world.session._exchange._notifier.watches.paths(kind)) for kind in KINDS}
+        ours = {kind: set(world.session._requests.watches.paths(kind)) for kind in KINDS}
         for kind in KINDS:
             assert ours[kind] <= table[kind]
         for heard in watchers:
             changes = [e for e in heard.events if e[0] in ("CHANGED", "CHILD")]
             assert len(changes) <= 1 or any(
-                heard in world.session._exchange._notifier.watches._lists[PERSISTENT].get(f"/{i}", ()) for i in range(4)
+                heard in world.session._requests.watches._lists[PERSISTENT].get(f"/{i}", ()) for i in range(4)
             ) or ("PERSISTENT_WATCH_REMOVED" in {e[0] for e in heard.events})  # fmt: skip
 
 

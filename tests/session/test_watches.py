@@ -12,6 +12,7 @@ from tests.kit.world import Heard
 from zkwire.ops import SetWatches, SetWatches2
 from zkwire.wire.operation import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE
 from zkwire.values import EventType
+from zkwire.wire.messages import Scope
 from zkwire.session.watches import BATCH, KINDS, Watches
 
 CREATED, CHANGED, DELETED, KIDS = EventType.CREATED, EventType.CHANGED, EventType.DELETED, EventType.CHILD
@@ -33,7 +34,7 @@ def told(watches: Watches, event: str, path: str) -> List[Any]:
     ],
 )
 def test_what_fires_and_what_stays(event: str, fired: List[str], left: List[str]) -> None:
-    watches = Watches()
+    watches = Watches(Scope())
     heard = {kind: Heard(kind) for kind in KINDS}
     for kind, watcher in heard.items():
         watches.add(kind, "/a", watcher)
@@ -42,7 +43,7 @@ def test_what_fires_and_what_stays(event: str, fired: List[str], left: List[str]
 
 
 def test_a_watcher_is_told_once_however_often_it_waits() -> None:
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     for kind in KINDS:
         watches.add(kind, "/a", one)
         watches.add(kind, "/a", one)
@@ -53,7 +54,7 @@ def test_a_watcher_is_told_once_however_often_it_waits() -> None:
 
 def test_a_persistent_watch_is_told_of_with_its_own_path() -> None:
     """Which may be read afresh instead of an event; a one-shot watch has no such path, whatever else it is."""
-    watches, once, here, above = Watches(), Heard(), Heard(), Heard()
+    watches, once, here, above = Watches(Scope()), Heard(), Heard(), Heard()
     watches.add(DATA, "/a/b", once)
     watches.add(PERSISTENT, "/a/b", once)
     watches.add(PERSISTENT, "/a/b", here)
@@ -64,7 +65,7 @@ def test_a_persistent_watch_is_told_of_with_its_own_path() -> None:
 
 
 def test_other_paths_are_left_alone() -> None:
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     watches.add(DATA, "/a", one)
     for path in ("/", "/ab", "/a/b", "/A"):
         assert told(watches, CHANGED, path) == []
@@ -74,7 +75,7 @@ def test_other_paths_are_left_alone() -> None:
 
 @fault("W16")
 def test_ancestors_by_segment() -> None:
-    watches = Watches()
+    watches = Watches(Scope())
     heard = {path: Heard(path) for path in ("/", "/a", "/a/b", "/ab", "/a/b/c", "/a/bc")}
     for path, watcher in heard.items():
         watches.add(RECURSIVE, path, watcher)
@@ -91,14 +92,14 @@ def test_ancestors_are_those_of_a_plain_rule() -> None:
     for _ in range(2000):
         watched = "/" + "/".join(rng.choice(names) for _ in range(rng.randrange(4)))
         path = "/" + "/".join(rng.choice(names) for _ in range(rng.randrange(1, 6)))
-        watches, one = Watches(), Heard()
+        watches, one = Watches(Scope()), Heard()
         watches.add(RECURSIVE, watched, one)
         expected = watched == "/" or path == watched or path.startswith(watched + "/")
         assert bool(watches.fire(CHANGED, path)) is expected, (watched, path)
 
 
 def test_removal_takes_what_was_named() -> None:
-    watches, one, two = Watches(), Heard("one"), Heard("two")
+    watches, one, two = Watches(Scope()), Heard("one"), Heard("two")
     for watcher in (one, two):
         for kind in KINDS:
             watches.add(kind, "/a", watcher)
@@ -110,7 +111,7 @@ def test_removal_takes_what_was_named() -> None:
 
 
 def test_drop_takes_all_of_the_kinds() -> None:
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     watches.add(DATA, "/a", one)
     watches.add(RECURSIVE, "/b", one)
     assert watches.drop((PERSISTENT, RECURSIVE)) == [(RECURSIVE, "/b", one)]
@@ -119,11 +120,11 @@ def test_drop_takes_all_of_the_kinds() -> None:
 
 
 def test_nothing_is_replayed_for_nothing() -> None:
-    assert list(Watches().replay(5)) == []
+    assert list(Watches(Scope()).replay(5)) == []
 
 
 def test_the_second_request_only_for_persistent_watches() -> None:
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     watches.add(DATA, "/d", one)
     watches.add(EXIST, "/e", one)
     watches.add(CHILD, "/c", one)
@@ -136,7 +137,7 @@ def test_the_second_request_only_for_persistent_watches() -> None:
 @pytest.mark.parametrize("limit", [BATCH, 64 * 1024, 3000])
 def test_batches_are_counted_in_bytes(limit: int) -> None:
     """As ZOOKEEPER-706; Java counts characters, so that its frames may be three times as long."""
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     kinds = {}
     for i in range(4000):
         path = f"/{'é' * 40}{i:05}"
@@ -160,7 +161,7 @@ def test_batches_are_counted_in_bytes(limit: int) -> None:
 
 
 def test_a_path_longer_than_a_batch_stands_alone() -> None:
-    watches, one = Watches(), Heard()
+    watches, one = Watches(Scope()), Heard()
     long = "/" + "x" * (BATCH + 10)
     for path in ("/a", long, "/b"):
         watches.add(DATA, path, one)

@@ -23,7 +23,8 @@ from ..config import Front
 from ..session.host_provider import Host
 from ..values import EventType, KeeperState, WatchedEvent, Watcher
 from ..session.session import ENDED
-from ..session.actions import Dial, Fired, HangUp, Look, LookAway, Oddity, Settled, StateChanged
+from ..session.actions import METHODS, Fired, Replied
+from ..session.link import Link
 
 #: An iterator of `watch` that is not read keeps this many events, and a watcher that is a coroutine function has this
 #: many tasks; then those of a persistent watch are replaced by one that says: read afresh.
@@ -40,10 +41,12 @@ class AsyncLine(Front):
         self._pid = os.getpid()
         self._loop: Any = None  # an event loop from start() on, and nothing happens before that
         self._wire: Optional[Wire] = None
+        self._link: Any = None
+        self._second_link: Any = None
         self._second: Optional[Wire] = None  # made beside the first, when the core asks to look
         self._timer: Optional[asyncio.TimerHandle] = None
         self._due = 0.0  # when, by the clock of the session
-        self._news: Deque[Any] = deque()  # Settled, Fired, and calls of listeners, that are yet to be told
+        self._news: Deque[Any] = deque()  # Replied, Fired, and calls of listeners, that are yet to be told
         self._telling = self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
@@ -76,33 +79,13 @@ class AsyncLine(Front):
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        for event in self._session.events():
-            if isinstance(event, Settled) and not self._news:
-                _settle(event.token, event.outcome)
-            elif isinstance(event, (Settled, Fired)):
-                self._news.append(event)
-            elif isinstance(event, StateChanged):
-                self._logger.info("= %s (%s) %s", event.state, event.client_state, event.error or "")
-                self._news += [(functools.partial(self._tell, one), event.state) for one in self._to_tell(event.state)]
-                if self._changed is not None and not self._changed.done():
-                    self._changed.set_result(None)
-            elif isinstance(event, Dial):
-                self._disconnect()
-                self._wire = self._begin(event.host)
-            elif isinstance(event, HangUp):
-                self._logger.info("= hanging up: %s", event.reason)
-                self._disconnect()
-            elif isinstance(event, Oddity):
-                self._logger.debug("= ignored: %s", event.what)
-            elif isinstance(event, Look):
-                self._second = self._begin(event.host)
-            elif isinstance(event, LookAway):
-                second, self._second = self._second, None
-                if second is not None:
-                    second.end()
-            else:
+        for action in self._session.actions():
+            getattr(self, METHODS[type(action)])(*action)
+        if self._link is not self._session.link:
+            if self._second is not None and self._second_link is self._session.link:
                 self._disconnect()
                 self._wire, self._second = self._second, None
+            self._link = self._session.link
         if self._session.phase == ENDED:
             self._disconnect()
             for asking in self._askings:
@@ -112,6 +95,39 @@ class AsyncLine(Front):
             self._telling = True
             self._loop.call_soon(self._tell_news)
 
+    def dial(self, link: Link) -> None:
+        if link is self._session.link:
+            self._disconnect()
+            self._link, self._wire = link, self._begin(link.host)
+        elif self._session.wants(link):
+            self._second_link, self._second = link, self._begin(link.host)
+
+    def hang_up(self, link: Link, reason: str) -> None:
+        if link is self._link:
+            self._logger.info("= hanging up: %s", reason)
+            self._disconnect()
+        elif link is self._second_link and self._second is not None:
+            self._second.end()
+            self._second = None
+
+    def reply(self, token: Any, outcome: Any) -> None:
+        if self._news:
+            self._news.append(Replied(token, outcome))
+        else:
+            _settle(token, outcome)
+
+    def fire(self, watchers: Any, event: Any, lasting: Any) -> None:
+        self._news.append(Fired(watchers, event, lasting))
+
+    def state_changed(self, state: str, client_state: str, error: Any) -> None:
+        self._logger.info("= %s (%s) %s", state, client_state, error or "")
+        self._news += [(functools.partial(self._tell, one), state) for one in self._to_tell(state)]
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def note(self, what: str) -> None:
+        self._logger.debug("= ignored: %s", what)
+
     def _tell_news(self) -> None:
         """Hand out what has happened, in wire order: who has a result runs before the watchers of what came after it.
 
@@ -119,9 +135,9 @@ class AsyncLine(Front):
         """
         settled, news = False, self._news
         try:
-            while news and not (settled and not isinstance(news[0], Settled)):
+            while news and not (settled and not isinstance(news[0], Replied)):
                 item = news.popleft()
-                if isinstance(item, Settled):
+                if isinstance(item, Replied):
                     settled = True
                     _settle(item.token, item.outcome)
                 elif isinstance(item, Fired):
@@ -168,10 +184,12 @@ class AsyncLine(Front):
 
     def _connected(self, wire: Wire) -> None:
         if wire is self._second:
-            self._session.look_connected(now())
-            wire.write(self._session.look_data_to_send())
+            self._session.connected(self._second_link, now())
+            data = bytes(self._second_link.data_to_send())
+            self._second_link.sent(len(data))
+            wire.write(data)
         elif wire is self._wire:
-            self._session.connected(now())
+            self._session.connected(self._link, now())
         else:
             wire.end()  # the core has changed its mind meanwhile
         self._act()
@@ -180,43 +198,43 @@ class AsyncLine(Front):
     def _received(self, wire: Wire, data: bytes) -> None:
         self._weigh()
         if wire is self._wire:
-            self._session.received(data, now())
+            self._session.received(self._link, data, now())
             self._act()
             if not self._flushing:
                 self._flush()
         elif wire is self._second:
-            self._session.look_received(data, now())
+            self._session.received(self._second_link, data, now())
             self._act()
             self._flush()
 
     def _lost(self, wire: Wire, reason: Union[str, TLSError]) -> None:
         if wire is self._wire:
             self._wire = None
-            self._session.lagging(0)  # nobody knows how much of it has left since it was weighed
-            self._session.lost(reason, now())
+            self._link.lagging(0)  # nobody knows how much of it has left since it was weighed
+            self._session.lost(self._link, reason, now())
             level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
             self._logger.log(level, "= %s", self._session.last_error)
             self._act()
         elif wire is self._second:
             self._second = None
-            self._session.look_lost(now())
-            self._arm()
+            self._session.lost(self._second_link, reason, now())
+            self._act()
 
     def _weigh(self) -> None:
         """Tell the core what lies in the transport, before it may have to say what was sent."""
         wire = self._wire
         if wire is not None:
-            self._session.lagging(wire.lag)
+            self._link.lagging(wire.lag)
 
     def _flush(self) -> None:
         self._flushing = False
         wire = self._wire
         while wire is not None and wire.writable:
-            data = self._session.data_to_send()
+            data = self._link.data_to_send()
             count = wire.write(data) if data else 0
             if not count:
                 return
-            self._session.sent(count)
+            self._link.sent(count)
 
     def _notify(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
         """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""

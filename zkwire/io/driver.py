@@ -77,7 +77,7 @@ class Driver(Line):
         with self._lock:
             try:
                 session.submit(op, future, now())
-                if session.news:
+                if session.has_actions:
                     self._act()
                 if at_once or session.idle or session.unsent >= ENOUGH:
                     self._flush()
@@ -143,14 +143,14 @@ class Driver(Line):
         if self.forked:
             raise ForkedError()
         with self._lock:
-            return self.session.withdraw(future)
+            return self.session.cancel(future)
 
     def abandon(self, future: Future[Any]) -> bool:
         """Nobody waits for `future` any more; True if its operation will never be sent."""
         if self.forked:
             raise ForkedError()
         with self._lock:
-            return self.session.abandon(future)
+            return self.session.cancel(future, forget=True)
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
         """Block until `future` is done, reading the socket if nobody else does; watchers called before come first."""
@@ -334,7 +334,7 @@ class Driver(Line):
                     sock.close()  # the core has changed its mind meanwhile
                     return
                 self._socket, self._readable = sock, reader(sock.fileno())
-                self.session.connected(now())
+                self.session.connected(self._link, now())  # type: ignore[arg-type]
                 self._act()
                 self._flush()
                 if self._ssl_context is not None:

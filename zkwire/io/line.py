@@ -22,7 +22,8 @@ from .future import Future, release
 from .lookout import Lookout
 from .dialer import Resolver
 from ..session.session import ENDED, Session
-from ..session.actions import Dial, Event, Fired, HangUp, Look, LookAway, Oddity, Settled, StateChanged, TakeOver
+from ..session.actions import METHODS, Action, StateChanged
+from ..session.link import Link
 from .dialer import Socket, Waker, reader
 
 RECEIVE = 64 * 1024
@@ -45,53 +46,64 @@ class Line:
         self._socket: Optional[Socket] = None
         self._readable: Callable[[Optional[float]], object] = lambda ms: False  # of the socket, for who leads
         self._retired: List[Socket] = []
-        self._todo: Deque[Event] = deque()
+        self._todo: Deque[Action] = deque()
         self._blocked = False
-        self._dial: Optional[Dial] = None
+        self._dial: Optional[Link] = None
+        self._link: Optional[Link] = None
         self._waker = Waker()
         self._resolver = Resolver(self._waker.wake)
         self._lookout = Lookout(session, self._waker.wake, self._retire, self._resolver, ssl_context)
 
     def _act(self) -> None:
         """Do what the core asks for."""
-        todo, dispatcher = self._todo, self.dispatcher
-        todo.extend(self.session.events())
+        todo = self._todo
+        todo.extend(self.session.actions())
         while todo:
-            event = todo.popleft()
-            kind = type(event)
-            if kind is Settled:
-                event.token.settle(event.outcome, dispatcher.queued)  # type: ignore[union-attr]
-            elif isinstance(event, Fired):
-                for watcher, lasting in zip_longest(event.watchers, event.lasting):
-                    if isinstance(watcher, On):
-                        watcher.dispatcher.tell(watcher.function, event.event, lasting)
-                    else:
-                        dispatcher.tell(watcher, event.event, lasting)
-            elif isinstance(event, HangUp):
-                self._logger.info("= hanging up: %s", event.reason)
-                self._disconnect()
-            elif isinstance(event, Dial):
-                self._disconnect()
-                self._dial = event
-                self._waker.wake()
-            elif isinstance(event, StateChanged):
-                self._logger.info("= %s (%s)%s", event.state, event.client_state, _reason(event.error))
-                self._on_state(event)
-                with self.changed:
-                    self.changed.notify_all()
-                if self.session.phase == ENDED:
-                    self._waker.wake()
-            elif isinstance(event, Oddity):
-                self._logger.debug("= ignored: %s", event.what)
-            elif isinstance(event, Look):
-                self._lookout.begin(event)
-            elif isinstance(event, LookAway):
-                self._lookout.end()
-            elif isinstance(event, TakeOver):
+            action = todo.popleft()
+            getattr(self, METHODS[type(action)])(*action)
+        if self._link is not self.session.link:
+            if self._lookout.link is not None and self._lookout.link is self.session.link:
                 sock = self._lookout.take()
                 self._disconnect()
                 if sock is not None:
                     self._socket, self._readable = sock, reader(sock.fileno())
+            self._link = self.session.link
+
+    def dial(self, link: Link) -> None:
+        if link is self.session.link:
+            self._disconnect()
+            self._link = self._dial = link
+            self._waker.wake()
+        elif self.session.wants(link):
+            self._lookout.begin(link)
+
+    def hang_up(self, link: Link, reason: str) -> None:
+        if link is self._link:
+            self._logger.info("= hanging up: %s", reason)
+            self._disconnect()
+        elif link is self._lookout.link:
+            self._lookout.end()
+
+    def reply(self, token: Any, outcome: Any) -> None:
+        token.settle(outcome, self.dispatcher.queued)
+
+    def fire(self, watchers: Sequence[Any], event: Any, lasting: Sequence[Optional[str]]) -> None:
+        for watcher, path in zip_longest(watchers, lasting):
+            if isinstance(watcher, On):
+                watcher.dispatcher.tell(watcher.function, event, path)
+            else:
+                self.dispatcher.tell(watcher, event, path)
+
+    def state_changed(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
+        self._logger.info("= %s (%s)%s", state, client_state, _reason(error))
+        self._on_state(StateChanged(state, client_state, error))
+        with self.changed:
+            self.changed.notify_all()
+        if self.session.phase == ENDED:
+            self._waker.wake()
+
+    def note(self, what: str) -> None:
+        self._logger.debug("= ignored: %s", what)
 
     def _retire(self, sock: Socket) -> None:
         """To be closed by whoever reads next: a descriptor must not vanish under a poll."""
@@ -119,7 +131,7 @@ class Line:
         sock, session = self._socket, self.session
         try:
             while sock is not None:
-                data = session.data_to_send()
+                data = session.link.data_to_send() if session.link is not None else b""
                 if not data:
                     self._blocked = False
                     return
@@ -136,7 +148,8 @@ class Line:
                 if not count:  # TLS has to hear something first
                     self._blocked = False
                     return
-                session.sent(count)
+                if session.link is not None:
+                    session.link.sent(count)
         except BaseException:
             self._interrupted(())  # nobody knows what has left
             raise
@@ -146,7 +159,8 @@ class Line:
         if sock is None:
             return
         # Signal handlers run in the main thread, and may raise there wherever it is, here too.
-        slots = self.session.slots() if get_ident() == _MAIN else ()
+        link = self.session.link
+        slots = tuple(link.connection.replies) if get_ident() == _MAIN and link is not None and link.connection else ()
         try:
             self._receipts += 1
             try:
@@ -157,7 +171,7 @@ class Line:
                 self._lose(error if isinstance(error, TLSError) else f"receiving failed: {error}")
                 return
             if data:
-                self.session.received(data, now())
+                self.session.received(link, data, now())  # type: ignore[arg-type]
                 self._act()
             elif data is not None:
                 self._lose("the server closed the connection")
@@ -179,7 +193,8 @@ class Line:
         self._lost(reason)
 
     def _lost(self, reason: Union[str, TLSError]) -> None:
-        self.session.lost(reason, now())
+        if self._link is not None:
+            self.session.lost(self._link, reason, now())
         level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
         self._logger.log(level, "= %s", self.session.last_error)
         self._act()

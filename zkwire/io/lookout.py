@@ -11,7 +11,7 @@ from typing import Any, Callable, List, Optional, Tuple, Union
 from ..errors import TLSError
 from .dialer import Resolver
 from ..session.session import Session
-from ..session.actions import Look
+from ..session.link import Link
 from .dialer import READ, Attempt, SecureAttempt, Socket, begin
 
 
@@ -26,11 +26,13 @@ class Lookout:
         self._resolver, self._ssl_context = resolver, ssl_context
         self._attempt: Union[Attempt, SecureAttempt, None] = None
         self._socket: Optional[Socket] = None
+        self.link: Any = None
 
-    def begin(self, look: Look) -> None:
+    def begin(self, link: Link) -> None:
         """Connect as asked."""
         self.end()
-        self._attempt = begin(look.host, look.deadline, self._resolver, self._ssl_context)
+        self.link = link
+        self._attempt = begin(link.host, link.deadline, self._resolver, self._ssl_context)
         self._wake()
 
     def end(self) -> None:
@@ -78,20 +80,21 @@ class Lookout:
             elif self._socket is not None:
                 data = self._socket.recv(4096)
                 if data:
-                    self._session.look_received(data, now)
+                    self._session.received(self.link, data, now)
                 else:
                     raise ConnectionError("the server closed the connection")
         except (BlockingIOError, InterruptedError):
             pass
         except (OSError, TLSError):
             self.end()
-            self._session.look_lost(now)
+            self._session.lost(self.link, "lost", now)
 
     def _connect(self, attempt: Union[Attempt, SecureAttempt], now: float) -> None:
         sock = attempt.step(now)
         if sock is not None:
             self._attempt, self._socket = None, sock
-            self._session.look_connected(now)
-            greeting = self._session.look_data_to_send()
+            self._session.connected(self.link, now)
+            greeting = bytes(self.link.data_to_send())
+            self.link.sent(len(greeting))
             if sock.send(greeting) != len(greeting):
                 raise ConnectionError("no room for a greeting")

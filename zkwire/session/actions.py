@@ -1,47 +1,36 @@
 """What a session core asks of its driver, and what it reports.
 
-Owns these values only. A driver acts on them in order.
+Owns these values and the one table of what performs them. A driver performs actions in their order:
+
+    for action in session.actions():
+        getattr(driver, METHODS[type(action)])(*action)
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence, Union
 
-from ..errors import ZookeeperError
-from .host_provider import Host
-from ..values import WatchedEvent, Watcher
+if TYPE_CHECKING:
+    from ..errors import ZookeeperError
+    from ..values import WatchedEvent, Watcher
+    from .link import Link
 
 
 class Dial(NamedTuple):
-    """Connect to `host` by `deadline`, then call `connected`, or `lost`. Any older connection is gone."""
+    """Connect `link` to its host by its deadline, then call `connected` with it, or `lost`."""
 
-    host: Host
-    deadline: float
+    link: Link
 
 
 class HangUp(NamedTuple):
-    """Close the connection, or give up dialling; do not call `lost`."""
+    """Close the connection of `link`, or give up dialling it; do not call `lost`."""
 
+    link: Link
     reason: str
 
 
-class Look(NamedTuple):
-    """Connect to `host` beside the first connection by `deadline`, then call `look_connected`, or `look_lost`."""
-
-    host: Host
-    deadline: float
-
-
-class LookAway(NamedTuple):
-    """Close that second connection, or give up dialling; do not call `look_lost`."""
-
-
-class TakeOver(NamedTuple):
-    """The second connection is the first from now on; close the one that was."""
-
-
-class Settled(NamedTuple):
-    """An operation is done: `outcome` is its result, or a `ZookeeperError` instance, which means it failed."""
+class Replied(NamedTuple):
+    """An operation is done: `outcome` is its result, or an exception instance, which means it failed."""
 
     token: Any
     outcome: Any
@@ -50,8 +39,9 @@ class Settled(NamedTuple):
 class Fired(NamedTuple):
     """Call these watchers, in this order, with this event.
 
-    `lasting` has the path of each one's persistent watch, None for a one-shot one. Whoever cannot keep up may be told
-    of that path, with type NONE and state CONNECTED, to read afresh, instead of all he misses. Empty: of nobody.
+    `lasting` has the path of each watcher's persistent watch, None for a one-shot watch; it is empty if all are
+    one-shot. A watcher that cannot keep up may hear of that path instead, with type NONE and state CONNECTED, which
+    tells it to read afresh.
     """
 
     watchers: Sequence[Watcher]
@@ -59,18 +49,22 @@ class Fired(NamedTuple):
     lasting: Sequence[Optional[str]] = ()
 
 
-class Oddity(NamedTuple):
-    """The server has said what we cannot understand and can live with: worth a line in the log."""
-
-    what: str
-
-
 class StateChanged(NamedTuple):
-    """Tell the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
+    """Call the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
 
     state: str
     client_state: str
     error: Optional[ZookeeperError]
 
 
-Event = Union[Dial, HangUp, Look, LookAway, TakeOver, Settled, Fired, Oddity, StateChanged]
+class Noted(NamedTuple):
+    """The server has sent what this client does not understand and can live with: worth a line in the log."""
+
+    what: str
+
+
+Action = Union[Dial, HangUp, Replied, Fired, StateChanged, Noted]
+#: The method of a driver that performs each kind of action, with the action's fields as its arguments.
+METHODS: Dict[type, str] = {
+    Dial: "dial", HangUp: "hang_up", Replied: "reply", Fired: "fire", StateChanged: "state_changed", Noted: "note",
+}  # fmt: skip

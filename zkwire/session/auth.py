@@ -1,19 +1,29 @@
-"""The identities of a session: those a user has added with `add_auth`, and the SASL login.
+"""How a session proves who it is: the auth infos a user has added with `add_auth`, and the SASL login.
 
-Owns which there are, which the server has accepted on this connection, and who waits to hear that. They are sent on
-every connection, in the order they were added. Must not know connections.
+Owns which auth infos there are, which of them the server has accepted on this connection, who waits to hear that, and
+what an answer means in a login. Auth infos are sent on every connection, in the order they were added. Must not know
+connections.
 """
 
 from __future__ import annotations
 
-from typing import Optional, Iterator, Any, Callable, List
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional
 
 from ..errors import AuthFailedError, ZookeeperError
 from ..ops import Auth
-from ..sasl import Mechanism, MAX_TOKEN
 
-class Identity:
-    """One identity; `tokens` wait for the server's word, since `since` (seconds)."""
+if TYPE_CHECKING:
+    from ..sasl import Mechanism
+
+#: A token is no longer, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
+MAX_TOKEN = 64 * 1024
+#: A server before 3.5 hangs up on a wrong password without a word, as does one that is being restarted. This many
+#: hang-ups for each server, without one login in between, are a refusal.
+SILENT_REFUSALS = 3
+
+
+class AuthInfo:
+    """One auth info; `tokens` wait for the server's word, since `since` (seconds)."""
 
     def __init__(self, op: Auth, since: float) -> None:
         self.op, self.since = op, since
@@ -21,20 +31,20 @@ class Identity:
         self.tokens: List[Any] = []
 
 
-class Identities:
+class AuthInfos:
     """All of them, in order."""
 
     def __init__(self) -> None:
-        self._all: List[Identity] = []
+        self._all: List[AuthInfo] = []
 
-    def __iter__(self) -> Iterator[Identity]:
+    def __iter__(self) -> Iterator[AuthInfo]:
         return iter(self._all)
 
-    def add(self, op: Auth, token: Any, now: float) -> Identity:
-        """Add one, or find it if it is there already; `token` (None: nobody) waits unless it is proven."""
-        known = next((i for i in self._all if i.op == op), None)
+    def add(self, op: Auth, token: Any, now: float) -> AuthInfo:
+        """Add one, or find it if it is there already; `token` (None: no caller) waits unless it is proven."""
+        known = next((info for info in self._all if info.op == op), None)
         if known is None:
-            known = Identity(op, now)
+            known = AuthInfo(op, now)
             self._all.append(known)
         if token is not None and not known.proven:
             known.since = now
@@ -43,32 +53,28 @@ class Identities:
 
     def disconnected(self) -> None:
         """The next connection knows none of them."""
-        for identity in self._all:
-            identity.asked = identity.proven = False
+        for info in self._all:
+            info.asked = info.proven = False
 
-    def abandon(self, token: Any) -> None:
-        """Nobody waits for `token` any more; the identity itself stays."""
-        for identity in self._all:
-            if token in identity.tokens:
-                identity.tokens.remove(token)
+    def forget(self, token: Any) -> bool:
+        """`token` waits no more; whether it did. The auth info itself stays."""
+        waiting = [info for info in self._all if token in info.tokens]
+        for info in waiting:
+            info.tokens.remove(token)
+        return bool(waiting)
 
     def waiting_since(self) -> Optional[float]:
-        """Since when the one who waits longest has waited; None if nobody does."""
-        return min((i.since for i in self._all if i.tokens), default=None)
+        """Since when the token that waits longest has waited; None if none does."""
+        return min((info.since for info in self._all if info.tokens), default=None)
 
     def take_waiting(self, until: Optional[float] = None) -> List[Any]:
         """The tokens that have waited since `until` or longer (None: all of them), which wait no more."""
         taken: List[Any] = []
-        for identity in self._all:
-            if until is None or identity.since <= until:
-                taken += identity.tokens
-                identity.tokens = []
+        for info in self._all:
+            if until is None or info.since <= until:
+                taken += info.tokens
+                info.tokens = []
         return taken
-
-
-#: A server before 3.5 hangs up on a wrong password without a word, as does one that is being restarted; so many times
-#: for each host, without one login in between, are a refusal.
-PATIENCE = 3
 
 
 class Login:
@@ -76,16 +82,16 @@ class Login:
 
     def __init__(self, mechanism: Mechanism) -> None:
         self._mechanism = mechanism
-        self._silences = 0
+        self._hang_ups = 0
         self._proving = False
 
-    def begin(self) -> bytes:
-        """The first token on a new connection. Raises `AuthFailedError`."""
+    def begin(self, host: str) -> bytes:
+        """The first token on a new connection to `host`, as configured. Raises `AuthFailedError`."""
         self._proving = False
-        return self._checked(self._ask(self._mechanism.start)) or b""
+        return self._checked(self._ask(self._mechanism.start, host)) or b""
 
     def answer(self, token: Any) -> Optional[bytes]:
-        """The answer to a server's token, or None: we are in. Raises `AuthFailedError`.
+        """The answer to a server's token, or None: the login is done. Raises `AuthFailedError`.
 
         `token` is the outcome of the `Sasl` operation: bytes, None for a null token, or an error.
         """
@@ -98,15 +104,15 @@ class Login:
             raise self._failure(f"a token of {len(token)} bytes from the server")
         answer = self._checked(self._ask(self._mechanism.step, token or b""))
         if answer is None:
-            self._silences = 0
+            self._hang_ups = 0
         return answer
 
-    def hung_up(self, hosts: int) -> Optional[AuthFailedError]:
+    def hung_up(self, servers: int) -> Optional[AuthFailedError]:
         """The server has ended the connection in the middle of a login; an error if that counts as a refusal."""
-        self._silences += self._proving
-        if self._silences < PATIENCE * hosts:
+        self._hang_ups += self._proving
+        if self._hang_ups < SILENT_REFUSALS * servers:
             return None
-        return self._failure(f"{self._silences} times the server hung up on the credentials, as one before 3.5 refuses")
+        return self._failure(f"{self._hang_ups} times the server hung up on the credentials, as one before 3.5 refuses")
 
     def _checked(self, token: Optional[bytes]) -> Optional[bytes]:
         if token is not None and (not isinstance(token, bytes) or len(token) > MAX_TOKEN):
@@ -114,12 +120,12 @@ class Login:
         self._proving = self._proving or bool(token)
         return token
 
-    def _ask(self, step: Callable[..., Optional[bytes]], *arguments: bytes) -> Optional[bytes]:
+    def _ask(self, step: Callable[..., Optional[bytes]], argument: Any) -> Optional[bytes]:
         try:
-            return step(*arguments)
+            return step(argument)
         except AuthFailedError as error:
             raise self._failure(str(error)) from None
-        except Exception as error:  # of the user's own mechanism; its text may hold what nobody should read
+        except Exception as error:  # of the user's own mechanism; its text may hold a secret
             raise self._failure(type(error).__name__) from None
 
     def _failure(self, why: str) -> AuthFailedError:

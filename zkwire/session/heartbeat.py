@@ -1,4 +1,4 @@
-"""Whether a connection is alive and a session may be: the deadlines that follow from what was heard when.
+"""The heartbeat of a session: whether its connection is alive and the session may be, by what was heard when.
 
 Owns the arithmetic of the session timeout. Must not know what is sent or received, nor the clock: `now` comes in, in
 seconds. A connection is alive if replies come. Events do not count, nor do our own sends; a reply that has begun to
@@ -29,7 +29,8 @@ class Heartbeat:
 
     def __init__(self, timeout: float) -> None:
         self.requested = self.timeout = timeout
-        #: When a reply came last, bytes of any kind, and when we sent something, which tells the server that we live.
+        #: When a reply came last; when bytes of any kind came last from a server that knows whether the session lives;
+        #: and when this client sent something, which tells the server that it lives.
         self.replied_at = self.contact_at = self.sent_at = 0.0
         #: When `mark` wants to know of a request again.
         self.mark_due = 0.0
@@ -39,17 +40,19 @@ class Heartbeat:
         self._begun_at = -1.0
 
     def started(self, now: float) -> None:
-        """Nothing was heard yet, but somebody counts from here."""
+        """No server was heard from yet; the time counts from here."""
         self.contact_at = self._lost = now
 
     def greeted(self, now: float) -> None:
         """The handshake is on its way."""
         self._greeted_at = now
 
-    def granted(self, timeout: float, now: float) -> None:
-        """The server has answered the handshake."""
+    def granted(self, timeout: float, now: float, proven: bool) -> None:
+        """A server has answered the handshake; `proven`: one that knows whether the session lives, no read-only one."""
         self.timeout = timeout if timeout >= SHORTEST_TIMEOUT else INSTEAD
-        self.replied_at = self.sent_at = self.contact_at = self.mark_due = now
+        self.replied_at = self.sent_at = self.mark_due = now
+        if proven:
+            self.contact_at = now
         self._leased_at = self._greeted_at
         self._marks.clear()
 
@@ -90,6 +93,10 @@ class Heartbeat:
     def ping_at(self) -> float:
         """When to ping, with no ping under way."""
         return self.sent_at + min(self.timeout / 3, LONGEST_PING)
+
+    def lease_ends_at(self) -> float:
+        """When the server may give the session away, as far as its answers have shown."""
+        return self._leased_at + self.timeout
 
     def expires_at(self) -> float:
         """When the session counts as expired if no server is heard from (ZOOKEEPER-4508: 4/3 of the timeout).

@@ -1,15 +1,16 @@
-"""The servers of a client: from a connect string to which one is dialled next, and when.
+"""The servers of a client: from a connect string to which server is dialled next, and when.
 
-Owns connect strings, the servers, their order and the pauses between attempts. Must not know connections or clocks;
-randomness comes in.
+Owns connect strings, the hosts, their addresses, their order and the pauses between attempts. Must not know connections
+or clocks; randomness comes in.
 """
 
 from __future__ import annotations
 
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar, Union
+
 from ..paths import _FORBIDDEN, validate_path
-from typing import NamedTuple, Tuple, Optional, Callable, Union, List, Sequence
 
-
+T = TypeVar("T")
 DEFAULT_PORT = 2181
 
 
@@ -69,18 +70,20 @@ def _parse_host(entry: str) -> Host:
     return Host(name, number)
 
 
-#: Spread of the first attempt after a loss, in seconds: clients of a server that died must not arrive together
-#: (Java: up to 1 s, ClientCnxn.startConnect).
+#: The second attempt after a loss comes at random within so many seconds: clients of a server that died must not arrive
+#: together. (Java: up to 1 s, ClientCnxn.startConnect.)
 SPREAD = 1.25
-#: No pause is longer, so that a server that comes back is found soon; and none a third of the session timeout.
+#: No pause is longer, in seconds, so that a server that comes back is found soon; nor than a third of the session
+#: timeout.
 LONGEST = 2.0
 
 
 class HostProvider:
-    """The hosts in the order they are tried, and the pause before each attempt.
+    """The hosts in the order they are tried, the addresses of each, and the pause before each attempt.
 
-    The first attempt of all comes at once. After a loss there is a random pause, then each host is tried, one right
-    after the other; after a full pass without success the pause grows, with jitter, up to a third of the timeout.
+    A server is a host and one of its addresses: a name with several addresses is several servers. The first attempt
+    after a loss comes at once, at the next server. In a pass over the servers each is tried right after the one before;
+    after a pass without success comes a pause at random, which grows from pass to pass.
     """
 
     def __init__(self, hosts: Sequence[Host], shuffle: bool, random: Callable[[], float]) -> None:
@@ -88,33 +91,74 @@ class HostProvider:
         self.hosts = self._arranged(hosts)
         self._first: List[Host] = []  # to be tried before it goes round
         self._at = -1
-        self._tried = self._looked = 0
+        self._dialled = self._probed = 0
+        self._known: Dict[Host, List[Any]] = {}  # the addresses of each name, as resolved last
+        self._tries: Dict[Tuple[Host, Any], int] = {}  # when an address was tried last, as a running number
+        self._in_pass: Set[Tuple[Host, Any]] = set()  # the addresses that were tried in this pass
+        self._number = 0
 
-    def _arranged(self, hosts: Sequence[Host]) -> List[Host]:
-        arranged = list(hosts)
-        if self._shuffle:  # Fisher and Yates, over the only randomness we are given
+    def _arranged(self, items: Sequence[T]) -> List[T]:
+        arranged = list(items)
+        if self._shuffle:  # Fisher and Yates, over the only randomness this file is given
             for i in range(len(arranged) - 1, 0, -1):
                 j = int(self._random() * (i + 1))
                 arranged[i], arranged[j] = arranged[j], arranged[i]
         return arranged
 
+    @property
+    def count(self) -> int:
+        """How many servers there are, as far as is known: a name that was never resolved counts as one."""
+        return sum(max(1, len(self._known.get(host, ()))) for host in self.hosts)
+
     def next(self) -> Host:
         """The host to try now."""
-        self._tried += 1
+        if self._left_of_current() and not self._first:
+            return self.hosts[self._at]
+        self._dialled += 1
         self._at = self.hosts.index(self._first.pop(0)) if self._first else (self._at + 1) % len(self.hosts)
-        return self.hosts[self._at]
+        host = self.hosts[self._at]
+        self._in_pass = {server for server in self._in_pass if server[0] != host}
+        return host
+
+    def _left_of_current(self) -> bool:
+        """Whether the current host has addresses that were not tried in this pass, beside some that were."""
+        if not 0 <= self._at < len(self.hosts):
+            return False
+        host = self.hosts[self._at]
+        tried = [(host, address) in self._in_pass for address in self._known.get(host, ())]
+        return any(tried) and not all(tried)
+
+    def candidates(self, host: Host, addresses: Sequence[Any]) -> List[Any]:
+        """The addresses of a host in the order they are to be tried: new ones at random, then those tried longest ago."""
+        addresses = list(dict.fromkeys(addresses))
+        self._known[host] = addresses
+        gone = [server for server in self._tries if server[0] == host and server[1] not in addresses]
+        for server in gone:
+            del self._tries[server]
+        new = self._arranged([address for address in addresses if (host, address) not in self._tries])
+        old = [address for address in addresses if (host, address) in self._tries]
+        return new + sorted(old, key=lambda address: self._tries[host, address])
+
+    def tried(self, host: Host, address: Any) -> None:
+        """An attempt to connect to this address begins."""
+        self._number += 1
+        self._tries[host, address] = self._number
+        self._in_pass.add((host, address))
 
     def replace(self, hosts: Sequence[Host], current: Optional[Host]) -> bool:
-        """Take new hosts; whether who is at `current` goes to another one now.
+        """Take new hosts; whether a client that is connected to `current` goes to another one now.
 
-        He does if that one is gone, and, with more hosts than before, as often as the new ones need to get their share.
+        It does if that one is gone, and, with more hosts than before, as often as the new ones need to get their share.
         With what is tried next then, all clients together spread evenly (ZOOKEEPER-1355).
         """
         before, self.hosts = self.hosts, self._arranged(hosts)
+        self._known = {host: known for host, known in self._known.items() if host in self.hosts}
+        self._tries = {server: number for server, number in self._tries.items() if server[0] in self.hosts}
         old = [host for host in self.hosts if host in before]
         new = [host for host in self.hosts if host not in before]
         count, grown = len(self.hosts), len(self.hosts) > len(before)
-        self._first, self._at, self._tried = [], -1, 0
+        self._first, self._at, self._dialled = [], -1, 0
+        self._in_pass.clear()
         if current in self.hosts and not (grown and self._random() >= len(before) / count):
             self._at = self.hosts.index(current)
             return False
@@ -126,26 +170,27 @@ class HostProvider:
         return True
 
     def other(self, host: Optional[Host]) -> Host:
-        """The next host to look at while we are connected to `host`: in turn, that one only if there is no other."""
+        """The next host to probe while the client is connected to `host`: in turn; that one if there is no other."""
         others = [other for other in self.hosts if other != host] or self.hosts
-        self._looked += 1
-        return others[(self._looked - 1) % len(others)]
+        self._probed += 1
+        return others[(self._probed - 1) % len(others)]
 
-    def succeeded(self) -> None:
-        """A session is up: passes are counted afresh from the next loss on."""
-        self._first, self._tried = [], 0
+    def succeeded(self, host: Optional[Host], address: Any) -> None:
+        """A session is up there: passes are counted afresh from the next loss on."""
+        self._first, self._dialled = [], 0
+        self._in_pass = {(host, address)} if host is not None and address is not None else set()
 
     @property
     def all_tried(self) -> bool:
-        """Whether a pass over all hosts has come to its end."""
-        return self._tried % len(self.hosts) == 0
+        """Whether a pass over all servers has come to its end."""
+        return self._dialled % len(self.hosts) == 0 and not self._left_of_current()
 
     def pause(self, timeout: float) -> float:
         """Seconds to wait before the next attempt; `timeout` is the session's, in seconds."""
         limit = min(LONGEST, timeout / 3)
-        passes, within = divmod(self._tried, len(self.hosts))
-        if within:
+        passes = self._dialled // len(self.hosts)
+        if not self.all_tried or not passes:
             return 0.0
-        if not passes:
+        if passes == 1:
             return self._random() * min(SPREAD, limit)
-        return limit / 2 * (1 + self._random()) * (0.5 if passes == 1 else 1.0)
+        return limit / 2 * (1 + self._random()) * (0.5 if passes == 2 else 1.0)

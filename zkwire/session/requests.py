@@ -1,38 +1,46 @@
-"""The operations of a session: from their submission to their settlement, on whatever connection there is.
+"""The requests of a session: from their submission to their reply, on whatever link there is.
 
-Owns what waits for a connection, what is under way on one, who may hear of what, and the identities and watches that
-each new connection needs first. Must not know when to connect, nor how long a session lives: `Session` does. Rules:
+Owns what waits for a link, what is under way on one, the bounds on both, and what each kind of server is known not to
+know. Must not know when to connect, nor how long a session lives: `Session` does. Rules:
 
-1. A request that was sent is never sent again. What is under way when a connection ends fails.
-2. What is submitted without a connection waits for one, at most a session timeout.
-3. On a new connection come identities, then watches (as of the zxid up to which they have told all), then what waited.
+1. A request that was sent is never sent again. What is under way when a link ends fails.
+2. What is submitted without a link waits for one, at most a session timeout.
+3. On a new link come auth infos, then watches (as of the zxid up to which they have told all), then what waited.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Type
+from collections import OrderedDict
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Type
 
-from ..wire.connection import Connection, Incoming
 from ..errors import (
-    ConnectionLoss, FrameTooLargeError, NoWatcherError, ProtocolError, TooManyPendingError, UnimplementedError,
-    ZookeeperError,
+    ConnectionLoss, NoWatcherError, ProtocolError, TooManyPendingError, UnimplementedError, ZookeeperError,
 )  # fmt: skip
-from .host_provider import Host
-from .auth import Identities, Identity
-from .watch_modes import WatchModes
-from .watches import Notifier
-from ..wire.operation import Op
-from ..ops import Auth, CloseSession, CreateTTL, RemoveWatches, Sasl, SetWatches, SetWatches2
+from ..ops import (
+    AddWatch, Auth, CheckWatches, Create2, CreateContainer, CreateTTL, GetAllChildrenNumber, GetEphemerals, MultiRead,
+    Op, RemoveWatches, SetWatches, SetWatches2, WhoAmI,
+)  # fmt: skip
 from ..values import KeeperState
+from ..wire.connection import Connection, Incoming
 from ..wire.messages import Scope
-from .actions import Event, Settled
+from .actions import Action, Replied
+from .auth import AuthInfo, AuthInfos
+from .host_provider import Host
+from .link import AGAIN, REPLAY, Internal, Link
+from .watch_modes import WatchModes
+from .watches import Watches
 
 #: Answers that say something about the session or the connection rather than the operation.
 AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED = -115, -124, -112, -118, -6
 CONSEQUENCES = frozenset((AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED))
+#: Operations that ZooKeeper 3.4 does not know. Compatible servers hang up on them instead of answering -6.
+NEWER: Tuple[Type[Op[Any]], ...] = (
+    AddWatch, CheckWatches, Create2, CreateContainer, CreateTTL, GetAllChildrenNumber, GetEphemerals, MultiRead,
+    RemoveWatches, SetWatches2, WhoAmI,
+)  # fmt: skip
+#: This many hang-ups in a row, each with one such operation alone under way, count as "unimplemented".
+HANG_UPS = 3
 
-_NEWEST = 2**63 - 1
 Failure = Callable[[Optional[str], bool], ZookeeperError]
 
 
@@ -49,85 +57,122 @@ def failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> Failure:
     return make
 
 
-class Internal(NamedTuple):
-    """Token of an operation of ours: a step of SASL, an identity, a batch of watches, the close."""
+class Waiting(NamedTuple):
+    """A request that waits for a link: its operation, since when, and its size in bytes."""
 
-    what: Any
+    op: Op[Any]
+    since: float
+    size: int
 
 
-LOGIN, REPLAY, AGAIN, CLOSE = Internal("login"), Internal("replay"), Internal("again"), Internal("close")
+class ServerMemory:
+    """What one server was seen not to know."""
+
+    def __init__(self) -> None:
+        self.unknown: Set[Type[Op[Any]]] = set()
+        self.hang_ups: Dict[Type[Op[Any]], int] = {}
 
 
 class Requests:
-    """The operations of one session. What is to be reported goes to `report`, the session's list of events."""
+    """The requests of one session. What is to be reported goes to `report`, the session's list of actions."""
 
-    def __init__(self, scope: Scope, report: List[Event], max_pending: int, max_frame: int, max_request: int) -> None:
+    def __init__(
+        self, scope: Scope, report: List[Action], max_pending: int, max_pending_bytes: int, max_frame: int,
+        max_request: int,
+    ) -> None:  # fmt: skip
         self.scope, self._report = scope, report
-        self._max_pending, self._limits = max_pending, (max_frame, max_request)
-        self._notifier = Notifier(scope)
-        self._modes = WatchModes(self._notifier.watches)
-        #: The connection there is, handshake included, or None.
-        self.connection: Optional[Connection] = None
-        #: The connection, while plain operations may just be sent.
+        self._max_pending, self._max_bytes = max_pending, max_pending_bytes
+        self._limits = max_frame, max_request
+        self.watches = Watches(scope)
+        self._modes = WatchModes(self.watches)
+        self.auth_infos = AuthInfos()
+        #: The session's link while there is one, handshake included, or None.
+        self.link: Optional[Link] = None
+        #: The connection, while operations may be sent without looking at watches, auth or hold.
         self.ready: Optional[Connection] = None
-        self._holding = False
-        #: Whom we are connected to.
-        self.host: Optional[Host] = None
-        self._identities = Identities()
-        self._queue: Deque[Tuple[Op[Any], Any, float]] = deque()
-        self._unknown: Dict[Host, Set[Type[Op[Any]]]] = {}
-        self._ended = failing(ConnectionLoss)  # how the newest connection did
+        self._queue: OrderedDict[Any, Waiting] = OrderedDict()  # by token
+        self._queued_bytes = 0
+        #: Tokens of requests that were sent, and whose callers wait no more.
+        self.forgotten: Set[Any] = set()
+        self._memory: Dict[Tuple[Host, Any], ServerMemory] = {}
+        self._ended = failing(ConnectionLoss)  # how the newest link did
+        self._untold = False  # whether it ended before its watches were set again: the next replay tells all
         #: The newest zxid a reply has shown this session.
         self.last_zxid = 0
-        #: Up to which zxid our watches have told all, and how many batches of them are yet to be set again.
-        self._told_zxid = self._to_replay = 0
-        self._told_at_most = _NEWEST
+        #: Up to which zxid the watches have told all.
+        self._told_zxid = 0
 
     # ----------------------------------------------------------------------- submitting
 
     @property
+    def connection(self) -> Optional[Connection]:
+        """The connection of the link there is."""
+        return self.link.connection if self.link is not None else None
+
+    @property
     def in_flight(self) -> int:
         """Operations that wait for an answer of the server."""
-        return len(self.connection.replies) if self.connection is not None else 0
+        return self.link.in_flight if self.link is not None else 0
 
     @property
     def pending(self) -> int:
-        """Operations submitted and not yet settled."""
+        """Operations submitted and not yet replied."""
         return len(self._queue) + self.in_flight
 
     @property
-    def seen_zxid(self) -> int:
-        """The newest zxid a reply has shown this session, on the connection there is as well."""
-        return max(self.last_zxid, self.connection.last_zxid if self.connection is not None else 0)
+    def pending_bytes(self) -> int:
+        """Bytes of these: of requests that wait for a link, and of those behind the oldest one without an answer."""
+        connection = self.connection
+        replies = connection.replies if connection is not None else ()
+        under_way = connection.written - replies[0].end if connection is not None and replies else 0
+        return self._queued_bytes + under_way
 
-    def submit(self, op: Op[Any], token: Any, now: float, is_open: bool) -> bool:
+    @property
+    def seen_zxid(self) -> int:
+        """The newest zxid a reply has shown this session, on the link there is as well."""
+        connection = self.connection
+        return max(self.last_zxid, connection.last_zxid if connection is not None else 0)
+
+    def submit(self, op: Op[Any], token: Any, now: float, is_open: bool, force: bool) -> bool:
         """Send an operation, or queue it; whether something was sent. See `Session.submit` for what is raised."""
         if not op.alone:
             if isinstance(op, Auth):
-                return self._add_identity(op, token, now, is_open)
+                return self._add_auth(op, token, now, is_open)
             raise ValueError(f"{op!r} cannot be submitted: it belongs into a transaction, or is made by the session")
         if isinstance(op, RemoveWatches) and not self._comes_later(op) and self._remove_here(op, token):
             return False
-        if self.pending >= self._max_pending:
-            raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
-        if is_open and self.connection is not None:
-            if self._is_unknown(op):
-                raise UnimplementedError(f"{self.host} does not know {type(op).__name__}", op.path)
-            if not self._queue and not self._must_wait(op, self.connection):
-                self._send(op, token, self.connection)
+        if not force:
+            self.check_bounds()
+        if is_open and self.link is not None:
+            if type(op) in self._unknown():
+                raise UnimplementedError(f"{self.link.host} does not know {type(op).__name__}", op.path)
+            if not self._queue and not self._must_wait(op, self.link):
+                self._send(op, token, self.link)
                 return True
-        self.connect().frame(op)  # what cannot be sent is refused now
+        size = len(self.connect().frame(op))  # what cannot be sent is refused now
         self.ready = None
-        self._queue.append((op, token, now))
+        self._queue[token] = Waiting(op, now, size)
+        self._queued_bytes += size
         return False
 
-    def _must_wait(self, op: Op[Any], connection: Connection) -> bool:
+    def check_bounds(self) -> None:
+        """Raise `TooManyPendingError` if there is no room for one more request."""
+        if self.pending >= self._max_pending:
+            raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
+        if self.pending_bytes >= self._max_bytes:
+            text = f"requests of {self.pending_bytes} bytes are pending (max_pending_bytes); wait for some of them"
+            raise TooManyPendingError(text)
+
+    def _must_wait(self, op: Op[Any], link: Link) -> bool:
         if not isinstance(op, RemoveWatches) and (op.watches is None or op.watch is None):
             return False
-        return self._modes.must_wait(op, op.server_path(self.scope), (slot.op for slot in connection.replies))
+        under_way = link.connection.replies if link.connection is not None else ()
+        return self._modes.must_wait(op, op.server_path(self.scope), (slot.op for slot in under_way))
 
-    def _send(self, op: Op[Any], token: Any, connection: Connection) -> None:
+    def _send(self, op: Op[Any], token: Any, link: Link) -> None:
         """Send a user's operation, and what belongs to its watch."""
+        connection = link.connection
+        assert connection is not None  # noqa: S101  # the link is open
         if op.plain and (op.watches is None or op.watch is None):
             connection.send(op, token)
             return
@@ -140,219 +185,247 @@ class Requests:
         if self._modes.matter:
             self.ready = None
 
-    def _send_queue(self, connection: Connection, all_of_it: bool = False) -> None:
+    def _send_queue(self, link: Link, all_of_it: bool = False) -> None:
         """Send what waits, as far as it need not wait any longer."""
-        while self._queue and (all_of_it or not self._must_wait(self._queue[0][0], connection)):
-            op, token, _ = self._queue.popleft()
-            if self._is_unknown(op):
-                self._report.append(Settled(token, UnimplementedError(None, op.path)))
-            elif not isinstance(op, RemoveWatches) or not self._remove_here(op, token):
-                self._send(op, token, connection)
+        while self._queue:
+            token, waiting = next(iter(self._queue.items()))
+            if not all_of_it and self._must_wait(waiting.op, link):
+                return
+            self._take_first()
+            if type(waiting.op) in self._unknown():
+                self._reply(token, UnimplementedError(None, waiting.op.path))
+            elif not isinstance(waiting.op, RemoveWatches) or not self._remove_here(waiting.op, token):
+                self._send(waiting.op, token, link)
+
+    def _take_first(self) -> Tuple[Any, Waiting]:
+        token, waiting = self._queue.popitem(last=False)
+        self._queued_bytes -= waiting.size
+        return token, waiting
 
     def connect(self) -> Connection:
-        """A connection with our scope and limits."""
+        """A connection with this client's scope and limits."""
         return Connection(self.scope, *self._limits)
 
-    def _add_identity(self, op: Auth, token: Any, now: float, is_open: bool) -> bool:
-        identity = self._identities.add(op, token, now)
-        if identity.proven:
-            self._report.append(Settled(token, None))
-        elif is_open and self.connection is not None and not identity.asked:
-            self._prove(identity, self.connection)
+    def _add_auth(self, op: Auth, token: Any, now: float, is_open: bool) -> bool:
+        info = self.auth_infos.add(op, token, now)
+        if info.proven:
+            self._reply(token, None)
+        elif is_open and self.link is not None and not info.asked:
+            self.link.prove(info)
             return True
         return False
 
-    def _prove(self, identity: Identity, connection: Connection) -> None:
-        identity.asked = True
-        connection.send(identity.op, Internal(identity))
-
-    def _is_unknown(self, op: Op[Any]) -> bool:
-        """Whether our host has answered such an operation with -6 before."""
-        return self.host is not None and type(op) in self._unknown.get(self.host, ())
-
     def _comes_later(self, op: RemoveWatches) -> bool:
         """Whether a removal has to wait, for it may concern what is under way or waits itself."""
-        under_way = [slot.op for slot in self.connection.replies] if self.connection is not None else []
-        before = under_way + [item[0] for item in self._queue]
+        connection = self.connection
+        under_way = [slot.op for slot in connection.replies] if connection is not None else []
+        before = under_way + [waiting.op for waiting in self._queue.values()]
         return not op.local and self._modes.must_wait(op, op.server_path(self.scope), before)
 
     def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
         """Whether a removal needed no word to the server; it is done then."""
         slots = self.connection.replies if self.connection is not None else ()
-        coming = [slot.op for slot in slots if slot.token is not None] + [item[0] for item in self._queue]
-        where = self._notifier.removal(op, coming)
+        coming = [slot.op for slot in slots] + [waiting.op for waiting in self._queue.values()]
+        where = self.watches.removal(op, coming)
         if where == "server":
             return False
-        self._report += self._notifier.removed(op, KeeperState.CONNECTED)
-        self._report.append(Settled(token, NoWatcherError(None, op.path) if where == "nothing" else None))
+        self._report += self.watches.removed(op, KeeperState.CONNECTED)
+        self._reply(token, NoWatcherError(None, op.path) if where == "nothing" else None)
         return True
 
-    def withdraw(self, token: Any) -> bool:
-        """Take an operation back that is still queued: True if it was, and now is never sent."""
-        for item in self._queue:
-            if item[1] is token:
-                self._queue.remove(item)
-                return True
-        return False
+    def cancel(self, token: Any, forget: bool) -> bool:
+        """Take a request back: True if it waited for a link, and now is never sent. See `Session.cancel`."""
+        waiting = self._queue.pop(token, None)
+        if waiting is not None:
+            self._queued_bytes -= waiting.size
+        elif forget and not self.auth_infos.forget(token) and self.link is not None:
+            self.forgotten.add(token)
+        return waiting is not None
 
-    def abandon(self, token: Any) -> bool:
-        """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
-        if self.withdraw(token):
-            return True
-        self._identities.abandon(token)
-        replies = self.connection.replies if self.connection is not None else deque()
-        for i, slot in enumerate(replies):
-            if slot.token is token:
-                replies[i] = slot._replace(token=None)
-                break
-        return False
+    def _reply(self, token: Any, outcome: Any) -> None:
+        self._report.append(Replied(token, outcome))
 
-    # --------------------------------------------------------------- a connection's life
+    # ------------------------------------------------------------ what servers do not know
 
-    def say(self, token: bytes) -> None:
-        """A token of SASL, for the server. Raises `FrameTooLargeError`."""
-        if self.connection is not None:
-            self.connection.send(Sasl(token), LOGIN)
+    def _server(self) -> ServerMemory:
+        key = self.link.server if self.link is not None else (Host("", 0), None)
+        return self._memory.setdefault(key, ServerMemory())
 
-    def opened(self, connection: Connection) -> None:
-        """The handshake is through: identities, watches, and what waited, in this order."""
-        for identity in self._identities:
-            self._prove(identity, connection)
-        self._to_replay = 0
-        for batch in list(self._notifier.replay(self._told_zxid, self._limits[1])):
-            try:
-                connection.send(batch, REPLAY)
-                self._to_replay += 1
-            except FrameTooLargeError:  # of one path; its read was shorter by a few bytes
-                self._report += self._notifier.too_long(batch)
-        self._send_queue(connection)
-        known = self.host is None or not self._unknown.get(self.host)
-        self.ready = connection if known and not self._queue and not self._modes.matter else None
+    def _unknown(self) -> Set[Type[Op[Any]]]:
+        return self._server().unknown
+
+    def unimplemented(self, op: Op[Any]) -> bool:
+        """An operation was answered with -6: the server is not asked again on this link; whether it hangs up for it."""
+        if isinstance(op, CreateTTL):
+            return False  # switched off, which can change, and no reason to hang up
+        self.ready = None
+        self._unknown().add(type(op))
+        if self.link is not None:
+            self.link.refused = True
+        return True
+
+    def hung_up(self) -> None:
+        """The server has ended the open link. With one operation of the newer ones alone under way, that is a sign."""
+        link, connection = self.link, self.connection
+        if link is None or connection is None:
+            return
+        kinds = {type(slot.op) for slot in connection.replies}
+        if len(kinds) == 1 and next(iter(kinds)) in NEWER:
+            kind, memory = kinds.pop(), self._server()
+            memory.hang_ups[kind] = memory.hang_ups.get(kind, 0) + 1
+            if memory.hang_ups[kind] >= HANG_UPS:
+                memory.unknown.add(kind)
+            link.refused = True
+
+    def _forget_unknown(self) -> None:
+        """After a loss for other reasons the server may be a newer one: it is asked again.
+
+        One hang-up is then enough to know better.
+        """
+        for memory in self._memory.values():
+            memory.unknown.clear()
+            memory.hang_ups = {kind: min(count, HANG_UPS - 1) for kind, count in memory.hang_ups.items()}
+
+    # --------------------------------------------------------------------- a link's life
+
+    def opened(self, link: Link) -> None:
+        """The handshake is through: auth infos, watches, and what waited, in this order."""
+        for info in self.auth_infos:
+            link.prove(info)
+        if SetWatches2 in self._unknown():
+            self._report += self.watches.unsupported()
+        for batch in link.replay(list(self.watches.replay(self._told_zxid, self._limits[1]))):
+            self._report += self.watches.too_long(batch)
+        self._send_queue(link)
+        memory = self._server()
+        free = not memory.unknown and not memory.hang_ups and not self._queue and not self._modes.matter
+        self.ready = link.connection if free else None
 
     def hold(self) -> None:
-        """Send nothing more on this connection: what is submitted waits for the next."""
-        self.ready, self._holding = None, True
+        """Send nothing more on this link: what is submitted waits for the next."""
+        self.ready = None
+        if self.link is not None:
+            self.link.holding = True
 
     def close(self) -> None:
         """Say good-bye, behind all that is under way."""
         self.ready = None
-        if self.connection is not None:
-            self._send_queue(self.connection, True)
-            self.connection.send(CloseSession(), CLOSE)
+        if self.link is not None:
+            self._send_queue(self.link, True)
+            self.link.close()
 
     def event(self, event: Any, state: str) -> None:
         """A notification has arrived."""
-        if self.connection is not None or not self._to_replay:  # or the next replay tells of it, and of what it missed
-            self._report += self._notifier.notified(event, state)
+        if self.link is not None or not self._untold:
+            self._report += self.watches.notified(event, state)
 
-    def settle(self, reply: Incoming, state: str) -> None:
-        """A reply to a user's operation has arrived."""
+    def replied(self, reply: Incoming, state: str) -> None:
+        """A reply to a user's operation has arrived, on a link that is open or has just ended."""
         op, token, err, outcome = reply
         if op is None:
             return
-        if token is not None:
-            if self.connection is None and not op.writes:
-                # An answer before this one, in the same bytes, was the end, perhaps that watches could not be set
-                # again: this read would have no watch, and would show what no event has told.
-                outcome = self._ended(op.path, True)
-            elif op.watches is not None and not isinstance(outcome, ProtocolError):
-                self._notifier.armed(op, err)
-            elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
-                self._report += self._notifier.removed(op, state)
-            self._report.append(tuple.__new__(Settled, (token, outcome)))
-        elif isinstance(op, RemoveWatches) and err == 0:
-            self._report += self._notifier.removed(op, state)  # though nobody waits for it any more
-        if self.ready is None and self.connection is not None:
+        unclaimed = token in self.forgotten
+        self.forgotten.discard(token)
+        if self.link is None and not op.writes:
+            # An answer before this one, in the same bytes, was the end, perhaps that watches could not be set
+            # again: this read would have no watch, and would show what no event has told.
+            outcome = self._ended(op.path, True)
+        elif op.watches is not None and not isinstance(outcome, ProtocolError):
+            if not unclaimed or isinstance(op, AddWatch):  # a persistent watch stands at the server: it is heard
+                self.watches.armed(op, err)
+        elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
+            self._report += self.watches.removed(op, state)
+        if not unclaimed:
+            self._reply(token, outcome)
+        if self.ready is None and self.link is not None:
+            if err == 0 and self._memory:
+                self._server().hang_ups.pop(type(op), None)
             self._modes.answered(op, op.server_path(self.scope) if op.path is not None else "")
 
     def taken(self) -> None:
-        """All that has arrived was settled: what had to wait for it may go."""
-        if self._queue and self.connection is not None and not self._holding:
-            self._send_queue(self.connection)
+        """All that has arrived was taken: what had to wait for it may go."""
+        if self._queue and self.link is not None and not self.link.holding:
+            self._send_queue(self.link)
 
-    def proven(self, identity: Identity) -> None:
-        """The server has accepted an identity."""
-        identity.proven = True
-        tokens, identity.tokens = identity.tokens, []
-        self._settle_all(tokens, None)
+    def proven(self, info: AuthInfo) -> None:
+        """The server has accepted an auth info."""
+        info.proven = True
+        tokens, info.tokens = info.tokens, []
+        self._reply_all(tokens, None)
 
     def replayed(self, op: Op[Any], err: int, token: Internal = REPLAY) -> bool:
-        """A batch of watches was answered; whether we can live with the answer."""
+        """A batch of watches was answered; whether the session can live with the answer."""
         if err == 0:
-            self._to_replay -= token is REPLAY
-            self._report += self._notifier.replayed(op)
+            if self.link is not None:
+                self.link.replaying -= token is REPLAY
+            self._report += self.watches.replayed(op)
         elif err == UNIMPLEMENTED and isinstance(op, SetWatches2):
-            self._report += self._notifier.unsupported()
+            self._report += self.watches.unsupported()
         else:
-            if token is AGAIN and isinstance(op, SetWatches):  # answers behind this one may have come with it
-                self._told_at_most = op.relative_zxid
+            if token is AGAIN and isinstance(op, SetWatches) and self.link is not None:
+                self.link.told_at_most = op.relative_zxid  # answers behind this one may have come with it
             return False
-        return True
-
-    def unimplemented(self, op: Op[Any]) -> bool:
-        """An operation was answered with -6: never ask this host again; whether it hangs up on us for it."""
-        if isinstance(op, CreateTTL):
-            return False  # switched off, which can change, and no reason to hang up
-        self.ready = None
-        if self.host is not None:
-            self._unknown.setdefault(self.host, set()).add(type(op))
         return True
 
     def disconnected(self, failure: Failure, told: bool) -> None:
         """No answer will come any more to what was sent, or was about to be.
 
-        `told`: the connection was open, so watches have told all up to there, unless they were yet to be set.
+        `told`: the link was open, so watches have told all up to there, unless they were yet to be set.
         """
-        connection, self.connection, self.ready = self.connection, None, None
-        self._holding = False
+        link, self.link, self.ready = self.link, None, None
         self._ended = failure
-        self._identities.disconnected()
+        self.auth_infos.disconnected()
         self._modes.disconnected()
-        if connection is None:
+        connection = link.connection if link is not None else None
+        if link is None or connection is None:
             return
-        self.last_zxid = max(self.last_zxid, connection.last_zxid)
-        if told and not self._to_replay:
-            self._told_zxid = min(self.last_zxid, self._told_at_most)
-        self._told_at_most = _NEWEST
+        if told and not link.refused:
+            self._forget_unknown()
+        self.last_zxid, self._untold = max(self.last_zxid, connection.last_zxid), link.replaying > 0
+        if told and not link.replaying:
+            self._told_zxid = min(self.last_zxid, link.told_at_most)
         for slot in connection.replies:
-            if slot.token is not None and type(slot.token) is not Internal:
-                self._report.append(Settled(slot.token, failure(slot.op.path, connection.was_sent(slot))))
+            if type(slot.token) is not Internal and slot.token not in self.forgotten:
+                self._reply(slot.token, failure(slot.op.path, connection.was_sent(slot)))
+        self.forgotten.clear()
 
     # ------------------------------------------------------------------------- failing
 
     def fail_queue(self, failure: Failure) -> None:
-        """What waits for a connection waits in vain."""
-        queue, self._queue = self._queue, deque()
-        self._report += [Settled(token, failure(op.path, False)) for op, token, _ in queue]
+        """What waits for a link waits in vain."""
+        while self._queue:
+            token, waiting = self._take_first()
+            self._reply(token, failure(waiting.op.path, False))
 
     def waiting_since(self) -> Optional[float]:
-        """Since when the one has waited who has waited longest for a connection; None if nobody does."""
-        times = [self._queue[0][2]] if self._queue else []
-        since = self._identities.waiting_since()
+        """Since when the request that has waited longest for a link has waited; None if none waits."""
+        times = [next(iter(self._queue.values())).since] if self._queue else []
+        since = self.auth_infos.waiting_since()
         return min(times + [since]) if since is not None else times[0] if times else None
 
     def give_up(self, oldest: float, failure: Failure) -> None:
-        """Who has waited since `oldest` or longer has waited long enough."""
-        while self._queue and self._queue[0][2] <= oldest:
-            op, token, _ = self._queue.popleft()
-            self._report.append(Settled(token, failure(op.path, False)))
-        self._settle_all(self._identities.take_waiting(oldest), failure(None, False))
+        """What has waited since `oldest` or longer has waited long enough."""
+        while self._queue and next(iter(self._queue.values())).since <= oldest:
+            token, waiting = self._take_first()
+            self._reply(token, failure(waiting.op.path, False))
+        self._reply_all(self.auth_infos.take_waiting(oldest), failure(None, False))
 
     def expired(self, failure: Failure) -> None:
         """The session is gone, and its watches with it; a new one begins at zxid 0."""
-        self.last_zxid = self._told_zxid = self._to_replay = 0
-        self._unknown.clear()  # servers may have been upgraded since
+        self.last_zxid = self._told_zxid = 0
+        self._untold = False
+        self._memory.clear()  # servers may have been upgraded since
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:
         """Every watcher hears the end."""
-        self._report += self._notifier.ended(state)
+        self._report += self.watches.ended(state)
 
     def end(self, failure: Failure) -> None:
         """All is over, for ever."""
         self.disconnected(failure, False)
         self.fail_queue(failure)
-        self._settle_all(self._identities.take_waiting(), failure(None, False))
+        self._reply_all(self.auth_infos.take_waiting(), failure(None, False))
 
-    def _settle_all(self, tokens: List[Any], outcome: Any) -> None:
-        self._report += [Settled(token, outcome) for token in tokens]
+    def _reply_all(self, tokens: List[Any], outcome: Any) -> None:
+        self._report += [Replied(token, outcome) for token in tokens]

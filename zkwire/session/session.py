@@ -1,402 +1,202 @@
-"""One session over many connections, without sockets, threads or clocks.
+"""One session over many links, without sockets, threads or clocks.
 
-Owns when to dial, ping, give up and expire; what is replayed on a new connection; and what becomes of every operation.
-Must not know sockets, futures or who calls watchers. `now` is monotonic time in seconds and never goes back; `token`
-is whatever the caller wants to see again. Rules:
+Owns when to dial, ping, give up and expire, and what follows from each answer. Must not know sockets, futures or what
+calls watchers. `now` is monotonic time in seconds and never goes back; `token` is whatever the driver wants to see
+again. Rules:
 
-1. On each connect, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user
-   operations. Connected is reported once authentication is through. SASL is a part of the handshake: nothing
-   else is said to a server before it has proved itself.
-2. A request that was sent is never sent again. What is under way when a connection ends fails with `ConnectionLoss`,
-   which says whether it was sent; what is submitted without a connection waits for one, at most a session timeout.
-3. Two thirds of the timeout without a reply end a connection, however busy it is with sending or with events.
+1. On each link, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user operations.
+   Connected is reported once authentication is through. SASL is a part of the handshake: nothing else is sent to a
+   server before it has proved itself.
+2. A request that was sent is never sent again. What is under way when a link ends fails with `ConnectionLoss`, which
+   says whether it was sent; what is submitted without a link waits for one, at most a session timeout.
+3. Two thirds of the timeout without a reply end a link, however busy it is with sending or with events.
 4. The server decides on expiry. Four thirds of the timeout without hearing from any server are expiry too
-   (ZOOKEEPER-4508). After it, everything is told, forgotten, and a new session is opened.
+   (ZOOKEEPER-4508). After it every caller and watcher hears of it, all is forgotten, and a new session is opened.
 5. AUTH_FAILED and CLOSED are for ever.
-6. A read-only server makes sessions up: such an id proves nothing, and is presented to nobody. What it says about a
-   session it does not know proves nothing either. While it serves us, a `ReadWriteProbe` looks for a read-write one.
-7. Who is refused by TLS before there ever was a session, ends once all hosts were tried: nothing will change. Later on
-   it may, as when a certificate is renewed too late.
+6. A read-only server makes sessions up: such an id proves nothing, and is presented to no server. Before 3.7 it resumes
+   sessions that the majority may have given away: what it says about a session proves nothing either, and does not
+   count as hearing from a server. While it serves the session, a `ReadWriteProbe` looks for a read-write one.
+7. A client that is refused by TLS before it ever had a session ends once all servers were tried: nothing will change.
+   Later on it may, as when a certificate is renewed too late.
 """
 
 from __future__ import annotations
 
-from typing import Optional, Tuple, Any, Callable, Union, List, Sequence
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
-from ..wire.connection import Slot, Incoming, MAX_FRAME, Connection, MAX_REQUEST
 from ..errors import (
-    FrameTooLargeError, ZookeeperError, ConnectionLoss, ConnectionClosedError, ProtocolError, AuthFailedError,
-    TLSError, SessionExpiredError,
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError, SessionExpiredError,
+    TLSError, ZookeeperError,
 )  # fmt: skip
-from .requests import Requests, failing, UNIMPLEMENTED, EXPIRED, CONSEQUENCES, CLOSE, LOGIN, MOVED, Internal
-from .host_provider import Host
-from .auth import Identity
-from .heartbeat import Heartbeat
-from ..wire.operation import Op
-from ..ops import Ping
-from ..wire.messages import Scope, ConnectRequest
-from ..values import KeeperState, KazooState
-from .host_provider import HostProvider
+from ..ops import Op, Ping
 from ..sasl import Mechanism
-from .auth import Login
+from ..values import KazooState, KeeperState
+from ..wire.connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
+from ..wire.messages import ConnectRequest, Scope
+from .actions import Action, Dial, HangUp, Replied, StateChanged
+from .auth import AuthInfo, Login
+from .heartbeat import Heartbeat
+from .host_provider import Host, HostProvider
+from .link import CLOSE, LOGIN, Internal, Link
+from .requests import CONSEQUENCES, EXPIRED, MOVED, UNIMPLEMENTED, Requests, failing
 from .rw_probe import ReadWriteProbe
-from .actions import TakeOver, HangUp, Dial, StateChanged, Event
 
 #: One server gets no longer to answer the handshake, in seconds, unless `connect_timeout` says so: one that accepts
 #: connections while it is starting would otherwise hold a client with a long session timeout.
 LONGEST_CONNECT = 10.0
 #: close() takes no longer, in seconds.
 CLOSE_LIMIT = 5.0
-#: Who goes to another server waits no longer than this, in seconds, for what is under way at the present one.
+#: A session that moves to another server waits no longer than this, in seconds, for what is under way at this one.
 LEAVING_LIMIT = 1.0
 #: Between attempts to reach a server only to close the session, in seconds.
 CLOSING_PAUSE = 0.1
+#: Requests that wait or are under way have no more bytes than this, unless the client says so.
+MAX_PENDING_BYTES = 64 * 1024 * 1024
 #: What is presented where there is no session.
-_NOBODY = (0, b"\0" * 16)
-# Where we are: not started; pausing before an attempt; waiting for the driver to connect; for the answer to the
+_NO_SESSION = (0, b"\0" * 16)
+#: Types of the tokens of the session's own operations; pings have none.
+_OWN = frozenset((Internal, type(None)))
+# The phases: not started; pausing before an attempt; waiting for the driver to connect; for the answer to the
 # handshake, or of SASL; connected; ended.
 NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "handshake", "open", "ended"
 
 
 class Session:
-    """The session core. Times are seconds; all arguments are keyword-only but the hosts.
+    """The session core. Times are seconds.
 
-    Feed it: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these,
-    send `data_to_send` (and say so with `sent`), act on `events`, and call `timed_out` at `deadline`.
+    Feed it: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these, send what
+    the links have to send, perform `actions`, and call `timed_out` at `deadline`. Inputs about a link that the core has
+    given up are ignored.
     """
 
     def __init__(
         self, hosts: Sequence[Host], *, timeout: float, random: Callable[[], float], scope: Optional[Scope] = None,
         client_id: Optional[Tuple[int, bytes]] = None, connect_timeout: Optional[float] = None, shuffle: bool = True,
-        max_pending: int = 10_000, max_frame: int = MAX_FRAME, max_request: int = MAX_REQUEST, read_only: bool = False,
-        sasl: Optional[Mechanism] = None, secure: bool = False,
+        max_pending: int = 10_000, max_pending_bytes: int = MAX_PENDING_BYTES, max_frame: int = MAX_FRAME,
+        max_request: int = MAX_REQUEST, read_only: bool = False, sasl: Optional[Mechanism] = None, secure: bool = False,
     ) -> None:  # fmt: skip
-        self._login = Login(sasl) if sasl is not None else None
-        self._live = Heartbeat(timeout)
-        self._events: List[Event] = []
-        self._exchange = Requests(
-            scope if scope is not None else Scope(), self._events, max_pending, max_frame, max_request
-        )
-        self._max_pending = max_pending
+        self._actions: List[Action] = []
+        #: Called with (token, outcome) in the place of a `Replied`, where no action waits before it.
+        self.on_reply: Optional[Callable[[Any, Any], object]] = None
+        #: The link to the session's server, or to the one that is being tried; None in the pauses between.
+        self.link: Optional[Link] = None
         self.phase = NEW
         self.client_state = KeeperState.CONNECTING
+        #: The listeners' view, one of `KazooState`.
+        self.state = KazooState.LOST
+        #: Session id and password, or None while there is no session. The password is a secret.
+        #: In the state CONNECTED_RO they were made up, and are of use to no one else.
+        self.client_id: Optional[Tuple[int, bytes]] = client_id if client_id is not None and client_id[0] else None
         #: Why the last attempt or connection ended.
         self.last_error: Optional[ZookeeperError] = None
+        #: Chroot and default ACL.
+        self.scope = scope if scope is not None else Scope()
+        self._login = Login(sasl) if sasl is not None else None
+        self._heartbeat = Heartbeat(timeout)
+        self._requests = Requests(
+            self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
+        )
+        self._max_pending, self._max_bytes = max_pending, max_pending_bytes
         self._connect_timeout = connect_timeout
-        self._rotation = HostProvider(hosts, shuffle, random)
-        self._session_id, self._password = client_id if client_id else _NOBODY
-        self._real = bool(self._session_id)  # made by a read-write server
+        self._hosts = HostProvider(hosts, shuffle, random)
+        self._real = self.client_id is not None  # made by a read-write server
         self._read_only = read_only
-        self._scout = ReadWriteProbe(self._events, random)
-        self._announced = KazooState.LOST
-        self._due = 0.0  # when the pause ends, or the attempt
+        self._probe = ReadWriteProbe(self._actions, random)
+        self._pause_ends = 0.0
         self._closing: Optional[float] = None
-        self._leaving: Optional[float] = None  # until when we wait for answers before we go to another server
+        self._leaving: Optional[float] = None  # until when answers are waited for before the session moves
         self._secure = secure
         self._refusal: Optional[TLSError] = None
         self._served = False
-
-    # -------------------------------------------------------------------- what it shows
-
-    @property
-    def timeout(self) -> float:
-        """The timeout the server granted, in seconds; before that, the one asked for."""
-        return self._live.timeout
-
-    @property
-    def host(self) -> Optional[Host]:
-        """The server we are connected to, or trying to reach."""
-        return self._exchange.host
-
-    @property
-    def in_flight(self) -> int:
-        """Operations that wait for an answer of the server."""
-        return self._exchange.in_flight
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait to be sent."""
-        connection = self._exchange.connection
-        return connection.unsent if connection is not None else 0
-
-    # -------------------------------------------------------------------- connecting
-
-    def _dial(self, now: float) -> None:
-        self.phase = DIALING
-        self._exchange.host = host = self._rotation.next()
-        self._due = now + self._budget()
-        self._events.append(Dial(host, self._due))
-
-    def _budget(self) -> float:
-        return self._connect_timeout or min(self.timeout / len(self._rotation.hosts), LONGEST_CONNECT)
-
-    def _greet(self, read_only: bool, now: float) -> Connection:
-        """A new connection with the handshake on its way."""
-        self._live.greeted(now)
-        connection = self._exchange.connect()
-        zxid, timeout_ms = self._exchange.seen_zxid, round(self._live.requested * 1000)
-        session_id, password = (self._session_id, self._password) if self._real else _NOBODY
-        connection.open(ConnectRequest(0, zxid, timeout_ms, session_id, password, read_only))
-        return connection
-
-    def _pause(self, now: float) -> None:
-        self.phase = PAUSING
-        self._due = now + (CLOSING_PAUSE if self._closing is not None else self._rotation.pause(self.timeout))
-
-    def _welcome(self, connection: Connection, now: float) -> None:
-        """The answer to the handshake is in."""
-        response = connection.response
-        assert response is not None  # noqa: S101  # the caller looked
-        stranger = response.timeout_ms <= 0 or (self._real and response.session_id != self._session_id)
-        if response.read_only and (stranger or not self._read_only):
-            reason = "it is read-only, and does not know this session" if self._real else "it is read-only"
-            self._hang_up(ConnectionLoss(f"{self.host}: {reason}"), now)
-            return
-        if response.timeout_ms <= 0:
-            self._refused(now)
-            return
-        if response.session_id == 0:
-            self._hang_up(ProtocolError(f"{self.host}: a session without a number"), now)
-            return
-        if self._real and response.session_id != self._session_id:  # ClickHouse Keeper, for one
-            self._expire("the server opened another session instead", keep_connection=True)
-        self._session_id, self._password = response.session_id, response.passwd or b""
-        self._real = self._real or not response.read_only
-        self._live.granted(response.timeout_ms / 1000, now)
-        if self._login is not None:
-            self._prove(now, self._login.begin)
-        else:
-            self._open(connection, now)
-
-    def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
-        """Take a step of SASL. Nothing else is said until the server has proved itself too."""
-        try:
-            token = step(*arguments)
-            if token is not None:
-                self._exchange.say(token)
-        except (AuthFailedError, FrameTooLargeError) as error:
-            self._refuse(AuthFailedError(str(error)))
-        else:
-            if token is None and self._exchange.connection is not None:
-                self._open(self._exchange.connection, now)
-
-    def _open(self, connection: Connection, now: float) -> None:
-        """We are in."""
-        self.phase = OPEN
-        if self._closing is not None:
-            self._exchange.close()
-            return
-        self._exchange.opened(connection)
-        self._announce()
-        if connection.response is not None and connection.response.read_only:
-            self._scout.begin(now)
-
-    def _refused(self, now: float) -> None:
-        """The server has said: expired. Or the password is wrong; on the wire that is the same."""
-        if not self._real:
-            self._hang_up(ProtocolError(f"{self.host}: the server calls a session expired that is yet to be"), now)
-            return
-        self._events.append(HangUp("expired"))
-        self._expire("the server does not know it any more")
-        if self._closing is not None:
-            self._end(KeeperState.CLOSED, ConnectionClosedError())
-        else:
-            self._dial(now)
-
-    def _announce(self) -> None:
-        """Report the connection, once no identity is left unproven."""
-        connection = self._exchange.connection
-        if self._announced == KazooState.CONNECTED or connection is None or connection.auth_replies:
-            return
-        self._rotation.succeeded()
-        self._served = True
-        self.last_error = None
-        read_only = connection.response is not None and connection.response.read_only
-        self._state(KazooState.CONNECTED, KeeperState.CONNECTED_RO if read_only else KeeperState.CONNECTED, None)
-
-    # ------------------------------------------------------------------- to another server
-
-    def _begin_to_leave(self, now: float) -> None:
-        """Send nothing more here: what is submitted waits for the next server."""
-        self._exchange.hold()
-        self._leaving = now + LEAVING_LIMIT
-        self._leave(now)
-
-    def _leave(self, now: float) -> None:
-        """Go to another server, once what is under way is answered: to the one that has welcomed us, or the next."""
-        if self._leaving is None or (self.in_flight and now < self._leaving):
-            return
-        scout, connection, host = self._scout, self._scout.connection, self._scout.host
-        error = ConnectionLoss(f"{self.host}: going to another server")
-        if not scout.welcomed or connection is None or self._exchange.seen_zxid > scout.zxid:
-            self._hang_up(error, now)
-            self._dial(now)
-            return
-        self._leaving = None
-        scout.dismissed()
-        self._events.append(TakeOver())
-        self._exchange.disconnected(failing(ConnectionLoss, str(error)), True)
-        if self._announced == KazooState.CONNECTED:
-            self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
-        self._exchange.connection, self._exchange.host = connection, host
-        self.phase, self._due = HANDSHAKE, now + self._budget()
-        self._welcome(connection, now)
-
-    def _stay(self) -> None:
-        """Go nowhere else."""
-        self._leaving = None
-        self._scout.stop()
-
-    # ------------------------------------------------------------------------ endings
-
-    def _hang_up(self, error: ZookeeperError, now: float) -> None:
-        self._events.append(HangUp(str(error)))
-        self._drop(error, now)
-
-    def _drop(self, error: ZookeeperError, now: float) -> None:
-        """The connection is gone, the session perhaps not."""
-        was_open, said_all = self.phase == OPEN, self.unsent == 0
-        self.last_error = error
-        self._stay()
-        if was_open:
-            self._live.lost(now)
-        self._exchange.disconnected(failing(ConnectionLoss, str(error)), was_open)
-        if self._closing is not None and (was_open and said_all or not self._real):
-            self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
-            return
-        if self._announced == KazooState.CONNECTED:
-            self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
-        if isinstance(error, TLSError):
-            self._refusal = error
-        if self._refusal is not None and not self._served and self._rotation.all_tried:
-            self._end(KeeperState.CLOSED, self._refusal)
-            return
-        self._pause(now)
-
-    def _refuse(self, error: ZookeeperError) -> None:
-        """The server does not want us, or we do not want the server."""
-        self._events.append(HangUp(str(error)))
-        self._end(KeeperState.AUTH_FAILED, error)
-
-    def _expire(self, reason: str, keep_connection: bool = False) -> None:
-        """The session is gone: everything is told and forgotten."""
-        had_one = bool(self._session_id)
-        (self._session_id, self._password), self._real = _NOBODY, False
-        self._live.forget()
-        self._stay()
-        self.last_error = SessionExpiredError(f"the session has expired: {reason}")
-        failure = failing(SessionExpiredError, str(self.last_error))
-        if not keep_connection:
-            self._exchange.disconnected(failure, False)
-        self._exchange.expired(failure)
-        if had_one:
-            self._state(KazooState.LOST, KeeperState.EXPIRED_SESSION, self.last_error)
-            self._exchange.end_watches(KeeperState.EXPIRED_SESSION)
-            self.client_state = KeeperState.CONNECTING
-
-    def _end(self, client_state: str, error: ZookeeperError) -> None:
-        """AUTH_FAILED or CLOSED: for ever."""
-        self.phase, self.last_error = ENDED, error
-        failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
-        self._exchange.end(failing(failure, str(error)))
-        self._closing = None
-        self._stay()
-        self._state(KazooState.LOST, client_state, error)
-        self._exchange.end_watches(client_state)
-        (self._session_id, self._password), self._real = _NOBODY, False
-
-    def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
-        if (state, client_state) != (self._announced, self.client_state):
-            self._announced, self.client_state = state, client_state
-            self._events.append(StateChanged(state, client_state, error))
 
     # ------------------------------------------------------------------- what it shows
 
     @property
     def hosts(self) -> Sequence[Host]:
-        """The servers, in the order they are tried."""
-        return tuple(self._rotation.hosts)
+        """The hosts, in the order they are tried."""
+        return tuple(self._hosts.hosts)
 
     @property
-    def state(self) -> str:
-        """The listeners' view, one of `KazooState`."""
-        return self._announced
+    def host(self) -> Optional[Host]:
+        """The host the session is connected to, or the one that is being tried."""
+        return self.link.host if self.link is not None else None
 
     @property
-    def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None while there is no session. The password is a secret.
+    def timeout(self) -> float:
+        """The timeout the server granted, in seconds; before that, the one asked for."""
+        return self._heartbeat.timeout
 
-        In the state CONNECTED_RO they were made up, and are of use to nobody.
-        """
-        return (self._session_id, self._password) if self._session_id else None
+    def state_at(self, now: float) -> str:
+        """`state`, unless the lease has run out since: the server may have given the session away by now."""
+        overdue = self.state == KazooState.CONNECTED and now >= self._heartbeat.lease_ends_at()
+        return KazooState.SUSPENDED if overdue else self.state
 
-    @property
-    def scope(self) -> Scope:
-        """Chroot and default ACL."""
-        return self._exchange.scope
+    def client_state_at(self, now: float) -> str:
+        """`client_state`, unless the lease has run out since."""
+        return self.client_state if self.state_at(now) == self.state else KeeperState.CONNECTING
 
     @property
     def pending(self) -> int:
-        """Operations submitted and not yet settled."""
-        return self._exchange.pending
+        """Operations submitted and not yet replied."""
+        return self._requests.pending
 
-    def slots(self) -> Sequence[Slot]:
-        """What waits for an answer now."""
-        connection = self._exchange.connection
-        return tuple(connection.replies) if connection is not None else ()
+    @property
+    def in_flight(self) -> int:
+        """Operations that wait for an answer of the server."""
+        link = self.link
+        connection = link.connection if link is not None else None
+        return len(connection.replies) if connection is not None else 0
 
     @property
     def idle(self) -> bool:
-        """Whether the newest operation is the only one under way, or there is none."""
-        connection = self._exchange.connection
-        return connection is None or len(connection.replies) <= 1
-
-    def data_to_send(self) -> Union[bytes, memoryview]:
-        """The next bytes for the socket; report what it took with `sent`."""
-        connection = self._exchange.connection
-        return connection.data_to_send() if connection is not None else b""
-
-    def sent(self, count: int) -> None:
-        """The socket took `count` bytes of `data_to_send`."""
-        connection = self._exchange.connection
-        if connection is not None:
-            connection.sent(count)
-
-    def lagging(self, count: int) -> None:
-        """Of what `sent` was told of, `count` bytes have not left this process yet, and perhaps never will."""
-        connection = self._exchange.connection
-        if connection is not None:
-            connection.lag = count
+        """Whether at most one operation is under way."""
+        return self.in_flight <= 1
 
     @property
-    def news(self) -> bool:
-        """Whether `events` has something to say."""
-        return bool(self._events)
+    def unsent(self) -> int:
+        """Bytes that wait to be sent on the session's link."""
+        return self.link.unsent if self.link is not None else 0
 
-    def events(self) -> List[Event]:
-        """What has happened since the last call, in order."""
-        events = self._events[:]
-        self._events.clear()
-        return events
+    @property
+    def has_actions(self) -> bool:
+        """Whether `actions` has something to say."""
+        return bool(self._actions)
+
+    def actions(self) -> List[Action]:
+        """What is to be performed since the last call, in order."""
+        actions = self._actions[:]
+        self._actions.clear()
+        return actions
 
     def deadline(self) -> Optional[float]:
         """When to call `timed_out`; None for never."""
         times = [self._closing] if self._closing is not None else []
-        if self.phase in (PAUSING, DIALING, HANDSHAKE):
-            times.append(self._due)
-            if self._session_id:
-                times.append(self._live.expires_at())
+        if self.phase == PAUSING:
+            times.append(self._pause_ends)
+        elif self.phase in (DIALING, HANDSHAKE) and self.link is not None:
+            times.append(self.link.deadline)
         elif self.phase == OPEN:
-            times += (self._live.silent_at(), self._ping_at())
-            times += [at for at in (self._leaving, self._scout.deadline()) if at is not None]
-        since = self._exchange.waiting_since()
+            times += (self._heartbeat.silent_at(), self._ping_at())
+            times += [at for at in (self._leaving, self._probe.deadline()) if at is not None]
+        if self._may_expire():
+            times.append(self._heartbeat.expires_at())
+        since = self._requests.waiting_since()
         if since is not None:
             times.append(since + self.timeout)
         return min(times) if times else None
 
+    def _may_expire(self) -> bool:
+        """Whether the session may end by silence alone: no server that knows of sessions is connected."""
+        if self.client_id is None:
+            return False
+        if self.phase == OPEN:
+            return self._real and self.link is not None and self.link.read_only
+        return self.phase in (PAUSING, DIALING, HANDSHAKE)
+
     def _ping_at(self) -> float:
-        connection = self._exchange.connection
-        return self._live.silent_at() if connection is not None and connection.pinging else self._live.ping_at()
+        connection = self._requests.connection
+        pinging = connection is not None and connection.pinging
+        return self._heartbeat.silent_at() if pinging else self._heartbeat.ping_at()
 
     # ------------------------------------------------------------------ from the user
 
@@ -404,66 +204,71 @@ class Session:
         """Begin to connect. Raises `ConnectionClosedError` if it was closed."""
         self._check_usable()
         if self.phase == NEW:
-            self._live.started(now)
+            self._heartbeat.started(now)
             self._dial(now)
 
-    def submit(self, op: Op[Any], token: Any, now: float) -> None:
-        """Send an operation, or queue it until there is a connection; `Settled(token, ...)` follows, in the end.
+    def submit(self, op: Op[Any], token: Any, now: float, force: bool = False) -> None:
+        """Send an operation, or queue it until there is a link; a reply with this token follows, in the end.
 
-        Raises, with nothing done: `ValueError` for an operation that cannot be sent, `FrameTooLargeError`,
-        `TooManyPendingError`, `UnimplementedError` (this server has refused it before), `ConnectionClosedError`,
-        `AuthFailedError`.
+        `force`: it is not refused for `max_pending`. Raises, with nothing done: `ValueError` for an operation that
+        cannot be sent, `FrameTooLargeError`, `TooManyPendingError`, `UnimplementedError` (this server has refused it
+        before), `ConnectionClosedError`, `AuthFailedError`.
         """
-        ready = self._exchange.ready
-        if ready is not None and op.plain and len(ready.replies) < self._max_pending:
-            ready.send(op, token)
-            live = self._live
-            live.sent_at = now
-            if now >= live.mark_due:
-                live.mark(ready.written, now)
-            return
+        ready = self._requests.ready
+        if ready is not None and op.plain:
+            replies = ready.replies
+            within = not replies or ready.written - replies[0].end < self._max_bytes
+            if within and len(replies) < self._max_pending or force:
+                ready.send(op, token)
+                heartbeat = self._heartbeat
+                heartbeat.sent_at = now
+                if now >= heartbeat.mark_due:
+                    heartbeat.mark(ready.written, now)
+                return
         self._check_usable()
-        if self._exchange.submit(op, token, now, self.phase == OPEN and self._leaving is None):
+        if self._requests.submit(op, token, now, self.phase == OPEN and self._leaving is None, force):
             self._sent(now)
 
     def _sent(self, now: float) -> None:
         """Something was sent that will be answered."""
-        connection = self._exchange.connection
-        self._live.sent_at = now
-        if connection is not None and now >= self._live.mark_due:
-            self._live.mark(connection.written, now)
+        connection = self._requests.connection
+        self._heartbeat.sent_at = now
+        if connection is not None and now >= self._heartbeat.mark_due:
+            self._heartbeat.mark(connection.written, now)
 
-    def withdraw(self, token: Any) -> bool:
-        """Take an operation back that is still queued: True if it was, and now is never sent."""
-        return self._exchange.withdraw(token)
+    def cancel(self, token: Any, forget: bool = False) -> bool:
+        """Take an operation back: True if it was not sent, and now never is. Takes the same time whatever waits.
 
-    def abandon(self, token: Any) -> bool:
-        """Nobody waits for `token` any more. True if it was still queued: then it is never sent."""
-        return self._exchange.abandon(token)
+        False if it was sent: with `forget`, its reply is not reported any more and its one-shot watch is not taken;
+        without, nothing has changed.
+        """
+        return self._requests.cancel(token, forget)
 
     def set_hosts(self, hosts: Sequence[Host], now: float) -> None:
-        """Other servers are to be tried from now on. If ours is none of them, or is to be relieved, we go to another.
+        """Other servers are to be tried from now on. If the present one is none of them, or is to be relieved, the
+        session moves to another.
 
         Raises as `submit` does for a session that has ended.
         """
         self._check_usable()
-        elsewhere = self._rotation.replace(hosts, self.host)
-        if self._scout.host is not None and self._scout.host not in hosts:
-            self._scout.dismiss(now)
+        elsewhere = self._hosts.replace(hosts, self.host)
+        probed = self._probe.link
+        if probed is not None and probed.host not in hosts:
+            self._probe.dismiss(now, "no longer one of the servers")
         if self.phase == OPEN and elsewhere and self._leaving is None:
             self._begin_to_leave(now)
         elif self.phase in (DIALING, HANDSHAKE) and self.host not in hosts:
-            self._hang_up(ConnectionLoss(f"{self.host}: no longer one of our servers"), now)
+            self._hang_up(ConnectionLoss(f"{self.host}: no longer one of the servers"), now)
             self._dial(now)
 
     def close(self, now: float) -> None:
-        """End the session: what is under way is still answered, then the server is told. Takes at most 5 s."""
+        """End the session: what is under way is still answered, then the server hears of it. Takes at most 5 s."""
         if self.phase == ENDED or self._closing is not None:
             return
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
         if self.phase == OPEN:
-            self._exchange.close()
-        self._exchange.fail_queue(failing(ConnectionClosedError))
+            self._requests.close()
+        self._requests.fail_queue(failing(ConnectionClosedError))
         self._stay()
         if self.phase == OPEN:
             return
@@ -479,136 +284,156 @@ class Session:
 
     def _check_usable(self) -> None:
         if self.client_state == KeeperState.AUTH_FAILED and self.last_error is not None:
-            raise AuthFailedError(str(self.last_error))
+            error = self.last_error
+            raise type(error)(str(error)) if isinstance(error, AuthFailedError) else AuthFailedError(str(error))
         if self.phase == ENDED or self._closing is not None:
             raise ConnectionClosedError()
 
     # ---------------------------------------------------------------- from the network
 
-    def connected(self, now: float) -> None:
-        """The driver has connected as `Dial` asked."""
-        if self.phase != DIALING:
-            return
-        self.phase = HANDSHAKE
-        self._exchange.connection = self._greet(self._read_only, now)
+    def wants(self, link: Link) -> bool:
+        """Whether a link is still one of the session's, and not given up."""
+        return link is self.link or link is self._probe.link
 
-    def received(self, data: bytes, now: float) -> None:
+    def candidates(self, link: Link, addresses: Sequence[Any]) -> List[Any]:
+        """The addresses of a link's host, just resolved, in the order they are to be tried.
+
+        The link's deadline becomes earlier where there are several: each address gets its share of the timeout.
+        """
+        ordered = self._hosts.candidates(link.host, addresses)
+        if link is self.link:
+            link.deadline = min(link.deadline, link.began + self._budget())
+        return ordered
+
+    def tried(self, link: Link, address: Any) -> None:
+        """The driver begins to connect to an address of a link's host."""
+        self._hosts.tried(link.host, address)
+
+    def connected(self, link: Link, now: float, address: Any = None) -> None:
+        """The driver has connected as `Dial` asked, to this address."""
+        if link is self.link and self.phase == DIALING:
+            self.phase = HANDSHAKE
+            link.address = address
+            self._greet(link, self._read_only, now)
+        elif link is self._probe.link:
+            link.address = address
+            self._greet(link, False, now)
+
+    def received(self, link: Link, data: bytes, now: float) -> None:
         """Bytes have arrived. b"" is for `lost`, not for here."""
-        connection = self._exchange.connection
-        if connection is None:
+        connection = link.connection
+        if link is not self.link or connection is None:
+            if link is self._probe.link and self._probe.received(data, now):
+                self._begin_to_leave(now)
             return
-        waiting_for_handshake = connection.response is None
-        if not waiting_for_handshake:  # what a stranger says in its place is no sign of life of the session
-            self._live.contact_at = now
+        greeted = connection.response is not None
         incoming = connection.received(data)
-        if waiting_for_handshake and connection.response is not None:
-            self._welcome(connection, now)
+        if not greeted and connection.response is not None:
+            self._welcome(link, connection, now)
+        elif greeted and (not link.read_only or not self._real):
+            self._heartbeat.contact_at = now
         if incoming:
             self._take(incoming, now)
-        if connection is not self._exchange.connection:
-            return  # the session ended while we looked at it
-        self._live.answered(connection.answered)
+        if link is not self.link:
+            return  # the link ended while its bytes were looked at
+        self._heartbeat.answered(connection.answered)
         if connection.error is not None:
             self._hang_up(connection.error, now)
         elif connection.partial_reply:
-            self._live.reply_begun(now)
+            self._heartbeat.reply_begun(now)
         if self._leaving is not None:
             self._leave(now)
 
-    def lost(self, reason: Union[str, TLSError], now: float) -> None:
-        """The connection has ended, or could not be made."""
-        if self.phase in (DIALING, HANDSHAKE, OPEN):
-            if isinstance(reason, TLSError):
-                self._drop(TLSError(f"{self.host}: {reason}"), now)
+    def lost(self, link: Link, reason: Union[str, TLSError], now: float) -> None:
+        """The connection of a link has ended, or could not be made."""
+        if link is self._probe.link:
+            self._probe.lost(now)
+        if link is not self.link or self.phase not in (DIALING, HANDSHAKE, OPEN):
+            return
+        if isinstance(reason, TLSError):
+            self._drop(TLSError(f"{link.host}: {reason}"), now)
+            return
+        if self.phase == HANDSHAKE and self._login is not None and link.in_flight:
+            reason += " during SASL authentication"
+            refused = self._login.hung_up(self._hosts.count)
+            if refused is not None:
+                self._end(KeeperState.AUTH_FAILED, refused)
                 return
-            if self.phase == HANDSHAKE and self._login is not None and self._exchange.in_flight:
-                reason += " during SASL authentication"
-                refused = self._login.hung_up(len(self._rotation.hosts))
-                if refused is not None:
-                    self._end(KeeperState.AUTH_FAILED, refused)
-                    return
-            elif self.phase == HANDSHAKE:
-                reason += " during the handshake (server not serving, behind this session, or of another ensemble"
-                reason += ")" if self._secure else "; or this is a TLS port)"
-            self._drop(ConnectionLoss(f"{self.host}: {reason}"), now)
-
-    def look_connected(self, now: float) -> None:
-        """The driver has connected as `Look` asked; then send `look_data_to_send`."""
-        if self._scout.host is not None:
-            self._scout.connected(self._greet(False, now), self._exchange.seen_zxid)
-
-    def look_data_to_send(self) -> bytes:
-        """All that is ever sent on the second connection, once."""
-        data = bytes(self._scout.data_to_send())
-        self._scout.sent(len(data))
-        return data
-
-    def look_received(self, data: bytes, now: float) -> None:
-        """Bytes have arrived on the second connection."""
-        if self._scout.received(data, now):
-            self._begin_to_leave(now)
-
-    def look_lost(self, now: float) -> None:
-        """The second connection has ended, or could not be made."""
-        self._scout.lost(now)
+        elif self.phase == HANDSHAKE:
+            reason += " during the handshake (the server is starting or has no quorum, has seen less than this session,"
+            reason += " takes no more connections from this address (maxClientCnxns), or is of another ensemble"
+            reason += ")" if self._secure else "; or this is a TLS port, or a proxy without a server behind it)"
+        elif self.phase == OPEN:
+            self._requests.hung_up()
+        self._drop(ConnectionLoss(f"{link.host}: {reason}"), now)
 
     def timed_out(self, now: float) -> None:
         """Time has passed: do what is due. Read what the socket holds before calling this."""
+        link, connection = self.link, self._requests.connection
         if self._closing is not None and now >= self._closing:
-            if self.phase in (DIALING, HANDSHAKE, OPEN):
-                self._events.append(HangUp("close() took too long"))
+            self._put_away("close() took too long")
             self._end(KeeperState.CLOSED, ConnectionClosedError())
             return
-        if self.phase in (PAUSING, DIALING, HANDSHAKE) and self._session_id and now >= self._live.expires_at():
-            if self.phase != PAUSING:
-                self._events.append(HangUp("the session has expired"))
+        if self._may_expire() and now >= self._heartbeat.expires_at():
+            self._put_away("the session has expired")
             self._expire(f"no server heard from for {self.timeout * 4 / 3:.1f} s")
             self._pause(now)
-        elif self.phase == PAUSING and now >= self._due:
+        elif self.phase == PAUSING and now >= self._pause_ends:
             self._dial(now)
-        elif self.phase in (DIALING, HANDSHAKE) and now >= self._due:
-            self._hang_up(ConnectionLoss(f"{self.host}: no session within the connect time-out"), now)
-        elif self.phase == OPEN and now >= self._live.silent_at():
-            self._hang_up(ConnectionLoss(f"{self.host}: {self._live.silence(now)}"), now)
-        elif self.phase == OPEN and now >= self._ping_at() and self._exchange.connection is not None:
-            self._exchange.connection.send(Ping(), None)
+        elif self.phase in (DIALING, HANDSHAKE) and link is not None and now >= link.deadline:
+            self._hang_up(ConnectionLoss(f"{link.host}: no session within the connect time-out"), now)
+        elif self.phase == OPEN and now >= self._heartbeat.silent_at():
+            self._hang_up(ConnectionLoss(f"{self.host}: {self._heartbeat.silence(now)}"), now)
+        elif self.phase == OPEN and now >= self._ping_at() and connection is not None:
+            connection.send(Ping(), None)
             self._sent(now)
         if self._leaving is not None:
             self._leave(now)
-        if self._scout.timed_out(now):
-            self._scout.look(self._rotation.other(self.host), self._budget(), now)
+        if self._probe.timed_out(now):
+            self._probe.dial(self._hosts.other(self.host), self._budget(), now)
         reason = f"no connection for {self.timeout:.1f} s; last: {self.last_error}"
-        self._exchange.give_up(now - self.timeout, failing(ConnectionLoss, reason))
+        self._requests.give_up(now - self.timeout, failing(ConnectionLoss, reason))
 
     # ----------------------------------------------------------------------- replies
 
     def _take(self, incoming: List[Incoming], now: float) -> None:
-        exchange, live = self._exchange, self._live
+        requests, actions, on_reply = self._requests, self._actions, self.on_reply
+        forgotten = requests.forgotten
         for reply in incoming:
             op, token, err, outcome = reply
             if op is None:
-                exchange.event(outcome, self.client_state)
+                requests.event(outcome, self.client_state)
                 continue
-            live.replied_at = now
-            if type(token) is not Internal:
-                exchange.settle(reply, self.client_state)
-            elif exchange.connection is not None:  # or a reply before this one was the end of it
-                self._internal(op, token, err, outcome, now)
-            if err in CONSEQUENCES and exchange.connection is not None:
+            self._heartbeat.replied_at = now
+            plain = requests.ready is not None and op.plain and err not in CONSEQUENCES
+            if plain and type(token) not in _OWN and not (forgotten and token in forgotten):
+                if op.watches is not None and op.watch is not None and not isinstance(outcome, ProtocolError):
+                    requests.watches.armed(op, err)
+                if actions or on_reply is None:  # events come before the replies that show them
+                    actions.append(Replied(token, outcome))
+                else:
+                    on_reply(token, outcome)
+                continue
+            if type(token) is Internal:
+                if self.link is not None:  # or a reply before this one was the end of it
+                    self._internal(op, token, err, outcome, now)
+            elif token is not None:
+                requests.replied(reply, self.client_state)
+            if err in CONSEQUENCES and self.link is not None:
                 self._consequence(op, err, outcome, now)
         if self.phase == OPEN:
-            exchange.taken()
+            requests.taken()
 
     def _consequence(self, op: Op[Any], err: int, error: ZookeeperError, now: float) -> None:
         """An answer after which the server hangs up."""
         if err == UNIMPLEMENTED:  # it hangs up by itself, and the session survives
-            if self._exchange.unimplemented(op) and not self.in_flight and self._closing is None:
-                reason = "it hangs up on those who ask what it does not know"
+            if self._requests.unimplemented(op) and not self.in_flight and self._closing is None:
+                reason = "it hangs up after an operation that it does not know"
                 self._hang_up(ConnectionLoss(f"{self.host}: {reason}"), now)  # before the next call is lost with it
                 self._dial(now)
         elif err == EXPIRED:
-            self._events.append(HangUp(str(error)))
-            self._exchange.disconnected(failing(SessionExpiredError, str(error)), False)
+            self._put_away(str(error))
+            self._requests.disconnected(failing(SessionExpiredError, str(error)), False)
             self._expire(str(error))
             self._pause(now)
         elif err == MOVED:
@@ -617,19 +442,223 @@ class Session:
             self._refuse(error)
 
     def _internal(self, op: Op[Any], token: Internal, err: int, outcome: Any, now: float) -> None:
-        """The reply to an operation of ours."""
+        """The reply to an operation of the session's own."""
         if token is CLOSE:
-            self._events.append(HangUp("closed"))
+            self._put_away("closed")
             self._end(KeeperState.CLOSED, ConnectionClosedError())
         elif err in (EXPIRED, MOVED):
-            pass  # which says nothing about us; see `_consequence`
+            pass  # which says nothing about the operation; see `_consequence`
         elif token is LOGIN and self._login is not None:
             self._prove(now, self._login.answer, outcome)
-        elif isinstance(token.what, Identity):
+        elif isinstance(token.what, AuthInfo):
             if err == 0:
-                self._exchange.proven(token.what)
+                self._requests.proven(token.what)
                 self._announce()
             else:  # not accepted, whatever the number
                 self._refuse(outcome)
-        elif not self._exchange.replayed(op, err, token):
+        elif not self._requests.replayed(op, err, token):
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
+
+    # -------------------------------------------------------------------- connecting
+
+    def _dial(self, now: float) -> None:
+        self.phase = DIALING
+        self.link = Link(self._hosts.next(), now, now + self._budget())
+        self._actions.append(Dial(self.link))
+
+    def _budget(self) -> float:
+        """How long one server may take from the attempt to connect to the session, in seconds."""
+        return self._connect_timeout or min(self.timeout / self._hosts.count, LONGEST_CONNECT)
+
+    def _greet(self, link: Link, read_only: bool, now: float) -> None:
+        """The handshake is on its way on a new link."""
+        self._heartbeat.greeted(now)
+        zxid, timeout_ms = self._requests.seen_zxid, round(self._heartbeat.requested * 1000)
+        session_id, password = self.client_id if self._real and self.client_id is not None else _NO_SESSION
+        if link is self.link:
+            self._requests.link = link
+        connection = self._requests.connect()
+        link.greet(connection, ConnectRequest(0, zxid, timeout_ms, session_id, password, read_only))
+
+    def _pause(self, now: float) -> None:
+        self.phase, self.link = PAUSING, None
+        self._pause_ends = now + (CLOSING_PAUSE if self._closing is not None else self._hosts.pause(self.timeout))
+
+    def _welcome(self, link: Link, connection: Connection, now: float) -> None:
+        """The answer to the handshake is in."""
+        response = connection.response
+        assert response is not None  # noqa: S101  # the caller looked
+        known = self.client_id[0] if self._real and self.client_id is not None else None
+        another = known is not None and response.session_id != known
+        if response.read_only and (response.timeout_ms <= 0 or another or not self._read_only):
+            reason = "it is read-only, and does not know this session" if self._real else "it is read-only"
+            self._hang_up(ConnectionLoss(f"{link.host}: {reason}"), now)
+            return
+        if response.timeout_ms <= 0:
+            self._refused(now)
+            return
+        if response.session_id == 0:
+            self._hang_up(ProtocolError(f"{link.host}: a session without a number"), now)
+            return
+        if another:  # ClickHouse Keeper, for one
+            self._expire("the server opened another session instead", keep_link=True)
+        self.client_id = response.session_id, response.passwd or b""
+        self._real = self._real or not response.read_only
+        self._heartbeat.granted(response.timeout_ms / 1000, now, not response.read_only or not self._real)
+        if self._login is not None:
+            self._prove(now, self._login.begin, link.host.name)
+        else:
+            self._open(link, now)
+
+    def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
+        """Take a step of SASL. Nothing else is sent until the server has proved itself too."""
+        link = self.link
+        if link is None:
+            return
+        try:
+            token = step(*arguments)
+            if token is not None:
+                link.step(token)
+        except (AuthFailedError, FrameTooLargeError) as error:
+            self._refuse(AuthFailedError(str(error)))
+        else:
+            if token is None:
+                self._open(link, now)
+
+    def _open(self, link: Link, now: float) -> None:
+        """The session is connected."""
+        self.phase = OPEN
+        if self._closing is not None:
+            self._requests.close()
+            return
+        self._requests.opened(link)
+        self._announce()
+        if link.read_only:
+            self._probe.begin(now)
+
+    def _refused(self, now: float) -> None:
+        """The server has said: expired. Or the password is wrong; on the wire that is the same."""
+        if not self._real:
+            reason = "the server calls a session expired that is yet to be opened"
+            self._hang_up(ProtocolError(f"{self.host}: {reason}"), now)
+            return
+        self._put_away("expired")
+        self._expire("the server does not know it any more")
+        if self._closing is not None:
+            self._end(KeeperState.CLOSED, ConnectionClosedError())
+        else:
+            self._dial(now)
+
+    def _announce(self) -> None:
+        """Report the connection, once no auth info is left unproven."""
+        link, connection = self.link, self._requests.connection
+        if self.state == KazooState.CONNECTED or link is None or connection is None or connection.auth_replies:
+            return
+        self._hosts.succeeded(link.host, link.address)
+        self._served = True
+        self.last_error = None
+        self._state(KazooState.CONNECTED, KeeperState.CONNECTED_RO if link.read_only else KeeperState.CONNECTED, None)
+
+    # ------------------------------------------------------------------- to another server
+
+    def _begin_to_leave(self, now: float) -> None:
+        """Send nothing more here: what is submitted waits for the next server."""
+        self._requests.hold()
+        self._leaving = now + LEAVING_LIMIT
+        self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        """Move to another server once what is under way is answered: to the probed one, if that has welcomed us."""
+        if self._leaving is None or (self.in_flight and now < self._leaving):
+            return
+        probe, error = self._probe, ConnectionLoss(f"{self.host}: going to another server")
+        connection = probe.link.connection if probe.link is not None else None
+        if not probe.welcomed or probe.link is None or self._requests.seen_zxid > probe.link.shown_zxid:
+            self._hang_up(error, now)
+            self._dial(now)
+            return
+        self._leaving = None
+        self._put_away(str(error))
+        self._requests.disconnected(failing(ConnectionLoss, str(error)), True)
+        if self.state == KazooState.CONNECTED:
+            self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
+        link = self.link = self._requests.link = probe.release()
+        if link is not None and connection is not None:
+            self.phase, link.deadline = HANDSHAKE, now + self._budget()
+            self._welcome(link, connection, now)
+
+    def _stay(self) -> None:
+        """Move nowhere else."""
+        self._leaving = None
+        self._probe.stop()
+
+    # ------------------------------------------------------------------------ endings
+
+    def _put_away(self, reason: str) -> None:
+        """The driver is to close the link's connection, if there is one."""
+        if self.link is not None:
+            self._actions.append(HangUp(self.link, reason))
+            self.link = None
+
+    def _hang_up(self, error: ZookeeperError, now: float) -> None:
+        if self.link is not None:
+            self._actions.append(HangUp(self.link, str(error)))
+        self._drop(error, now)
+
+    def _drop(self, error: ZookeeperError, now: float) -> None:
+        """The link is gone, the session perhaps not."""
+        link, was_open, said_all = self.link, self.phase == OPEN, self.unsent == 0
+        self.last_error = error
+        self._stay()
+        if was_open and link is not None and (not link.read_only or not self._real):
+            self._heartbeat.lost(now)
+        self.link = None
+        self._requests.disconnected(failing(ConnectionLoss, str(error)), was_open)
+        if self._closing is not None and (was_open and said_all or not self._real):
+            self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
+            return
+        if self.state == KazooState.CONNECTED:
+            self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
+        if isinstance(error, TLSError):
+            self._refusal = error
+        if self._refusal is not None and not self._served and self._hosts.all_tried:
+            self._end(KeeperState.CLOSED, self._refusal)
+            return
+        self._pause(now)
+
+    def _refuse(self, error: ZookeeperError) -> None:
+        """The server refuses the client, or the client the server."""
+        self._put_away(str(error))
+        self._end(KeeperState.AUTH_FAILED, error)
+
+    def _expire(self, reason: str, keep_link: bool = False) -> None:
+        """The session is gone: every caller and watcher hears of it, and it is forgotten."""
+        had_one = self.client_id is not None
+        self.client_id, self._real = None, False
+        self._heartbeat.forget()
+        self._stay()
+        self.last_error = SessionExpiredError(f"the session has expired: {reason}")
+        failure = failing(SessionExpiredError, str(self.last_error))
+        if not keep_link:
+            self._requests.disconnected(failure, False)
+        self._requests.expired(failure)
+        if had_one:
+            self._state(KazooState.LOST, KeeperState.EXPIRED_SESSION, self.last_error)
+            self._requests.end_watches(KeeperState.EXPIRED_SESSION)
+            self.client_state = KeeperState.CONNECTING
+
+    def _end(self, client_state: str, error: ZookeeperError) -> None:
+        """AUTH_FAILED or CLOSED: for ever."""
+        self.phase, self.last_error, self.link = ENDED, error, None
+        failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
+        self._requests.end(failing(failure, str(error)))
+        self._closing = None
+        self._stay()
+        self._state(KazooState.LOST, client_state, error)
+        self._requests.end_watches(client_state)
+        self.client_id, self._real = None, False
+
+    def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
+        if (state, client_state) != (self.state, self.client_state):
+            self.state, self.client_state = state, client_state
+            self._actions.append(StateChanged(state, client_state, error))

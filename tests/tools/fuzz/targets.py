@@ -177,7 +177,7 @@ def _session(rng: Random, data: bytes) -> None:
     tokens = [0, 1, 2, 3]
     heard = Heard()
     if rng.random() < 0.5:
-        world.session._exchange._notifier.watches.add(RECURSIVE, rng.choice(("/", "/node")), heard)
+        world.session._requests.watches.add(RECURSIVE, rng.choice(("/", "/node")), heard)
     for token, op in zip(tokens, (GetData("/a", heard), Create("/b"), Exists("/c"), AddWatch("/d", heard, True))):
         world.submit(op, token)
     numbers = [request.xid for request in peer.requests]

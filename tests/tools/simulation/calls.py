@@ -112,8 +112,13 @@ class Standing:
         #: Path to mzxid, 0 if there is no such node.
         self.known: Dict[str, int] = {}
         self.generation = 0
+        #: Whether its user stopped waiting for it: it may stand nevertheless, and is heard then.
+        self.unclaimed = False
 
     def __call__(self, event: WatchedEvent) -> None:
+        if self.unclaimed:
+            self.unclaimed = False
+            self.arm()
         require(self in self.client.standing, "I8", "{} hears {} without being set", self, event.type)
         if event.type == EventType.NONE and event.state in (KeeperState.CONNECTED, KeeperState.CONNECTED_RO):
             self.known.clear()  # there was no connection: read afresh

@@ -18,7 +18,8 @@ from zkwire.ops import Auth
 from zkwire.values import KazooState, KeeperState, Stat
 from zkwire.wire.messages import Scope
 from zkwire.session.session import OPEN, Session
-from zkwire.session.actions import Dial, Fired, HangUp, Look, LookAway, Settled, StateChanged, TakeOver
+from zkwire.session.actions import METHODS, StateChanged
+from zkwire.session.link import Link
 
 from .calls import Call, Standing, Watch, check_outcome
 from .network import Wire
@@ -52,7 +53,9 @@ class Client:
         )  # fmt: skip
         self.wire: Optional[Wire] = None
         self.tap = Tap(self)
-        # The connection beside it, by which a read-only client looks for a better server.
+        self.link: Optional[Link] = None
+        # The connection beside it, by which a read-only client probes for a better server.
+        self.probe: Optional[Link] = None
         self.other: Optional[Wire] = None
         self.other_tap = Tap(self, True)
         # What the tap knows: of the session, and when a sign of life came last.
@@ -71,7 +74,8 @@ class Client:
         self._state = KazooState.LOST
         self._ended = False
         # Of the driver.
-        self._dial = self._look = self._dials_so_far = 0
+        self._dials: Dict[int, Link] = {}  # the attempts to connect that were not given up
+        self._dials_so_far = 0
         self._timer: Optional[float] = None
         self.frozen_until = 0.0
         self._inbox: Deque[Tuple[Wire, Optional[bytes]]] = deque()
@@ -113,7 +117,7 @@ class Client:
 
     def withdraw(self, call: Call) -> bool:
         """Take an operation back that was not sent yet."""
-        if not self.session.withdraw(call):
+        if not self.session.cancel(call):
             return False
         call.settled()
         self.ledger.unsent(call.key)
@@ -125,7 +129,9 @@ class Client:
         call.settled()
         if call.watch is not None:
             self.unclaimed[call.watch.path] = None
-        if self.session.abandon(call) and not isinstance(call.op, Auth):
+        if isinstance(call.op.__dict__.get("watch"), Standing):
+            call.op.watch.unclaimed = True  # type: ignore[union-attr]
+        if self.session.cancel(call, forget=True) and not isinstance(call.op, Auth):
             self.ledger.unsent(call.key)
         self._forget_calls()
 
@@ -190,13 +196,15 @@ class Client:
         self._busy = True
         session = self.session
         while True:
-            if session.news:
-                for event in session.events():
-                    _ACTIONS[type(event)](self, event)
+            if session.has_actions:
+                for action in session.actions():
+                    getattr(self, METHODS[type(action)])(*action)
+                if self.link is not session.link:
+                    self._take_over()
             self._send()
             if self._jobs and not self._lag:
                 self._work()
-            elif not session.news:
+            elif not session.has_actions:
                 break
         self._busy = False
         deadline = session.deadline()
@@ -207,21 +215,22 @@ class Client:
                 self._clock.at(when + 1e-6, self._wake)
 
     def _send(self) -> None:
-        wire, session = self.wire, self.session
-        if self.other is not None:
-            data = session.look_data_to_send()
+        wire, link = self.wire, self.link
+        if self.other is not None and self.probe is not None:
+            data = bytes(self.probe.data_to_send())
             if data:
+                self.probe.sent(len(data))
                 self.other_tap.wrote(data)
                 self.other.up.push(data)
-        while wire is not None:
-            data = session.data_to_send()
+        while wire is not None and link is not None:
+            data = link.data_to_send()
             size = min(len(data), wire.room())
             if size <= 0:
                 return
             if size > 1 and self.rng.random() < 0.03:  # the socket takes a part
                 size = self.rng.randrange(1, size)
             part = bytes(data[:size])
-            session.sent(size)
+            link.sent(size)
             self.tap.wrote(part)
             wire.up.push(part)
 
@@ -247,23 +256,21 @@ class Client:
 
     def awaits(self, dial: int) -> bool:
         """Whether an attempt to connect is still wanted."""
-        return dial in (self._dial, self._look)
+        return dial in self._dials
 
     def dialled(self, wire: Optional[Wire], dial: int) -> None:
         """The attempt to connect has come to its end: with a connection, or None."""
         if not self.awaits(dial) or self._clock.now < self.frozen_until:
             return  # given up meanwhile (or asleep: the attempt fails by time)
-        if dial == self._look:
+        link = self._dials.pop(dial)
+        if wire is None:
+            self.session.lost(link, "refused", self.now())
+        elif link is self.probe:
             self.other, self.other_tap = wire, Tap(self, True)
-            if wire is None:
-                self.session.look_lost(self.now())
-            else:
-                self.session.look_connected(self.now())
-        elif wire is None:
-            self.session.lost("refused", self.now())
+            self.session.connected(link, self.now())
         else:
             self.wire, self.tap, self.refused = wire, Tap(self), False
-            self.session.connected(self.now())
+            self.session.connected(link, self.now())
         self.settle()
 
     def receive(self, wire: Wire, data: Optional[bytes]) -> None:
@@ -285,19 +292,22 @@ class Client:
 
     def _reads(self, data: Optional[bytes]) -> None:
         if data is None:
-            self.wire = None
-            self.session.lost("the server closed the connection", self.now())
-        else:
+            self.wire, link = None, self.link
+            if link is not None:
+                self.session.lost(link, "the server closed the connection", self.now())
+        elif self.link is not None:
             self.tap.reads(data)
-            self.session.received(data, self.now())
+            self.session.received(self.link, data, self.now())
 
     def _sees(self, data: Optional[bytes]) -> None:
+        if self.probe is None:
+            return
         if data is None:
             self.other = None
-            self.session.look_lost(self.now())
+            self.session.lost(self.probe, "the server closed the connection", self.now())
         else:
             self.other_tap.reads(data)
-            self.session.look_received(data, self.now())
+            self.session.received(self.probe, data, self.now())
 
     def set_hosts(self, numbers: List[int]) -> None:
         """Its list of servers is another one now."""
@@ -320,46 +330,57 @@ class Client:
 
     # ---------------------------------------------------------------------- the core's events
 
-    def _dials(self, event: Dial) -> None:
-        require(self.wire is None, "I9", "dials while there is a connection")
-        self._dial = self._next_dial()
-
-    def _next_dial(self) -> int:
+    def dial(self, link: Link) -> None:
+        """Connect."""
+        if not self.session.wants(link):
+            return  # given up in the same breath
+        if link is self.session.link:
+            require(self.wire is None, "I9", "dials while there is a connection")
+            self.link = link
+        else:
+            require(self.read_only and self.other is None, "I9", "probes for another server")
+            self.probe = link
         self._dials_so_far += 1
+        self._dials[self._dials_so_far] = link
         self.world.dial(self, self._dials_so_far)
-        return self._dials_so_far
 
-    def _hangs_up(self, event: HangUp) -> None:
-        self._dial = 0
-        self.wire = _closed(self.wire)
+    def hang_up(self, link: Link, reason: str) -> None:
+        """Close a connection, or give up the attempt to make it."""
+        self._dials = {number: one for number, one in self._dials.items() if one is not link}
+        if link is self.probe:
+            self.probe, self.other = None, _closed(self.other)
+        elif link is self.link:
+            self.link, self.wire = None, _closed(self.wire)
 
-    def _looks(self, event: Look) -> None:
-        require(self.read_only and self.other is None, "I9", "looks for another server")
-        self._look = self._next_dial()
+    def _take_over(self) -> None:
+        """The session's link is another one, after the actions: the probe's, or none."""
+        link = self.session.link
+        if link is not None and link is self.probe:
+            require(self.other is not None, "I9", "another connection takes over, but there is none")
+            require(self.wire is None, "I9", "the connection before it is still there")
+            self.link, self.wire, self.tap = link, self.other, self.other_tap
+            self.probe = self.other = None
+            self.tap.take_over()
 
-    def _looks_away(self, event: LookAway) -> None:
-        self._look = 0
-        self.other = _closed(self.other)
-
-    def _takes_over(self, event: TakeOver) -> None:
-        require(self.other is not None, "I9", "another connection takes over, but there is none")
-        _closed(self.wire)
-        self.wire, self.tap, self.other, self._dial, self._look = self.other, self.other_tap, None, self._look, 0
-        self.tap.take_over()
-
-    def _settled(self, event: Settled) -> None:
-        call = event.token
+    def reply(self, call: Call, outcome: Any) -> None:
+        """An operation is done."""
         call.settled()
-        check_outcome(self, call, event.outcome)
+        check_outcome(self, call, outcome)
         self._forget_calls()
         if call.done is not None:
-            call.done(event.outcome)
+            call.done(outcome)
 
-    def _fires(self, event: Fired) -> None:
-        for watcher in event.watchers:
-            watcher(event.event)
+    def fire(self, watchers: Any, event: Any, lasting: Any) -> None:
+        """A watch has fired."""
+        for watcher in watchers:
+            watcher(event)
 
-    def _state_changed(self, event: StateChanged) -> None:
+    def note(self, what: str) -> None:
+        """What the server said was not understood."""
+
+    def state_changed(self, state: str, client_state: str, error: Any) -> None:
+        """Tell the listeners."""
+        event = StateChanged(state, client_state, error)
         require((self._state, event.state) in GRAPH, "I9", "{} after {}", event.state, self._state)
         require(not self._ended, "I9", "{} after the end", event.client_state)
         self._state = event.state
@@ -399,7 +420,7 @@ class Client:
             limit = self.replied_at + self.granted * 4 / 3 + 0.1
             require(now <= limit, "I1", "connected, and no reply for {:.1f} s", now - self.replied_at)
         if not self._lag:
-            require(not self._jobs and not self.session.news, "I12", "something is left to be done")
+            require(not self._jobs and not self.session.has_actions, "I12", "something is left to be done")
 
 
 def _closed(wire: Optional[Wire]) -> None:
@@ -420,9 +441,3 @@ class Timer:
     def cancel(self) -> None:
         """It is not to be."""
         self.cancelled = True
-
-
-_ACTIONS: Dict[type, Callable[[Client, Any], None]] = {
-    Dial: Client._dials, HangUp: Client._hangs_up, Settled: Client._settled, Fired: Client._fires,
-    StateChanged: Client._state_changed, Look: Client._looks, LookAway: Client._looks_away, TakeOver: Client._takes_over,
-}  # fmt: skip

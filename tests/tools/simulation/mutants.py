@@ -16,15 +16,15 @@ from zkdisco.recipes import delete_quietly, ours
 from zkdisco.registration import Registration
 from zkwire.wire import connection as connection_module
 from zkwire.wire.connection import Connection
-from zkwire.session.requests import Requests, Internal
+from zkwire.session.link import Internal, Link
+from zkwire.session.requests import Requests, Waiting
 from zkwire.session.heartbeat import Heartbeat
 from zkwire.session.watch_modes import WatchModes
-from zkwire.session.watches import Notifier
 from zkwire.ops import SetWatches2
 from zkwire.wire.operation import CHILD, DATA
 from zkwire.values import WatchedEvent
 from zkwire.session.session import Session
-from zkwire.session.actions import Fired, Settled
+from zkwire.session.actions import Fired, Replied
 from zkwire.session.watches import Watches
 
 from .run import Failure, run_seed
@@ -85,7 +85,7 @@ def sent_write_sent_again() -> List[Patch]:
         if self.connection is not None:
             for slot in self.connection.replies:
                 if type(slot.token) is not Internal:
-                    self._queue.append((slot.op, slot.token, 1e9))
+                    self._queue[slot.token] = Waiting(slot.op, 1e9, 0)
             self.connection.replies.clear()
         disconnected(self, failure, told)
 
@@ -124,10 +124,10 @@ def resume_with_zxid_zero() -> List[Patch]:
     """The server is not told how far this session has seen: it may go back in time."""
     connected = Session.connected
 
-    def wrong(self: Session, now: float) -> None:
-        seen, self._exchange.last_zxid = self._exchange.last_zxid, 0
-        connected(self, now)
-        self._exchange.last_zxid = seen
+    def wrong(self: Session, link: Any, now: float, address: Any = None) -> None:
+        seen, self._requests.last_zxid = self._requests.last_zxid, 0
+        connected(self, link, now, address)
+        self._requests.last_zxid = seen
 
     return [(Session, "connected", wrong)]
 
@@ -136,22 +136,22 @@ def watch_set_at_call_time() -> List[Patch]:
     """A watch stands from the call on, not from the answer."""
     submit = Session.submit
 
-    def wrong(self: Session, op: Any, token: Any, now: float) -> None:
-        submit(self, op, token, now)
+    def wrong(self: Session, op: Any, token: Any, now: float, force: bool = False) -> None:
+        submit(self, op, token, now, force)
         if op.watches is not None and op.watch is not None:
-            self._exchange._notifier.armed(op, 0)
+            self._requests.watches.armed(op, 0)
 
     return [(Session, "submit", wrong)]
 
 
 def exists_watch_in_the_wrong_list() -> List[Patch]:
     """A watch on a node that is not there is kept with those on data, or the other way round."""
-    armed = Notifier.armed
+    armed = Watches.armed
 
-    def wrong(self: Notifier, op: Any, err: int) -> None:
+    def wrong(self: Watches, op: Any, err: int) -> None:
         armed(self, op, 0 if err == -101 and op.opcode == 3 else err)
 
-    return [(Notifier, "armed", wrong)]
+    return [(Watches, "armed", wrong)]
 
 
 def watches_not_set_again() -> List[Patch]:
@@ -163,11 +163,11 @@ def watches_set_again_behind_operations() -> List[Patch]:
     """User requests overtake the replay of watches (go-zookeeper)."""
     opened = Requests.opened
 
-    def wrong(self: Requests, connection: Connection) -> None:
+    def wrong(self: Requests, link: Link) -> None:
         queue, self._queue = self._queue, type(self._queue)()
-        for op, token, _ in queue:
-            connection.send(op, token)
-        opened(self, connection)
+        for token, waiting in queue.items():
+            link.connection.send(waiting.op, token)  # type: ignore[union-attr]
+        opened(self, link)
 
     return [(Requests, "opened", wrong)]
 
@@ -216,13 +216,13 @@ def _fire_without(kind: str) -> Callable[..., Any]:
 
 def data_before_the_event() -> List[Patch]:
     """Two queues, one for answers, one for events (kazoo's two threads)."""
-    events = Session.events
+    actions = Session.actions
 
     def wrong(self: Session) -> List[Any]:
-        found = events(self)
-        return [e for e in found if type(e) is Settled] + [e for e in found if type(e) is not Settled]
+        found = actions(self)
+        return [e for e in found if type(e) is Replied] + [e for e in found if type(e) is not Replied]
 
-    return [(Session, "events", wrong)]
+    return [(Session, "actions", wrong)]
 
 
 def watches_outlive_the_session() -> List[Patch]:
@@ -256,10 +256,10 @@ def identities_forgotten_on_reconnect() -> List[Patch]:
     """Identities are proven once only."""
     opened = Requests.opened
 
-    def wrong(self: Requests, connection: Connection) -> None:
-        kept, self._identities._all = self._identities._all, []
-        opened(self, connection)
-        self._identities._all = kept
+    def wrong(self: Requests, link: Link) -> None:
+        kept, self.auth_infos._all = self.auth_infos._all, []
+        opened(self, link)
+        self.auth_infos._all = kept
 
     return [(Requests, "opened", wrong)]
 
@@ -289,16 +289,16 @@ def outcome_forgotten_on_disconnect() -> List[Patch]:
 
 def read_succeeds_without_its_watch() -> List[Patch]:
     """A read answered behind the end of its connection succeeds, but its watch stands nowhere (ours, until it was found)."""
-    settle = Requests.settle
+    replied = Requests.replied
 
     def wrong(self: Requests, reply: Any, state: str) -> None:
         op, token, _, outcome = reply
-        if self.connection is None and token is not None:
-            self._report.append(Settled(token, outcome))
+        if self.connection is None:
+            self._report.append(Replied(token, outcome))
         else:
-            settle(self, reply, state)
+            replied(self, reply, state)
 
-    return [(Requests, "settle", wrong)]
+    return [(Requests, "replied", wrong)]
 
 
 def watch_modes_displace_one_another() -> List[Patch]:
@@ -313,15 +313,15 @@ def recursive_watch_silences_children() -> List[Patch]:
 
 def resync_of_a_lasting_watch_kept_quiet() -> List[Patch]:
     """After a reconnect nobody is told that a lasting watch may have missed something (the Java client)."""
-    return [(Notifier, "replayed", lambda self, op: iter(()))]
+    return [(Watches, "replayed", lambda self, op: iter(()))]
 
 
 def chroot_without_its_slash() -> List[Patch]:
     """The chroot is put before a path, and events keep it (kazoo strips by length, whatever the path)."""
-    return [(Notifier, "_tell", _tell_unstripped)]
+    return [(Watches, "_tell", _tell_unstripped)]
 
 
-def _tell_unstripped(self: Notifier, watchers: Any, kind: str, state: str, path: str) -> Any:
+def _tell_unstripped(self: Watches, watchers: Any, kind: str, state: str, path: str) -> Any:
     return (Fired(watchers, WatchedEvent(kind, state, path)),) if watchers else ()
 
 
@@ -329,9 +329,9 @@ def operations_before_the_identities() -> List[Patch]:
     """What waited is sent before the identities are proven again: no rights, now and then (kazoo #594)."""
     opened = Requests.opened
 
-    def wrong(self: Requests, connection: Connection) -> None:
-        self._send_queue(connection, True)
-        opened(self, connection)
+    def wrong(self: Requests, link: Link) -> None:
+        self._send_queue(link, True)
+        opened(self, link)
 
     return [(Requests, "opened", wrong)]
 
@@ -353,7 +353,7 @@ def resync_not_heard() -> List[Patch]:
         else:
             session(self, session_id, now)
 
-    return [(Discovery, "session", wrong), (Notifier, "replayed", lambda self, op: iter(()))]
+    return [(Discovery, "session", wrong), (Watches, "replayed", lambda self, op: iter(()))]
 
 
 def registration_not_renewed() -> List[Patch]:

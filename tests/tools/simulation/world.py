@@ -364,7 +364,7 @@ class World:
         session = self.server.sessions.get(client.sid)
         if session is None or session.link is None:
             return f"I10: the server knows no connection of client {client.number}"
-        watches = client.session._exchange._notifier.watches
+        watches = client.session._requests.watches
         mine = {kind: set(watches.paths(kind)) for kind in KINDS}
         told = {CHILD: {"standard", "persistent"}, DATA: {"standard", "persistent", "recursive"}}
         lists = {CHILD: self.server.data.watches.child, DATA: self.server.data.watches.data}
@@ -399,7 +399,7 @@ class World:
             require(not client.calls, "I1", "{} never ends", client.calls and client.calls[0])
             heard = not client.watches and not client.standing
             require(heard, "I7", "watches that never heard of the end: {} {}", client.watches, client.standing)
-            left = len(client.session._exchange._notifier.watches) + client.session.pending
+            left = len(client.session._requests.watches) + client.session.pending
             require(not left, "I12", "{} things are left", left)
             try:
                 client.submit(SetData("/a", b"late"))
