@@ -3,9 +3,10 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help test faults lint demo bench fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test faults lint demo bench fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
+	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
@@ -19,6 +20,9 @@ help:
 	@echo "make interop   kazoo, the C client, zkCli and Go kit on the embedded server and on a real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
+
+check:
+	@$(PYTHON) tests/tools/run_tests.py --check
 
 test:
 	@$(PYTHON) tests/tools/run_tests.py

@@ -9,6 +9,7 @@ to get one; with CI=true they fail.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import platform
@@ -22,6 +23,10 @@ from tests.kit.harness.servers import Ensemble, External, Server
 from tests.kit.fronts import front  # noqa: F401  # a fixture
 
 AnyServer = Union[Server, External]
+#: The tests of `make check`, as its `-m`.
+CHECK = "not live and not slow"
+#: Fixtures of real servers that a test may ask for by name (`request.getfixturevalue`).
+FIXTURES = frozenset(["server", "server38", "server393", "server34", "own_server", "ensemble"])
 
 _missing: set[str] = set()
 _numbers = itertools.count(1)
@@ -45,11 +50,14 @@ def unavailable(why: str) -> NoReturn:
 def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
+    config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
+    config.addinivalue_line("markers", "live: asks for a real server (set here, by fixture); not part of `make check`")
     config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)")
 
 
-def pytest_report_header() -> list[str]:
-    return [f"zkwire: Python {platform.python_version()}, {_servers_line()}"]
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    servers = "no real servers" if config.option.markexpr == CHECK else _servers_line()
+    return [f"zkwire: Python {platform.python_version()}, {servers}"]
 
 
 def _servers_line() -> str:
@@ -64,11 +72,41 @@ def _servers_line() -> str:
     return f"{java_line}, ZooKeeper {', '.join(versions)}"
 
 
+def _left_out(items: list[pytest.Item]) -> str:
+    """What `make check` does not run, in a line."""
+    live = sum(item.get_closest_marker("live") is not None for item in items)
+    return f"left out: {live} tests that need a real ZooKeeper, {len(items) - live} that wait (`make test` runs all)"
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if terminalreporter.config.option.markexpr == CHECK:
+        terminalreporter.write_line(_left_out(terminalreporter.stats.get("deselected", [])))
     for why in sorted(_missing):
         terminalreporter.write_line(f"NO REAL SERVER: {why}", red=True, bold=True)
     if _missing:
         terminalreporter.write_line(packages.HOW_TO, red=True, bold=True)
+
+
+# -- what `make check` leaves out
+
+#: Every fixture of real servers asks for this one.
+SERVERS = "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `live` what asks for a real server: as an argument, through another fixture, or by a name it is given."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        given = {value for value in callspec.params.values() if isinstance(value, str)} if callspec else set()
+        if SERVERS in item.fixturenames or given & FIXTURES:  # type: ignore[attr-defined]
+            item.add_marker("live")
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests are made of never goes: the collector, which many tests ask for, need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 # -- the watchdog

@@ -172,6 +172,7 @@ async def test_observers_of_all_kinds(server38: AnyServer, unique: str, caplog: 
     assert "of an observer" in caplog.text
 
 
+@pytest.mark.slow
 @aio
 async def test_without_a_server_everything_ends_in_time() -> None:
     port = lease()

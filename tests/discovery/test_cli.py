@@ -103,6 +103,7 @@ def test_list(server38: Any, where: str) -> None:
             assert found.returncode == 0 and json.loads(found.stdout) == {"instances": ["1", "2"], "error": None}
 
 
+@pytest.mark.slow
 def test_help_shows_examples() -> None:
     for arguments in (["--help"], ["register", "--help"], ["watch", "-h"], ["list", "-h"], ["demo", "-h"]):
         shown = done(*arguments)
@@ -150,6 +151,7 @@ def test_a_killed_process_is_gone_after_its_session_time_out(server38: Any, wher
         until(lambda: zk.exists(node) is None, 5)
 
 
+@pytest.mark.slow
 def test_sasl(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The password never is an argument, where every user of a machine could read it."""
     monkeypatch.delenv("ZKDISCO_SASL_PASSWORD", raising=False)

@@ -38,6 +38,7 @@ def lines(output: str) -> tuple[list[Any], Any]:
     return [line for line in found if "instances" in line], found[-1]
 
 
+@pytest.mark.slow
 def test_it_needs_nothing_but_python(vendored: Path) -> None:  # noqa: F811
     """No site-packages, no zkwire but the vendored one, no program on the path, in less than ten seconds."""
     code = only_app(BLOCKER) + (
@@ -60,6 +61,7 @@ def test_it_needs_nothing_but_python(vendored: Path) -> None:  # noqa: F811
     assert troubles[:1] == [[ONE, THREE]] and len(troubles) >= 2  # the server stopped, the server lost its disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["server34", "server38"])
 def test_on_a_real_server_it_cleans_up(version: str, request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue(version)

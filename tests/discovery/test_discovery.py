@@ -413,6 +413,7 @@ def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: 
             raise AssertionError(f"seed {seed}: {error!r}") from error
 
 
+@pytest.mark.slow
 @fault("I07")
 def test_ten_thousand_short_schedules_end_with_the_truth() -> None:
     for seed in range(10_000):

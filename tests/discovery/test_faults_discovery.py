@@ -94,6 +94,7 @@ class Scene:
 # --------------------------------------------------------------------------- instancers
 
 
+@pytest.mark.slow
 @fault("I01")
 @VERSIONS
 def test_a_read_that_fails_once_keeps_the_last_set_and_is_repeated(front: Front, version: str) -> None:
@@ -341,6 +342,7 @@ def test_stopping_twice_during_a_retry_and_behind_the_client(front: Front) -> No
     assert (len(scene.observed.seen), four.seen) == (heard, [])
 
 
+@pytest.mark.slow
 @fault("I11")
 @VERSIONS
 def test_without_a_quorum_the_last_set_stays_and_is_said_to_be_old(front: Front, version: str) -> None:
@@ -405,6 +407,7 @@ def test_a_registration_whose_answers_are_lost_is_one_node(front: Front) -> None
         assert [name for name, _, _ in scene.nodes()] == ["_c_stranger"]
 
 
+@pytest.mark.slow
 @fault("G03")
 def test_a_restart_within_the_timeout_leaves_the_old_node_to_its_session(front: Front) -> None:
     """Names are never fixed: the new process has a node of its own, and the old one's goes with its session."""
@@ -480,6 +483,7 @@ def test_deregister_deletes_our_node_however_often_its_answer_is_lost(front: Fro
     assert scene.operator.exists(DIRECTORY) is not None, "the parent stays"
 
 
+@pytest.mark.slow
 @fault("G06")
 def test_the_last_intent_while_disconnected_wins(front: Front) -> None:
     scene = Scene(front, timeout=9.0)
@@ -495,6 +499,7 @@ def test_the_last_intent_while_disconnected_wins(front: Front) -> None:
     assert [f"{DIRECTORY}/{name}" for name, _, _ in scene.nodes()] == [node]
 
 
+@pytest.mark.slow
 @fault("G07")
 @pytest.mark.parametrize("expires", [False, True])
 def test_the_last_data_given_while_disconnected_is_what_stands(front: Front, expires: bool) -> None:
@@ -584,6 +589,7 @@ def test_two_registrars_of_equal_services_have_a_node_each(front: Front) -> None
     assert {one.node, far.node} == {f"{DIRECTORY}/{name}" for name, _, _ in scene.nodes()}
 
 
+@pytest.mark.slow
 @fault("G10")
 def test_a_registrar_cut_off_says_so_before_its_node_can_be_taken_for_dead(front: Front) -> None:
     server = front.server()

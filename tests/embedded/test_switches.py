@@ -89,6 +89,7 @@ def test_cut(front: Front, reset: bool) -> None:
     assert log.wait(1)[0].type == "CHANGED"  # the watch was taken along
 
 
+@pytest.mark.slow
 def test_black_hole_in_and_out(front: Front) -> None:
     """Nothing arrives; the session is over at the server, and soon known to be; afterwards there is a new one."""
     server, zk, states = client(front)
@@ -220,6 +221,7 @@ def test_stop_and_start(front: Front) -> None:
     assert zk.get("/a")[1].version == 0 and short.get("/a")[0] == b"1"
 
 
+@pytest.mark.slow
 def test_wipe(front: Front) -> None:
     server, zk, states = client(front)
     server.wipe()
@@ -229,6 +231,7 @@ def test_wipe(front: Front) -> None:
     assert zk.exists("/mine") is None
 
 
+@pytest.mark.slow
 def test_go_read_only(front: Front) -> None:
     server, zk, states = client(front)
     reader, seen = front.client(server.hosts, read_only=True), Log()
@@ -298,6 +301,7 @@ TROUBLES = {
 QUIET = {"delay", "answer"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", TROUBLES)
 def test_discovery_is_as_before_when_it_is_over(front: Front, switch: str) -> None:
     """The last column of the table: with zkdisco, nothing need be done."""

@@ -109,6 +109,7 @@ async def test_cancelled_calls_never_disturb_the_others(server38: AnyServer, uni
         await zk.delete(root, recursive=True)
 
 
+@pytest.mark.slow
 @fault("R13")
 def test_what_is_cancelled_before_it_is_sent_never_is(scripted: Scripted) -> None:
     async def main() -> None:
@@ -269,6 +270,7 @@ async def test_a_watch_cancelled_while_it_is_set_is_taken_back_from_the_server(s
 # ---------------------------------------------------------------------- start, and loops
 
 
+@pytest.mark.slow
 @fault("P07")
 def test_a_cancelled_start_leaves_nothing_behind(scripted: Scripted) -> None:
     scripted.handshake = lambda wire: not wire.until_closed()
@@ -295,6 +297,7 @@ def test_a_cancelled_start_leaves_nothing_behind(scripted: Scripted) -> None:
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["refused", "silent", "drip"])
 def test_start_fails_on_time(kind: str, scripted: Scripted) -> None:
     async def main() -> None:
@@ -421,6 +424,7 @@ def test_too_many_pending(scripted: Scripted) -> None:
     run(main())
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_read(scripted: Scripted) -> None:
     """What is written waits within bounds, and is given up after two thirds of the timeout."""
     big = b"x" * 900_000
@@ -497,6 +501,7 @@ def test_a_cut_is_a_loss_and_the_session_goes_on(how: str, server38: AnyServer, 
     run(main())
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_connection_fails_within_a_session_timeout(scripted: Scripted) -> None:
     async def main() -> None:
         async with AsyncZooKeeper(scripted.hosts, timeout=T) as zk:
@@ -631,6 +636,7 @@ HANDSHAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_hostile_handshakes(name: str, scripted: Scripted) -> None:
     scripted.handshake = lambda wire: not (wire.send(HANDSHAKES[name]), wire.until_closed())[1]
@@ -655,6 +661,7 @@ def test_hostile_handshakes(name: str, scripted: Scripted) -> None:
 STATES = ("new", "refused", "dialling", "handshake", "open", "busy", "auth", "suspended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "timeout"), [(state, 3) for state in STATES] + [("busy", 30)])
 def test_close_is_bounded_in_every_state(state: str, timeout: float, scripted: Scripted) -> None:
     async def main() -> None:
@@ -746,6 +753,7 @@ async def test_a_cancelled_close_goes_on(server38: AnyServer, unique: str) -> No
     assert zk.client_state == KeeperState.CLOSED
 
 
+@pytest.mark.slow
 def test_a_silent_auth_is_dropped_in_time(scripted: Scripted) -> None:
     """The deadline of a connection that is not yet announced counts, whatever the connect timeout."""
 

@@ -87,6 +87,7 @@ def test_signals_in_every_system_call_of_an_event_loop() -> None:
 # ------------------------------------------------------------------------------ bounds
 
 
+@pytest.mark.slow
 @fault("B01")
 def test_no_more_calls_wait_than_are_allowed(front: Front) -> None:
     assert DEFAULT_MAX_PENDING == 10_000
@@ -148,6 +149,7 @@ def test_many_children_and_long_values(front: Front) -> None:
     assert time.process_time() - began < 4.0
 
 
+@pytest.mark.slow
 @fault("B04")
 @pytest.mark.parametrize("how", ["refused", "hung up on", "another service"])
 def test_no_more_than_a_line_for_each_attempt(how: str, front: Front, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,6 +212,7 @@ def hog(seconds: float) -> None:
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))  # a PyDLL keeps the GIL
 
 
+@pytest.mark.slow
 @fault("B06")
 @pytest.mark.skipif(sys.platform == "win32", reason="no usleep that keeps the GIL")
 @pytest.mark.parametrize("answered", [True, False])
@@ -247,6 +250,7 @@ def test_a_process_that_stands_still(answered: bool, front: Front) -> None:
     assert "LOST" not in states.seen and zk.client_id == session
 
 
+@pytest.mark.slow
 @fault("B06")
 def test_an_event_loop_that_stands_still_between_its_select_and_its_timers() -> None:
     """What arrives in that moment lies in the socket while the timer is called."""

@@ -48,6 +48,7 @@ def dripping(wire: Wire) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["silent", "drips"])
 @fault("H01", "H02")
 def test_one_deadline_for_a_server_that_is_silent_or_drips(how: str, front: Front) -> None:
@@ -104,6 +105,7 @@ def test_expired_and_left_open_by_the_server(front: Front) -> None:
     assert zk.client_id != old and zk.get("/a")[0] == b"proper"
 
 
+@pytest.mark.slow
 @fault("H05")
 def test_a_reply_header_instead_of_an_answer(front: Front) -> None:
     """As a read-only server of 3.8 gives to those who must write."""
@@ -146,6 +148,7 @@ def test_hung_up_on_instead_of_an_answer(why: str, front: Front) -> None:
     assert states.seen == ["SUSPENDED", "CONNECTED"]
 
 
+@pytest.mark.slow
 @fault("H06")
 @pytest.mark.parametrize("why", ["zxid", "refusing"])
 def test_hung_up_on_by_all_is_expiry_in_the_end(why: str, front: Front) -> None:
@@ -183,6 +186,7 @@ class Tap:
             self.shown.append(struct.unpack_from(">qiq", data, 8))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @fault("H07")
 def test_an_ensemble_that_has_lost_its_data(front: Front) -> None:
     server, tap = front.server(), Tap()
@@ -284,6 +288,7 @@ def test_another_session_on_resume_is_the_end_of_ours(front: Front) -> None:
     assert stat.ephemeralOwner == zk.client_id[0]
 
 
+@pytest.mark.slow
 @fault("H09")
 @pytest.mark.parametrize(("asked", "granted"), [(1.0, 2.0), (9.0, 3.0)])
 def test_the_granted_timeout_counts_and_the_wanted_one_is_asked_for(

@@ -66,6 +66,7 @@ def test_a_slow_name_service_delays_nothing_else(front: Front, monkeypatch: pyte
         go.set()
 
 
+@pytest.mark.slow
 @fault("D02", "D03")
 def test_a_name_is_resolved_for_each_attempt(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is unknown costs nothing but its turn; one that has moved is found where it is now."""
@@ -127,6 +128,7 @@ def black_hole() -> Iterator[Tuple[str, int]]:
                 one.close()
 
 
+@pytest.mark.slow
 @fault("D04")
 def test_all_addresses_of_a_name_are_tried_in_its_time(
     front: Front, black_hole: Tuple[str, int], monkeypatch: pytest.MonkeyPatch
@@ -362,6 +364,7 @@ def test_hosts_of_a_client_that_is_not_running() -> None:
 # ------------------------------------------------------------------- another ensemble
 
 
+@pytest.mark.slow
 @fault("D08")
 def test_a_server_of_another_ensemble_that_is_behind(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     """It refuses our zxid: that is logged, and the session goes on where it belongs."""
@@ -380,6 +383,7 @@ def test_a_server_of_another_ensemble_that_is_behind(front: Front, caplog: pytes
     assert any(other.hosts in line and "another ensemble" in line for line in said), said
 
 
+@pytest.mark.slow
 @fault("D08")
 def test_a_server_of_another_ensemble_that_is_ahead(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     """It does not know our session, which to us is expiry: told, logged, and a new session begins there."""

@@ -89,6 +89,7 @@ def test_impossible_lengths(name: str, front: Front) -> None:
     lives_on(zk, scripted, states, session)
 
 
+@pytest.mark.slow
 @fault("M01")
 def test_impossible_lengths_time_and_again_are_no_busy_loop(front: Front) -> None:
     scripted = front.scripted()
@@ -258,6 +259,7 @@ def test_zxids_that_go_back_are_negative_or_far_ahead(front: Front) -> None:
     assert zk.client_id == session and "LOST" not in states.seen
 
 
+@pytest.mark.slow
 @fault("M10")
 def test_a_zxid_far_ahead_ends_with_the_session(front: Front) -> None:
     """An honest server refuses who has seen more than it has; the session expires here, and the next begins at 0."""
@@ -291,6 +293,7 @@ def drip(wire: Wire, data: bytes) -> bool:
 STAGES = ["handshake", "identity", "watches", "reply", "event", "ping", "error", "goodbye"]
 
 
+@pytest.mark.slow
 @fault("M11")
 @pytest.mark.parametrize("stage", STAGES)
 def test_dripping_at_every_stage(stage: str, front: Front) -> None:
@@ -337,6 +340,7 @@ def test_dripping_at_every_stage(stage: str, front: Front) -> None:
     assert zk.client_id == session or "LOST" in states.seen
 
 
+@pytest.mark.slow
 @fault("M12")
 @pytest.mark.parametrize("layer", ["garbage", "handshake", "frames", "bodies"])
 def test_random_bytes_at_every_layer(layer: str, front: Front) -> None:
@@ -397,6 +401,7 @@ def test_random_bytes_at_every_layer(layer: str, front: Front) -> None:
     until(works)
 
 
+@pytest.mark.slow
 @fault("M14")
 def test_pings_answered_thrice(front: Front) -> None:
     scripted, pings = front.scripted(), []
@@ -488,6 +493,7 @@ class Counted:
         scripted.handshake = handshake
 
 
+@pytest.mark.slow
 @fault("M16")
 @pytest.mark.parametrize("frame", ["event", "ping"])
 def test_tiny_frames_without_end(frame: str, front: Front) -> None:

@@ -575,6 +575,7 @@ def test_a_sequence_number_may_be_negative_and_of_eleven_characters(front: Front
 # ---------------------------------------------------------------------------- many, and last
 
 
+@pytest.mark.slow
 @fault("R21")
 def test_sixty_four_callers_at_once_each_in_its_order(front: Front) -> None:
     server = front.server()

@@ -54,6 +54,7 @@ def shaken_hands(port: int, session: Tuple[int, bytes]) -> Tuple[socket.socket, 
     return sock, decode(CONNECT_RESPONSE, data[4:])
 
 
+@pytest.mark.slow
 @fault("S01")
 def test_a_restart_within_the_timeout_costs_what_was_in_flight_and_nothing_else(front: Front) -> None:
     server = front.server()
@@ -85,6 +86,7 @@ def test_a_restart_within_the_timeout_costs_what_was_in_flight_and_nothing_else(
     assert listed.events == [("CHILD", "/p")]
 
 
+@pytest.mark.slow
 @fault("S02")
 def test_an_outage_longer_than_the_timeout_is_told_once_to_everybody(front: Front) -> None:
     server = front.server()
@@ -118,6 +120,7 @@ def test_an_outage_longer_than_the_timeout_is_told_once_to_everybody(front: Fron
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
 
 
+@pytest.mark.slow
 @fault("S02")
 def test_after_an_outage_no_call_outwaits_a_session_timeout(front: Front) -> None:
     server = front.server()
@@ -133,6 +136,7 @@ def test_after_an_outage_no_call_outwaits_a_session_timeout(front: Front) -> Non
     assert states.seen == ["SUSPENDED", "LOST"]
 
 
+@pytest.mark.slow
 @fault("S03")
 def test_no_server_for_four_thirds_of_the_timeout_is_expiry(front: Front) -> None:
     server = front.server()
@@ -184,6 +188,7 @@ ASLEEP = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP on this system")
 @pytest.mark.parametrize("name", ["threads", "asyncio"])
 @fault("S04")
@@ -227,6 +232,7 @@ def test_a_client_that_slept_longer_than_its_timeout(name: str) -> None:
             assert child.wait(10) == 0
 
 
+@pytest.mark.slow
 @fault("S05")
 def test_jumps_of_the_wall_clock_are_of_no_effect(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     server = front.server()
@@ -248,6 +254,7 @@ def test_jumps_of_the_wall_clock_are_of_no_effect(front: Front, monkeypatch: pyt
     assert (states.seen, zk.client_id) == ([], session)
 
 
+@pytest.mark.slow
 @fault("S06")
 def test_a_session_that_moved_is_resumed_and_has_one_connection(front: Front) -> None:
     """Somebody else takes it over: we get the end of our connection, and take it back. We never fight ourselves."""
@@ -319,6 +326,7 @@ def test_nobody_is_left_without_an_answer_when_close_returns(front: Front, monke
     assert 0.4 <= time.monotonic() - began < 0.9
 
 
+@pytest.mark.slow
 @fault("S09")
 def test_close_is_bounded_when_the_server_is_silent(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     server = front.server()
@@ -486,6 +494,7 @@ def test_what_was_asked_before_close_is_done_in_order(front: Front) -> None:
     assert server.sessions == ()
 
 
+@pytest.mark.slow
 @fault("S13")
 def test_starts_stops_and_failed_starts_leave_no_session(front: Front) -> None:
     server = front.server()

@@ -114,6 +114,7 @@ async def test_a_slow_coroutine_is_told_to_read_afresh() -> None:
         aio_front.BACKLOG = before
 
 
+@pytest.mark.slow
 @fault("W26")
 def test_a_hundred_thousand_events_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """They come as fast as a socket takes them, nobody reads them, and calls are answered in between."""
@@ -141,6 +142,7 @@ def test_a_hundred_thousand_events_take_no_memory(monkeypatch: pytest.MonkeyPatc
             assert slow.events[-1].type == NONE
 
 
+@pytest.mark.slow
 @fault("W26")
 @aio
 async def test_a_hundred_thousand_events_take_no_memory_on_a_loop() -> None:

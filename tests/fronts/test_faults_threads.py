@@ -88,6 +88,7 @@ def test_a_child_is_refused_and_lets_go_of_the_connection(front: Front) -> None:
     assert zk.exists("/a").ephemeralOwner == zk.client_id[0]
 
 
+@pytest.mark.slow
 @needs_fork
 @fault("P02")
 def test_a_thousand_forks_under_load(front: Front) -> None:
@@ -485,6 +486,7 @@ def test_an_asyncio_client_that_is_forgotten_with_its_loop() -> None:
         until(lambda: not server._core.links)
 
 
+@pytest.mark.slow
 @fault("P10")
 def test_an_operation_from_each_completion(front: Front) -> None:
     """The same on the fronts: each completion brings the next operation, far deeper than Python could recurse."""

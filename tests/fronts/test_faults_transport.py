@@ -118,6 +118,7 @@ def test_a_server_that_is_gone_is_noticed_by_a_client_that_does_nothing(front: F
     assert zk.exists("/") and second.connections == 1
 
 
+@pytest.mark.slow
 @fault("T04")
 def test_a_server_that_is_gone_is_noticed_by_a_client_that_is_busy(front: Front) -> None:
     zk, first, second, _ = behind_two(front)
@@ -151,6 +152,7 @@ def test_events_do_not_hide_that_nobody_hears_us(front: Front) -> None:
     assert states.wait(2) == ["SUSPENDED", "CONNECTED"]
 
 
+@pytest.mark.slow
 @fault("T05")
 def test_answers_to_pings_do_not_hide_a_call_that_is_not_answered(front: Front) -> None:
     """A real server answers in order: what overtakes a call says nothing good of it."""
@@ -167,6 +169,7 @@ def test_answers_to_pings_do_not_hide_a_call_that_is_not_answered(front: Front) 
     assert states.wait(2) == ["SUSPENDED", "CONNECTED"]
 
 
+@pytest.mark.slow
 @fault("T06")
 def test_late_bytes_of_an_old_connection_reach_nobody(front: Front) -> None:
     scripted, late, gone = front.scripted(), [], threading.Event()
@@ -247,6 +250,7 @@ def dialogue(zk: Any) -> List[Any]:
 PATIENT = 20.0
 
 
+@pytest.mark.slow
 @fault("T07")
 @pytest.mark.parametrize("how", ["split", "coalesced"])
 def test_replies_split_at_every_byte_and_many_in_one_segment(how: str, front: Front) -> None:
@@ -268,6 +272,7 @@ def test_replies_split_at_every_byte_and_many_in_one_segment(how: str, front: Fr
         assert dialogue(zk)[2:] == expected[2:]
 
 
+@pytest.mark.slow
 @fault("T08")
 @pytest.mark.parametrize("rate", [1, 40])
 def test_a_reply_that_drips_in_is_no_sign_of_life(rate: int, front: Front) -> None:
@@ -363,6 +368,7 @@ class Flood:
             thread.join(5)
 
 
+@pytest.mark.slow
 @fault("T10")
 def test_a_flood_of_events_starves_neither_calls_nor_pings(front: Front) -> None:
     scripted = front.scripted()
@@ -388,6 +394,7 @@ def test_a_flood_of_events_starves_neither_calls_nor_pings(front: Front) -> None
     assert states.seen == [] and scripted.connections == 1
 
 
+@pytest.mark.slow
 @fault("T10")
 def test_events_of_a_server_as_fast_as_it_can(front: Front) -> None:
     """Many clients of the same node, all told of each change."""
@@ -415,6 +422,7 @@ def two_closed_ports() -> Iterator[str]:
         sock.close()
 
 
+@pytest.mark.slow
 @fault("T12")
 def test_refused_everywhere_is_no_busy_loop(
     two_closed_ports: str, front: Front, caplog: pytest.LogCaptureFixture
@@ -506,6 +514,7 @@ class Trouble:
             raise OSError(self.error, "as the test wants it")
 
 
+@pytest.mark.slow
 @fault("T14")
 @pytest.mark.parametrize(
     ("where", "error"),

@@ -153,6 +153,7 @@ def test_replays_keep_to_the_servers_limit_in_bytes(front: Front, limit: int) ->
     assert proxy.connections == 2
 
 
+@pytest.mark.slow
 @fault("W05")
 def test_a_hundred_thousand_watches_survive_a_reconnect(front: Front) -> None:
     server = front.server()
@@ -404,6 +405,7 @@ def test_removing_one_of_two_watchers_leaves_the_other(front: Front) -> None:
 # ------------------------------------------------------------------------- callbacks
 
 
+@pytest.mark.slow
 @fault("W22")
 def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(
     front: Front, caplog: pytest.LogCaptureFixture

@@ -215,6 +215,7 @@ def test_what_start_says_about_another_service(scripted: Scripted, client: Calla
         zk.start(timeout=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dripping", [False, True])
 def test_silence_and_drops_in_the_handshake_are_bounded(
     dripping: bool, scripted: Scripted, client: Callable[..., ZooKeeper]
@@ -238,6 +239,7 @@ def test_silence_and_drops_in_the_handshake_are_bounded(
     assert scripted.connections >= 2  # it has given up the first one by itself
 
 
+@pytest.mark.slow
 def test_a_silent_server_does_not_hold_up_start_beyond_its_timeout(
     scripted: Scripted, client: Callable[..., ZooKeeper]
 ) -> None:
@@ -250,6 +252,7 @@ def test_a_silent_server_does_not_hold_up_start_beyond_its_timeout(
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.slow
 def test_a_reply_that_drips_in_is_bounded(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """T08."""
     zk = client()
@@ -296,6 +299,7 @@ def test_a_server_that_reads_nothing(scripted: Scripted, client: Callable[..., Z
     works_again(zk, scripted)
 
 
+@pytest.mark.slow
 def test_a_flood_of_events_starves_nobody(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """T10, M16: calls are answered, timers run, memory stays."""
     zk = client()
@@ -353,6 +357,7 @@ def test_close_is_bounded_whatever_the_server_does(scripted: Scripted, client: C
         scripted.request = None
 
 
+@pytest.mark.slow
 def test_another_session_on_resume_is_told_as_a_loss(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """H08, on a real socket."""
     zk = client()

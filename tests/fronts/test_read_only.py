@@ -435,6 +435,7 @@ def test_there_and_back_on_one_server(front: Front) -> None:
     assert requests.count(5) == 2
 
 
+@pytest.mark.slow
 @fault("S15")
 @pytest.mark.parametrize(
     "answer",  # to those who ask for a session that is real, and for one that it does not know

@@ -54,6 +54,7 @@ def test_a_session_is_authenticated(version: str, front: Front) -> None:
         front.client(server.hosts).get("/0")
 
 
+@pytest.mark.slow
 def test_on_every_connection(front: Front) -> None:
     server = front.server(sasl=USERS)
     server_proxy = front.proxy(server)
@@ -71,6 +72,7 @@ def test_on_every_connection(front: Front) -> None:
     assert zk.get("/mine")[0] == b""
 
 
+@pytest.mark.slow
 @fault("A05")
 def test_no_read_is_refused_between_reconnects(front: Front) -> None:
     """Reads behind an ACL, at any moment, while connections are cut: lost now and then, refused never."""
@@ -124,6 +126,7 @@ def test_a_server_without_sasl(front: Front) -> None:
     fails(front, front.server().hosts, "the server does not offer SASL")
 
 
+@pytest.mark.slow
 def test_a_password_that_was_changed_meanwhile(front: Front) -> None:
     users = dict(USERS)
     server = front.server(sasl=users)
@@ -156,6 +159,7 @@ def test_a_server_that_requires_sasl_of_one_who_has_none(front: Front) -> None:
         zk.get("/")
 
 
+@pytest.mark.slow
 def test_a_mechanism_of_the_users_own(front: Front) -> None:
     class Own:
         """DIGEST-MD5 through and through, but another object."""
@@ -203,6 +207,7 @@ def test_discovery(front: Front) -> None:
         front.disco(server.hosts, sasl=("bob", "hush"))
 
 
+@pytest.mark.slow
 @fault("A14")
 def test_no_secret_is_in_any_text(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     """The whole DEBUG log, repr, errors and tracebacks, of logins that succeed, fail, and are torn."""
@@ -344,6 +349,7 @@ def test_the_next_host_is_tried_when_one_leaves(liar: Liar, front: Front) -> Non
     assert (liar.steps, good.steps) == (1, 2)
 
 
+@pytest.mark.slow
 @fault("A08")
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_server_that_falls_silent_in_the_middle(at: int, liar: Liar, front: Front) -> None:

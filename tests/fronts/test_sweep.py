@@ -38,11 +38,13 @@ def test_the_conversation_is_long_enough(reference: Dict[str, Reference]) -> Non
         assert one.size == reference["asyncio"].size
 
 
+@pytest.mark.slow
 @fault("T02")
 def test_a_reset_in_the_middle_of_frames(reference: Dict[str, Reference]) -> None:
     assert not swept(reference, (RST,), 191, 30)
 
 
+@pytest.mark.slow
 def test_an_end_and_silence_in_the_middle_of_frames(reference: Dict[str, Reference]) -> None:
     assert not swept(reference, (FIN, HOLE), 397, 11)
 
@@ -56,6 +58,7 @@ def test_other_pieces_give_the_same_results(reference: Dict[str, Reference]) -> 
 # ------------------------------------------------------------------------- proof that it sees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bug", "where", "seen"),
     [
@@ -77,6 +80,7 @@ def test_a_known_bug_is_seen(
     assert all(re.search(seen, failure.text) for failure in found), found
 
 
+@pytest.mark.slow
 def test_a_forgotten_deadline_is_seen(reference: Dict[str, Reference], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Heartbeat, "silent_at", lambda self: self.replied_at + 1e6)
     found = briefly("hole:c2s:300", reference, monkeypatch, 1.0)

@@ -108,6 +108,7 @@ def test_another_host_may_be_better(front: Front) -> None:
         alone.start()
 
 
+@pytest.mark.slow
 @fault("A10")
 def test_a_certificate_that_expires_is_not_asked_for_hot_and_may_be_renewed(front: Front) -> None:
     relay, zk = secured(front, timeout=3.0)
@@ -199,6 +200,7 @@ def test_plain_to_a_tls_port(front: Front) -> None:
     assert scripted.connections == 1
 
 
+@pytest.mark.slow
 @fault("A09")
 def test_a_running_client_that_meets_the_wrong_protocol_tries_on_with_pauses(front: Front) -> None:
     relay, zk = secured(front, timeout=3.0)
@@ -228,6 +230,7 @@ def test_a_server_that_hangs_up_on_everybody_is_no_plain_port(front: Front) -> N
 # ----------------------------------------------------------------------------- time-outs
 
 
+@pytest.mark.slow
 @fault("H01", "A12")
 def test_a_handshake_that_stalls_costs_one_connect_timeout(front: Front) -> None:
     relay = front.relay(front.server())
@@ -245,6 +248,7 @@ def test_a_handshake_that_stalls_costs_one_connect_timeout(front: Front) -> None
     assert 0.4 <= time.monotonic() - began < 2.5
 
 
+@pytest.mark.slow
 @fault("H02")
 def test_a_handshake_that_drips_has_one_deadline(front: Front) -> None:
     proxy = front.proxy(front.relay(front.server()))
@@ -257,6 +261,7 @@ def test_a_handshake_that_drips_has_one_deadline(front: Front) -> None:
     assert proxy.connections >= 2
 
 
+@pytest.mark.slow
 def test_close_waits_for_no_farewell(front: Front) -> None:
     proxy = front.proxy(front.relay(front.server()))
     zk = front.client(proxy.hosts, ssl_context=pki.client_context(), timeout=2.0)
@@ -365,6 +370,7 @@ def test_a_new_handshake_in_the_midst_of_traffic(front: Front) -> None:
     assert relay.connections == 1
 
 
+@pytest.mark.slow
 @fault("A13")
 def test_an_end_without_a_word_in_the_midst_of_a_frame(front: Front) -> None:
     relay = front.relay(front.server())
@@ -382,6 +388,7 @@ def test_an_end_without_a_word_in_the_midst_of_a_frame(front: Front) -> None:
     assert zk.client_id == session
 
 
+@pytest.mark.slow
 def test_an_orderly_end_is_an_end_even_if_the_socket_stays_open(front: Front) -> None:
     relay, zk = secured(front, timeout=3.0)
     log = Log()

@@ -34,6 +34,7 @@ def test_the_examples_say_what_they_print(server38: Any) -> None:
     assert "type='CHANGED'" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), TESTS, ids=[name for name, _ in TESTS])
 def test_an_example_of_tests_passes(name: str, code: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(code, encoding="utf-8")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 HANGS = """
@@ -52,6 +54,7 @@ def test_a_hanging_test_fails_with_stacks_and_the_others_run(tmp_path: Path):
     assert "most recent call first" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_test_that_swallows_the_failure_ends_the_run(tmp_path: Path):
     done = run(tmp_path, SWALLOWS)
     assert done.returncode == 1

@@ -150,6 +150,7 @@ def test_leaving_a_with_block_that_never_began_leaves_nothing(scripted: Scripted
     assert threading.active_count() <= threads + 1
 
 
+@pytest.mark.slow
 def test_a_dead_keeper_tells_everybody(scripted: Scripted, zk: ZooKeeper, caplog: pytest.LogCaptureFixture) -> None:
     """A bug of ours must not leave callers waiting."""
     scripted.request = silent
@@ -175,6 +176,7 @@ def test_a_very_long_timeout_is_a_timeout(timeout: float, zk: ZooKeeper) -> None
     assert zk.submit(GetData("/a")).result(timeout)[0] == b"proper"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [0, -1, 1e-9])
 def test_no_time_at_all_is_a_timeout_too(timeout: float, scripted: Scripted, zk: ZooKeeper) -> None:
     scripted.request = silent
@@ -237,6 +239,7 @@ def test_timed_out_waiters_hold_nobody_up(scripted: Scripted, zk: ZooKeeper) -> 
     assert time.monotonic() - started < 0.5
 
 
+@pytest.mark.slow
 def test_what_a_timed_out_recipe_has_queued_is_not_done_later(scripted: Scripted) -> None:
     client = ZooKeeper(scripted.hosts, timeout=4.0)
     client.start()
@@ -261,6 +264,7 @@ def test_a_watcher_that_exits_ends_nothing(scripted: Scripted, zk: ZooKeeper, ca
     assert "SystemExit" in caplog.text
 
 
+@pytest.mark.slow
 @fault("R13")
 def test_cancelling(scripted: Scripted, zk: ZooKeeper) -> None:
     """R13: before it is sent, or not at all."""
@@ -285,6 +289,7 @@ def test_cancelling(scripted: Scripted, zk: ZooKeeper) -> None:
 # ------------------------------------------------------------------------- name service
 
 
+@pytest.mark.slow
 def test_a_slow_name_service_costs_neither_time_nor_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """D01: off the threads that matter, bounded by the connect time-out, and close() does not wait for it."""
     go = threading.Event()
@@ -308,6 +313,7 @@ def test_a_slow_name_service_costs_neither_time_nor_cpu(monkeypatch: pytest.Monk
     assert cpu < 0.5
 
 
+@pytest.mark.slow
 @fault("D01")
 def test_a_name_service_that_hangs_costs_one_thread_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
     go, asked = threading.Event(), []
@@ -364,6 +370,7 @@ def test_ctrl_c_in_a_waiting_call_leaves_the_client_usable(scripted: Scripted, z
     assert scripted.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["received", "events"])
 @fault("P05")
 def test_ctrl_c_in_the_midst_of_the_cores_work_leaves_nobody_waiting(
@@ -419,6 +426,7 @@ def test_ctrl_c_between_sending_and_noting_it_sends_nothing_twice(
     assert [op.path for op in scripted.seen].count("/once") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_between_receiving_and_handing_it_on_loses_no_place(scripted: Scripted, zk: ZooKeeper) -> None:
     """P05: with what was taken from the socket and lost, all that comes behind it would be out of step."""
     go, struck = threading.Event(), []

@@ -85,6 +85,7 @@ def _lose(world: Any) -> None:
     peer.pump()
 
 
+@pytest.mark.slow
 @fault("A05")
 def test_no_read_is_refused_in_ten_thousand_reconnects() -> None:
     """By a server that refuses whoever has not proved who he is on this very connection, at whatever moment it is cut."""
@@ -125,6 +126,7 @@ def test_no_read_is_refused_in_ten_thousand_reconnects() -> None:
     assert not refused and len(answered) > 5_000
 
 
+@pytest.mark.slow
 @fault("W09")
 def test_events_come_before_the_replies_that_show_their_change_in_ten_thousand_schedules() -> None:
     """Whatever comes in one segment or in many: users hear in the order of the wire."""

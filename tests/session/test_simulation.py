@@ -64,6 +64,7 @@ def test_a_seed_repeats() -> None:
     assert runs[0]["requests"] > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(MUTANTS) - RARE))
 def test_a_known_bug_is_seen(name: str) -> None:
     failure = catch(name, 60, 250)

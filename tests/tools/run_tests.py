@@ -1,11 +1,14 @@
-"""What `make test` does: environments, servers, then the whole suite on each Python, at the same time.
+"""What `make test` and `make check` do: environments, servers, then the suite on each Python, at the same time.
+
+    python3 tests/tools/run_tests.py [--check]
 
 Mostly the tests wait, for real servers and real time-outs, so each core has room for more than one run: those of one
 Python share its test files (tests/tools/sharing.py). Each run has its own servers and its own cache, and begins its lines
 with its name.
 
-The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest
-found: the oldest supported and the newest are where differences show. ARGS go to pytest.
+The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest found: the oldest
+supported and the newest are where differences show. A free-threaded CPython is taken as well where there is one. With
+--check it is the newest alone, and only tests without the markers `live` and `slow` (tests/conftest.py). ARGS go to pytest.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Sequence
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,21 +33,20 @@ import venvs  # noqa: E402
 PREFERRED = ("3.9", "3.13")
 CACHE = venvs.PROJECT / ".pytest_cache"
 RUNS_EACH_CORE = 2
+CHECK = "not live and not slow"
 
 
 def pythons() -> dict[str, str]:
     """Version to path of each Python the suite is to run on."""
     wanted = os.environ.get("PYTHONS", "").split()
     if not wanted:
-        found = {version: venvs.find(version) for version in PREFERRED}
-        present = {version: path for version, path in found.items() if path}
-        if present:
-            return present
-        newest = venvs.newest()
-        return {venvs.version_of(newest): newest}
+        found = [venvs.find(version) for version in PREFERRED]
+        present = [path for path in found if path] or [venvs.newest()]
+        present += [path for path in [venvs.free_threaded()] if path]
+        return {venvs.version_of(path): path for path in present}
     chosen = {}
     for name in wanted:
-        path = venvs.find(name) if re.fullmatch(r"3\.\d+", name) else name
+        path = venvs.find(name) if re.fullmatch(r"3\.\d+t?", name) else name
         version = venvs.version_of(path) if path else ""
         if not path or not version:
             raise SystemExit(f"PYTHONS: {name} is not a Python that runs here and can make environments")
@@ -80,18 +83,20 @@ def pytest(version: str, label: str, *arguments: str) -> int:
     return process.returncode
 
 
-def part(version: str, label: str, claims: Path) -> tuple[int, float, list[str]]:
+def part(version: str, label: str, claims: Path, *selection: str) -> tuple[int, float, list[str]]:
     """One of the runs that share the suite on a Python: its exit status, when it ended, and what has failed."""
     failures = CACHE / version / label / "v" / "cache" / "lastfailed"
     failures.unlink(missing_ok=True)
     arguments = shlex.split(os.environ.get("ARGS", ""))
-    code = pytest(version, label, "-p", "tests.tools.sharing", f"--claims={claims}", *arguments)
+    code = pytest(version, label, "-p", "tests.tools.sharing", f"--claims={claims}", *selection, *arguments)
     failed = sorted(json.loads(failures.read_text(encoding="utf-8"))) if failures.exists() else []
     return code, time.monotonic(), failed
 
 
-def main() -> int:
-    chosen = pythons()
+def main(*options: str) -> int:
+    check = "--check" in options
+    newest = venvs.newest() if check else ""
+    chosen = {venvs.version_of(newest): newest} if check else pythons()
     print("Pythons: " + ", ".join(f"{version} ({path})" for version, path in chosen.items()), flush=True)
     try:
         for version, path in chosen.items():
@@ -99,16 +104,25 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"cannot make a virtual environment: {shlex.join(error.cmd)} failed", file=sys.stderr)
         return 1
-    # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
-    run(sys.executable, "-m", "tests.kit.harness.packages")
-    each = max(1, RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
+    if not check:
+        # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
+        run(sys.executable, "-m", "tests.kit.harness.packages")
+    each = -(-RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
+    code = together(chosen, each, ("-m", CHECK) if check else ())
+    if check:
+        print("left out: tests marked `live` (real servers) and `slow` (they wait); `make test` runs all")
+    return code
+
+
+def together(chosen: dict[str, str], each: int, selection: Sequence[str]) -> int:
+    """All runs at the same time, `each` of them on every Python; then what became of them."""
     started = time.monotonic()
     with ThreadPoolExecutor(each * len(chosen)) as pool, TemporaryDirectory() as folder:
         parts = {}
         for version in chosen:
             claims = Path(folder, version)
             claims.mkdir()
-            parts[version] = [pool.submit(part, version, str(n + 1), claims) for n in range(each)]
+            parts[version] = [pool.submit(part, version, str(n + 1), claims, *selection) for n in range(each)]
         results = {version: [future.result() for future in futures] for version, futures in parts.items()}
     code = 0
     for version, ended in results.items():
@@ -122,4 +136,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -32,11 +32,11 @@ REQUIREMENTS = {
 }
 
 # ensurepip is asked for as well: Debian's python3 without python3-venv cannot make environments.
-_ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+_ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2] + 't' * ('t' in sys.abiflags))"
 
 
 def version_of(python: str) -> str:
-    """'3.13' for a Python that runs here and can make environments, '' for anything else.
+    """'3.13' ('3.13t' if free-threaded) for a Python that runs here and can make environments, '' for anything else.
 
     A pyenv shim exists for each version any pyenv version has, and fails when that is not selected.
     """
@@ -48,7 +48,7 @@ def version_of(python: str) -> str:
 
 
 def find(version: str) -> str | None:
-    """The path of Python `version` ('3.13'): on PATH, else among pyenv's versions."""
+    """The path of Python `version` ('3.13', or '3.13t' for the free-threaded one): on PATH, else among pyenv's."""
     for path in [shutil.which(f"python{version}"), *_pyenv(version)]:
         if path and version_of(path) == version:
             return path
@@ -68,8 +68,20 @@ def newest() -> str:
     raise SystemExit("no Python 3.9 or later that can make virtual environments (Debian: python3-venv)")
 
 
+def free_threaded() -> str | None:
+    """The path of the newest free-threaded Python, 3.13 or later; None if there is none."""
+    paths = [path for folder in os.environ.get("PATH", "").split(os.pathsep) for path in glob.glob(f"{folder}/python3.*t")]
+    names = re.findall(r"/python(3\.\d+t)\b", " ".join(paths))
+    names += [f"3.{minor}t" for minor in re.findall(r"/3\.(\d+)[^/]*t/bin", " ".join(_pyenv("3.")))]
+    for version in sorted(set(names), key=lambda v: int(v[2:-1]), reverse=True):
+        path = find(version)
+        if path:
+            return path
+    return None
+
+
 def _pyenv(version: str) -> list[str]:
-    """Pythons in pyenv's folder whose version starts so, the newest patch release first."""
+    """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
     roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
     # A folder of shims on PATH is in the root, even when the pyenv that made it is not set up here.
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
@@ -77,8 +89,8 @@ def _pyenv(version: str) -> list[str]:
     running = Path(sys.base_prefix).resolve().parent
     if running.name == "versions":
         roots.append(str(running.parent))
-    dotted = version if version.endswith(".") else f"{version}."
-    found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}*/bin/python")]
+    dotted, free = version.rstrip("t."), "t" * version.endswith("t")
+    found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]
     return sorted(set(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 
 

@@ -121,6 +121,7 @@ def test_a_decoder_that_lets_something_escape_is_seen(
     assert f"--seed 1 --only {target}:{failure.number}" in str(failure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bug", "side", "seen"),
     [
@@ -138,6 +139,7 @@ def test_a_connection_that_lets_something_escape_is_seen(
     assert any(re.search(seen, text) for text in failures), failures
 
 
+@pytest.mark.slow
 def test_a_call_without_an_outcome_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LIMIT", 1.0)
     with mutated("outcome_forgotten_on_disconnect"):
