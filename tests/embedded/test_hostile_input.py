@@ -14,7 +14,7 @@ from zkwire.wire.jute import USTRING, encode
 from zkwire.ops import BY_OPCODE, Create, Exists, GetData
 from zkwire.values import ACL, Id
 
-VERSIONS = ["3.4", "3.5", "3.6", "3.8", "3.9"]
+VERSIONS = ["3.4", "3.5", "3.6", "3.7", "3.8", "3.9"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -17,7 +17,7 @@ from zkdisco import Event, Service
 from zkwire import KeeperState
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import (
-    ConnectionLoss, NoNodeError, NotReadOnlyCallError, OperationTimeoutError, SessionExpiredError, ThrottledOpError,
+    ConnectionLoss, NoNodeError, NotReadOnlyCallError, OperationTimeoutError, SessionExpiredError, ThrottledOpError, UnimplementedError,
 )  # fmt: skip
 from zkwire.ops import Create, SetData
 
@@ -221,6 +221,20 @@ def test_stop_and_start(front: Front) -> None:
     assert zk.get("/a")[1].version == 0 and short.get("/a")[0] == b"1"
 
 
+def test_upgrade(front: Front) -> None:
+    """The session survives, and what the old version did not know, the new one does."""
+    server, zk, states = client(front, version="3.5")
+    session, log = zk.client_id[0], Log()
+    with pytest.raises(UnimplementedError):
+        zk.add_watch("/a", log)
+    resumed(states)  # a server hangs up on what it does not know
+    server.upgrade("3.9")
+    assert states.wait(4) == [SUSPENDED, CONNECTED] * 2
+    assert zk.client_id[0] == session and zk.exists("/mine") and zk.server_version()[:2] == (3, 9)
+    with pytest.raises(ValueError, match="4.0"):
+        server.upgrade("4.0")
+
+
 @pytest.mark.slow
 def test_wipe(front: Front) -> None:
     server, zk, states = client(front)
@@ -296,6 +310,7 @@ TROUBLES = {
     "restart": lambda server: server.restart(),
     "wipe": lambda server: server.wipe(),
     "go_read_only": lambda server: server.go_read_only(),
+    "upgrade": lambda server: server.upgrade("3.8"),
 }
 #: Switches that break no connection of the instancer.
 QUIET = {"delay", "answer"}

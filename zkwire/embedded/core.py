@@ -16,6 +16,7 @@ the answers to requests that came in the same bytes, as the I/O threads of the r
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -68,12 +69,8 @@ class ServerCore:
     def __init__(
         self, settings: Optional[Settings] = None, *, random: Random, now: float = 0.0, epoch: float = 0.0
     ) -> None:
-        self.settings = settings or Settings()
-        self.profile = self.settings.profile
+        self._take_on(settings or Settings())
         self.epoch, self.started = epoch, now
-        self.identities = Identities(
-            self.settings.super_password, bool(self.settings.sasl), self.profile.networks_in_acl
-        )
         self.faults = Faults(self)
         self.links: List[Link] = []
         #: Connections that are closed, and whose clients cannot know it yet.
@@ -86,9 +83,18 @@ class ServerCore:
         self._reaped = self._now = now
         self._reset()
 
+    def _take_on(self, settings: Settings) -> None:
+        self.settings, self.profile = settings, settings.profile
+        networks = self.profile.networks_in_acl
+        self.identities = Identities(settings.super_password, bool(settings.sasl), networks)
+
     def _reset(self) -> None:
         settings = self.settings
         self.data = Database(settings, self.identities, self._deliver)
+        #: Sessions of the ensemble that the majority has ended while this server had no quorum and could not hear of it.
+        self.given_away: Dict[int, Session[Link]] = {}
+        #: Sessions of the ensemble that this server has ended alone, without a quorum; for the majority they live on.
+        self._ended_alone: Dict[int, Session[Link]] = {}
         self.sessions: Sessions[Link] = Sessions(
             self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
         )
@@ -138,7 +144,7 @@ class ServerCore:
             patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
             if link.heard + patience + self.settings.tick <= now:
                 self.drop(link)
-        for session in self.sessions.expired(now, self.read_only):
+        for session in self.sessions.expired(now, self.judges_local_only):
             self.end_session(session, now)
         if not self.read_only and now >= self._reaped + self.settings.reap_interval:
             self._reaped = now
@@ -147,13 +153,24 @@ class ServerCore:
     def deadline(self) -> Optional[float]:
         """When to call `tick` or `data_to_send` again at the latest; None for no need."""
         moments = [link.ready_at() for link in self.links]
-        moments.append(self.sessions.deadline(self.read_only))
+        moments.append(self.sessions.deadline(self.judges_local_only))
         if self.data.tree.mortal and not self.read_only:
             moments.append(self._reaped + self.settings.reap_interval)
         for link in self.links:
             patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
             moments.append(link.heard + patience + self.settings.tick)
         return min((moment for moment in moments if moment is not None), default=None)
+
+    @property
+    def judges_local_only(self) -> bool:
+        """Whether the time of sessions of the ensemble is none of this server's business."""
+        return self.read_only and not self.profile.resumes_without_quorum
+
+    def alive(self) -> Dict[int, Session[Link]]:
+        """The sessions that are alive by id, as the majority has it."""
+        sessions = {session.id: session for session in self.sessions.all()}
+        sessions.update(self._ended_alone)
+        return {id_: session for id_, session in sessions.items() if id_ not in self.given_away}
 
     def traffic(self) -> Tuple[int, int]:
         """How many frames have come and gone so far."""
@@ -255,7 +272,7 @@ class ServerCore:
             return
         session = self.sessions.get(request.session_id)
         behind = request.last_zxid_seen > self.faults.visible_zxid(self.data.applied)
-        global_here = self.read_only and session is not None and not session.local
+        global_here = self.judges_local_only and session is not None and not session.local
         if behind or (self.read_only and not request.read_only) or global_here or self.faults.refuses_sessions:
             link.kill()
             return
@@ -267,7 +284,7 @@ class ServerCore:
             self._resume(link, request, session, now)
 
     def _new_session(self, link: Link, now: float) -> None:
-        if self.read_only and not self.settings.local_sessions:
+        if self._makes_no_sessions:
             self._reply(link, 0, self.data.applied, NOT_READ_ONLY, b"", now)
             return
         session = self.sessions.create(link.timeout_ms, now, self.read_only)
@@ -276,16 +293,27 @@ class ServerCore:
         self._welcome(link, session, now)
 
     def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
-        """Move a session here. Whoever names it has its old connection closed, even with a wrong password."""
+        """Move a session here. Whoever names it has its old connection closed, even with a wrong password.
+
+        Without a quorum and local sessions, a server since 3.7 does not know which sessions there are: it hangs up on those
+        of the ensemble it has heard of, and takes any other whose password fits, as of one that was closed long ago.
+        """
         if session is not None and session.link is not None:
             self.drop(session.link)
-        if session is None or request.passwd != self.sessions.password(session.id):
+        fits = request.passwd == self.sessions.password(request.session_id)
+        if session is None and fits and self._makes_no_sessions:
+            session = self.sessions.create(link.timeout_ms, now, True, request.session_id)
+        if session is None or not fits:
             self._answer_handshake(link, ConnectResponse(0, 0, 0, bytes(16), self.read_only), now)
             link.close()
             return
         session.timeout_ms = link.timeout_ms
         self.sessions.touch(session, now)
         self._welcome(link, session, now)
+
+    @property
+    def _makes_no_sessions(self) -> bool:
+        return self.judges_local_only and not self.settings.local_sessions
 
     def _welcome(self, link: Link, session: Session[Link], now: float) -> None:
         session.link, link.session_id = link, session.id
@@ -311,10 +339,12 @@ class ServerCore:
             self._reply(link, request.xid, self.data.applied, rule.code, b"", now)
             return
         unknown = opcode not in _KNOWN or opcode in self.profile.lacks
-        if unknown or (opcode == 13 and self.profile.refuses_lone_check):
+        if opcode in self.settings.hangs_up_on:
+            self.drop(link)
+        elif unknown or (opcode == 13 and self.profile.refuses_lone_check):
             self._reply(link, request.xid, -1, UNIMPLEMENTED, b"", now)
             link.close()
-        elif self.read_only and opcode in _REFUSED_READ_ONLY:
+        elif self._refuses(opcode):
             self._reply(link, request.xid, self.data.applied, NOT_READ_ONLY, b"", now)
         elif opcode == PING:
             self._reply(link, -2, self.data.applied, 0, b"", now)
@@ -323,6 +353,12 @@ class ServerCore:
         else:
             self._answer(request, None if rule is None else rule.code, now)
         link.last_operation, link.last_xid, link.last_zxid = _KNOWN.get(opcode, "NA"), request.xid, self.data.applied
+
+    def _refuses(self, opcode: int) -> bool:
+        """Whether this takes a quorum. One that cannot make sessions cannot close any either."""
+        return self.read_only and (
+            opcode in _REFUSED_READ_ONLY or (opcode == CLOSE_SESSION and self._makes_no_sessions)
+        )
 
     def _answer(self, request: _Queued, forced: Optional[int], now: float) -> None:
         """Carry out an ordinary request and reply, with the error `forced` instead of what came of it."""
@@ -333,7 +369,10 @@ class ServerCore:
         if forced is not None:
             answer = forced, b""
         if answer is not None:
-            self._reply(link, request.xid, self.data.applied, *answer, now)
+            code, body = answer
+            if request.opcode in self.settings.answers_without_body:
+                body = b""
+            self._reply(link, request.xid, self.data.applied, code, body, now)
 
     # ------------------------------------------------------------------------------ output
 
@@ -351,9 +390,11 @@ class ServerCore:
     def end_session(self, session: Session[Link], now: float, request: Optional[_Queued] = None) -> None:
         """End a session, with a reply if its client asked for it: its ephemeral nodes and its connection go."""
         link, self._now = session.link, now
-        zxid = self.data.applied if session.local else self.data.next_zxid()
+        zxid = self.data.applied if self.read_only or session.local else self.data.next_zxid()
         self.data.delete(self.data.tree.ephemerals.get(session.id, ()), zxid)
         self.sessions.remove(session)
+        if self.read_only and not session.local:
+            self._ended_alone[session.id] = session
         if request is not None:
             self._reply(request.link, request.xid, self.data.applied, 0, b"", now)
             request.link.close()
@@ -379,6 +420,15 @@ class ServerCore:
                 self.sessions.remove(session)
             else:
                 self.sessions.touch(session, now)
+        for session in self._ended_alone.values():
+            self.sessions.put(session, now)
+        self._ended_alone.clear()
+
+    def upgrade(self, version: str, now: float) -> None:
+        """As a restart of the process as another version: connections and watches go, data and sessions stay."""
+        self._take_on(dataclasses.replace(self.settings, version=version))
+        self.restart(now)
+        self.data.serve(self.settings, self.identities)
 
     def wipe(self, now: float) -> None:
         """As a restart on an empty disk: no data, no sessions, zxids from the start."""
@@ -386,9 +436,17 @@ class ServerCore:
         self._reset()
 
     def go_read_only(self, now: float, read_only: bool = True) -> None:
-        """Lose the quorum, or find it again: all connections close, sessions made meanwhile are forgotten."""
+        """Lose the quorum, or find it again: all connections close, sessions made meanwhile are forgotten.
+
+        What the majority has ended meanwhile is over then; what this server has ended alone is not, though the ephemeral
+        nodes it deleted stay away here, as with real servers before 3.7.
+        """
         self.restart(now)
         self.read_only = read_only
+        if not read_only:
+            for session in self.given_away.values():
+                self.end_session(session, now)
+            self.given_away.clear()
 
 
 _KNOWN: Dict[int, str] = {

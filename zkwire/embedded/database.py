@@ -38,11 +38,17 @@ class Database:
     """One server's data. `applied` is the last zxid clients see; `issued` the last one given out."""
 
     def __init__(self, settings: Settings, identities: Identities, deliver: Deliver) -> None:
-        self.profile, self._settings = settings.profile, settings
-        self.identities, self._deliver = identities, deliver
-        self.tree = Tree(self.profile.config_node)
-        self.watches = Watches(self.profile)
+        self._deliver = deliver
+        self.tree = Tree(settings.profile.config_node)
         self.issued = self.applied = 0
+        self.serve(settings, identities)
+
+    def serve(self, settings: Settings, identities: Identities) -> None:
+        """Go on with these settings, with the nodes there are and without watches."""
+        self.profile, self._settings, self.identities = settings.profile, settings, identities
+        self.watches = Watches(self.profile)
+        if self.profile.config_node:
+            self.tree.add_config()
 
     def next_zxid(self) -> int:
         """A new transaction, which is applied at once."""
@@ -141,5 +147,6 @@ class Database:
         """Notify whoever watches what has changed."""
         zxid = self.issued if self.profile.events_carry_zxid else -1
         for change in changes:
-            for watcher in self.watches.trigger(change):
-                self._deliver(watcher, change.type, change.path, zxid, change.acl)
+            for watcher, watched in self.watches.trigger(change).items():
+                path = watched if self._settings.watched_path_in_events else change.path
+                self._deliver(watcher, change.type, path, zxid, change.acl)

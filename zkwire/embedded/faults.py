@@ -115,11 +115,18 @@ class Faults:
         self.refuses_sessions = refuse
 
     def expire(self, session_id: int, now: float) -> bool:
-        """End a session as if its time were over; whether there was one."""
-        session = self._core.sessions.get(session_id)
+        """End a session as if its time were over; whether there was one.
+
+        One of the ensemble is ended by the majority: a server without a quorum hears of it when it has one again.
+        """
+        core = self._core
+        session = core.alive().get(session_id)
         if session is None:
             return False
-        self._core.end_session(session, now)
+        if core.read_only and not session.local:
+            core.given_away[session_id] = session
+        else:
+            core.end_session(session, now)
         return True
 
     # -------------------------------------------------------------------- what the core asks

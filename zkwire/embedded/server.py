@@ -38,8 +38,8 @@ class EmbeddedServer:
                 server.restart()
                 zk.get("/a")
 
-    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4", "3.5", "3.6", "3.8", "3.9")
-    does, down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in
+    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4" to
+    "3.9") does, down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in
     speed or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
     `extended` allows TTL nodes; `seed` makes session ids and passwords repeat. Other settings are the fields of
     `zkwire.embedded.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their
@@ -142,7 +142,7 @@ class EmbeddedServer:
     def sessions(self) -> Tuple[int, ...]:
         """The ids of the sessions that are alive, as in `zk.client_id[0]`."""
         with self._lock:
-            return tuple(session.id for session in self._core.sessions.all())
+            return tuple(self._core.alive())
 
     @property
     def zxid(self) -> int:
@@ -156,7 +156,8 @@ class EmbeddedServer:
         """End a session as if its time were over: whether there was such a session.
 
         Its ephemeral nodes vanish, others' watches tell of it, and its connection breaks; its client learns that it is
-        over when it comes back, and makes a new one.
+        over when it comes back, and makes a new one. In read-only mode it is the majority that ends the session: this
+        server hears of it when that mode ends, and before 3.7 it goes on serving the session until then.
         """
         with self._changed() as now:
             return self._core.faults.expire(session_id, now)
@@ -235,11 +236,22 @@ class EmbeddedServer:
         with self._changed() as now:
             self._core.wipe(now)
 
+    def upgrade(self, version: str) -> None:
+        """Restart as another version ("3.4" to "3.9"), with data and sessions kept; `ValueError` for an unknown one.
+
+        Clients are disconnected, and resume their sessions. `heal` does not end it.
+        """
+        with self._changed() as now:
+            self._core.upgrade(version, now)
+            self._settings = self._core.settings
+
     def go_read_only(self, read_only: bool = True) -> None:
         """Break all connections and serve reads only, to clients that allow it; False for writes again.
 
-        As a real server without a quorum: it takes no session it has not made itself in this mode; the others wait, and
-        none expires. `heal` does not end it.
+        As a real server without a quorum. Since version 3.7 it takes no session it has not made itself in this mode; the
+        others wait, and none expires. Before, it resumes the sessions it knows, whether or not the majority has given
+        them away meanwhile (`expire`), and ends those that are silent for their time; when the quorum is back, the
+        majority's word counts. `heal` does not end it.
         """
         with self._changed() as now:
             self._core.go_read_only(now, read_only)

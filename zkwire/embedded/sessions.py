@@ -49,13 +49,18 @@ class Sessions(Generic[L]):
         """The time-out granted for one that is asked for."""
         return min(max(asked_ms, self._least_ms), self._most_ms)
 
-    def create(self, timeout_ms: int, now: float, local: bool = False) -> Session[L]:
-        """A new session."""
-        session: Session[L] = Session(self._next, timeout_ms, local)
-        self._next += 1
+    def create(self, timeout_ms: int, now: float, local: bool = False, id_: Optional[int] = None) -> Session[L]:
+        """A new session; `id_` is for one that was made elsewhere."""
+        if id_ is None:
+            id_, self._next = self._next, self._next + 1
+        session: Session[L] = Session(id_, timeout_ms, local)
+        self.put(session, now)
+        return session
+
+    def put(self, session: Session[L], now: float) -> None:
+        """Have a session, whose time begins now."""
         self._by_id[session.id] = session
         self.touch(session, now)
-        return session
 
     def password(self, id_: int) -> bytes:
         """The 16 bytes that prove the ownership of a session."""
@@ -69,10 +74,10 @@ class Sessions(Generic[L]):
         """Forget a session."""
         self._by_id.pop(session.id, None)
 
-    def expired(self, now: float, local: bool) -> List[Session[L]]:
-        """The sessions whose time is over: `local` ones, or the others, whose time a read-only server cannot judge."""
-        return [one for one in self._by_id.values() if one.local == local and one.expires <= now]
+    def expired(self, now: float, local_only: bool) -> List[Session[L]]:
+        """The sessions whose time is over; `local_only` of a server that cannot judge the time of others."""
+        return [one for one in self._by_id.values() if one.expires <= now and (one.local or not local_only)]
 
-    def deadline(self, local: bool) -> Optional[float]:
+    def deadline(self, local_only: bool) -> Optional[float]:
         """When the next session may expire."""
-        return min((one.expires for one in self._by_id.values() if one.local == local), default=None)
+        return min((one.expires for one in self._by_id.values() if one.local or not local_only), default=None)

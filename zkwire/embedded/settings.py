@@ -24,6 +24,10 @@ class Settings:
     containers and TTL nodes are reaped every `reap_interval`. `max_buffer` is the longest request, in bytes;
     `local_sessions` lets read-only mode give out sessions; `enforce_quota` refuses what is beyond the hard limit of a
     quota; `four_letter_words` are the allowed ones, None for all. `ValueError` for what cannot be.
+
+    Three are for servers that are compatible but for something: the opcodes in `hangs_up_on` end the connection without an
+    answer, as if such a request were no ZooKeeper's; those in `answers_without_body` are carried out, and answered with
+    the header alone; with `watched_path_in_events` an event of a recursive watch carries the watched path.
     """
 
     version: str = "3.9"
@@ -39,6 +43,9 @@ class Settings:
     local_sessions: bool = True
     enforce_quota: bool = False
     four_letter_words: Optional[FrozenSet[str]] = None
+    hangs_up_on: FrozenSet[int] = frozenset()
+    answers_without_body: FrozenSet[int] = frozenset()
+    watched_path_in_events: bool = False
     profile: Profile = field(init=False)
 
     def __post_init__(self) -> None:

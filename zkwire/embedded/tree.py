@@ -71,13 +71,23 @@ class Tree:
         #: Paths of containers and TTL nodes.
         self.mortal: Set[str] = set()
         #: Nodes that cannot be deleted.
-        self.special = SPECIAL if config_node else SPECIAL[:3]
+        self.special = SPECIAL[:3]
         for path in self.special[1:]:
-            self.nodes[path] = Node(b"", OPEN_ACL_UNSAFE)
-            self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
+            self._add_special(path)
         if config_node:
-            config = self.nodes[SPECIAL[3]]
+            self.add_config()
+
+    def add_config(self) -> None:
+        """Have /zookeeper/config, as servers since 3.5 do."""
+        if self.special != SPECIAL:
+            self.special = SPECIAL
+            config = self._add_special(SPECIAL[3])
             config.acl, config.aversion = READ_ACL_UNSAFE, -1
+
+    def _add_special(self, path: str) -> Node:
+        node = self.nodes[path] = Node(b"", OPEN_ACL_UNSAFE)
+        self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
+        return node
 
     def __len__(self) -> int:
         """The number of nodes, as the real server counts them: the root twice."""

@@ -1,8 +1,9 @@
 """Which ZooKeeper the embedded server pretends to be, as data: what each version lacks and does differently.
 
 Owns every difference between versions; other files ask a `Profile`, never for a version number. Must not know how a
-request is carried out. 3.8 and 3.9 are held to real servers by the differential test (3.8.0 and 3.9.3), 3.4 to
-3.4.13; 3.5 and 3.6 are what their release notes and opcodes say.
+request is carried out. 3.4, 3.8 and 3.9 are held to real servers (3.4.13, 3.8.0, 3.9.3) by the differential test. 3.5,
+3.6 and 3.7 were held to 3.5.9, 3.6.2 and 3.7.1 once; what these say without a quorum is recorded in
+tests/embedded/test_read_only_versions.py.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Profile:
     short_words: bool = False
     #: checkWatches takes any connection's watch on the path for ours (WatchManager before 3.9).
     counts_others_watches: bool = False
+    #: A server without a quorum resumes the sessions it knows, judges their time by itself, and gives out new ones even
+    #: without local sessions. (Since 3.7 it hangs up on sessions of the ensemble: ZOOKEEPER-2355, ZOOKEEPER-3218.)
+    resumes_without_quorum: bool = False
 
 
 _SINCE_3_7 = frozenset({107})
@@ -65,9 +69,10 @@ PROFILES: Dict[str, Profile] = {
     for profile in (
         Profile("3.4", "3.4.13", _SINCE_3_5, config_node=False, finds_before_rights=True,
                 old_create=True, networks_in_acl=False, open_path_ranges=True, silent_about_sasl=True,
-                hashes_identities=False, hard_quotas=False, short_words=True),
-        Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True, hard_quotas=False),
-        Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True, hard_quotas=False),
+                hashes_identities=False, hard_quotas=False, short_words=True, resumes_without_quorum=True),
+        Profile("3.5", "3.5.9", _SINCE_3_6, finds_before_rights=True, hard_quotas=False, resumes_without_quorum=True),
+        Profile("3.6", "3.6.3", _SINCE_3_7, counts_others_watches=True, hard_quotas=False, resumes_without_quorum=True),
+        Profile("3.7", "3.7.1", frozenset(), counts_others_watches=True),
         Profile("3.8", "3.8.0", frozenset(), counts_others_watches=True, events_need_read=True),
         Profile(
             "3.9", "3.9.3", frozenset(), refuses_lone_check=True, exists_needs_read=True, events_carry_zxid=True,

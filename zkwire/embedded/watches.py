@@ -50,21 +50,24 @@ class WatchList:
         for path in [path for path, watchers in self.paths.items() if watcher in watchers]:
             self._put(path, watcher, _NONE)
 
-    def trigger(self, change: Change, type_: int) -> List[Hashable]:
-        """Who is to be told of an event of `type_` at the change's path; standard watches are used up."""
-        told: Dict[Hashable, None] = {}
+    def trigger(self, change: Change, type_: int) -> Dict[Hashable, str]:
+        """Who is to be told of an event of `type_` at the change's path, and the path each watches, the nearest first.
+
+        Standard watches are used up.
+        """
+        told: Dict[Hashable, str] = {}
         for watcher, modes in list(self.paths.get(change.path, {}).items()):
             if not self._modes_add_up and RECURSIVE in modes and type_ == CHILD:
                 continue
-            told[watcher] = None
+            told[watcher] = change.path
             self._put(change.path, watcher, modes - {STANDARD})
         above = change.path
         while self.recursive and above not in ("/", ""):
             above = parent_of(above)
             for watcher, modes in self.paths.get(above, {}).items():
                 if RECURSIVE in modes and (self._modes_add_up or type_ != CHILD):
-                    told[watcher] = None
-        return list(told)
+                    told.setdefault(watcher, above)
+        return told
 
     def _put(self, path: str, watcher: Hashable, modes: Modes) -> None:
         watchers = self.paths.setdefault(path, {})
@@ -78,7 +81,7 @@ class WatchList:
 
 
 class Watches:
-    """Both lists. `told` of a change are pairs of watcher and event type, in the order of the wire."""
+    """Both lists."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
@@ -96,14 +99,17 @@ class Watches:
         self.data.forget(watcher)
         self.child.forget(watcher)
 
-    def trigger(self, change: Change) -> List[Hashable]:
-        """Who is to be told of a change. Both lists hear of a deletion, but nobody hears of it twice."""
+    def trigger(self, change: Change) -> Dict[Hashable, str]:
+        """Who is to be told of a change, in the order of the wire, and the path each watches.
+
+        Both lists hear of a deletion, but nobody hears of it twice.
+        """
         if change.type == CHILD:
             return self.child.trigger(change, CHILD)
         told = self.data.trigger(change, change.type)
         if change.type == DELETED:
-            also = self.child.trigger(change, DELETED)
-            told += [watcher for watcher in also if watcher not in told]
+            for watcher, path in self.child.trigger(change, DELETED).items():
+                told.setdefault(watcher, path)
         return told
 
     def has(self, path: Optional[str], watcher: Hashable, kind: int) -> bool:
