@@ -34,7 +34,8 @@ class Heartbeat:
         self.replied_at = self.contact_at = self.sent_at = 0.0
         #: When `mark` wants to know of a request again.
         self.mark_due = 0.0
-        self._marks: Deque[Tuple[int, float]] = deque()
+        #: Where in the stream of requests the client was when, as far as it is not answered.
+        self.marks: Deque[Tuple[int, float]] = deque()
         self._greeted_at = self._leased_at = 0.0
         self._lost = 0.0
         self._begun_at = -1.0
@@ -54,16 +55,16 @@ class Heartbeat:
         if proven:
             self.contact_at = now
         self._leased_at = self._greeted_at
-        self._marks.clear()
+        self.marks.clear()
 
     def mark(self, end: int, now: float) -> None:
         """A request was sent that ends there in the stream."""
-        self._marks.append((end, now))
+        self.marks.append((end, now))
         self.mark_due = now + self.timeout / MARKS
 
     def answered(self, end: int) -> None:
         """All requests up to there have been answered."""
-        marks = self._marks
+        marks = self.marks
         while marks and marks[0][0] <= end:
             self._leased_at = marks.popleft()[1]
 

@@ -38,6 +38,8 @@ class Link:
         self.connection: Optional[Connection] = None
         #: The zxid the server was told this client had seen.
         self.shown_zxid = 0
+        #: Whether hearing from the server says that the session lives: a read-only one does not know.
+        self.counts = False
         #: Batches of watches that were sent and not answered yet.
         self.replaying = 0
         #: The watches of this connection have told all changes up to this zxid at most.

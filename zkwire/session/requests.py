@@ -90,8 +90,9 @@ class Requests:
         self.link: Optional[Link] = None
         #: The connection, while operations may be sent without looking at watches, auth or hold.
         self.ready: Optional[Connection] = None
-        self._queue: OrderedDict[Any, Waiting] = OrderedDict()  # by token
-        self._queued_bytes = 0
+        #: What waits for a link, by token.
+        self.waiting: OrderedDict[Any, Waiting] = OrderedDict()
+        self.waitingd_bytes = 0
         #: Tokens of requests that were sent, and whose callers wait no more.
         self.forgotten: Set[Any] = set()
         self._memory: Dict[Tuple[Host, Any], ServerMemory] = {}
@@ -117,7 +118,7 @@ class Requests:
     @property
     def pending(self) -> int:
         """Operations submitted and not yet replied."""
-        return len(self._queue) + self.in_flight
+        return len(self.waiting) + self.in_flight
 
     @property
     def pending_bytes(self) -> int:
@@ -125,7 +126,7 @@ class Requests:
         connection = self.connection
         replies = connection.replies if connection is not None else ()
         under_way = connection.written - replies[0].end if connection is not None and replies else 0
-        return self._queued_bytes + under_way
+        return self.waitingd_bytes + under_way
 
     @property
     def seen_zxid(self) -> int:
@@ -146,13 +147,13 @@ class Requests:
         if is_open and self.link is not None:
             if type(op) in self._unknown():
                 raise UnimplementedError(f"{self.link.host} does not know {type(op).__name__}", op.path)
-            if not self._queue and not self._must_wait(op, self.link):
+            if not self.waiting and not self._must_wait(op, self.link):
                 self._send(op, token, self.link)
                 return True
         size = len(self.connect().frame(op))  # what cannot be sent is refused now
         self.ready = None
-        self._queue[token] = Waiting(op, now, size)
-        self._queued_bytes += size
+        self.waiting[token] = Waiting(op, now, size)
+        self.waitingd_bytes += size
         return False
 
     def check_bounds(self) -> None:
@@ -187,8 +188,8 @@ class Requests:
 
     def _send_queue(self, link: Link, all_of_it: bool = False) -> None:
         """Send what waits, as far as it need not wait any longer."""
-        while self._queue:
-            token, waiting = next(iter(self._queue.items()))
+        while self.waiting:
+            token, waiting = next(iter(self.waiting.items()))
             if not all_of_it and self._must_wait(waiting.op, link):
                 return
             self._take_first()
@@ -198,8 +199,8 @@ class Requests:
                 self._send(waiting.op, token, link)
 
     def _take_first(self) -> Tuple[Any, Waiting]:
-        token, waiting = self._queue.popitem(last=False)
-        self._queued_bytes -= waiting.size
+        token, waiting = self.waiting.popitem(last=False)
+        self.waitingd_bytes -= waiting.size
         return token, waiting
 
     def connect(self) -> Connection:
@@ -219,13 +220,13 @@ class Requests:
         """Whether a removal has to wait, for it may concern what is under way or waits itself."""
         connection = self.connection
         under_way = [slot.op for slot in connection.replies] if connection is not None else []
-        before = under_way + [waiting.op for waiting in self._queue.values()]
+        before = under_way + [waiting.op for waiting in self.waiting.values()]
         return not op.local and self._modes.must_wait(op, op.server_path(self.scope), before)
 
     def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
         """Whether a removal needed no word to the server; it is done then."""
         slots = self.connection.replies if self.connection is not None else ()
-        coming = [slot.op for slot in slots] + [waiting.op for waiting in self._queue.values()]
+        coming = [slot.op for slot in slots] + [waiting.op for waiting in self.waiting.values()]
         where = self.watches.removal(op, coming)
         if where == "server":
             return False
@@ -235,9 +236,9 @@ class Requests:
 
     def cancel(self, token: Any, forget: bool) -> bool:
         """Take a request back: True if it waited for a link, and now is never sent. See `Session.cancel`."""
-        waiting = self._queue.pop(token, None)
+        waiting = self.waiting.pop(token, None)
         if waiting is not None:
-            self._queued_bytes -= waiting.size
+            self.waitingd_bytes -= waiting.size
         elif forget and not self.auth_infos.forget(token) and self.link is not None:
             self.forgotten.add(token)
         return waiting is not None
@@ -298,7 +299,7 @@ class Requests:
             self._report += self.watches.too_long(batch)
         self._send_queue(link)
         memory = self._server()
-        free = not memory.unknown and not memory.hang_ups and not self._queue and not self._modes.matter
+        free = not memory.unknown and not memory.hang_ups and not self.waiting and not self._modes.matter
         self.ready = link.connection if free else None
 
     def hold(self) -> None:
@@ -344,7 +345,7 @@ class Requests:
 
     def taken(self) -> None:
         """All that has arrived was taken: what had to wait for it may go."""
-        if self._queue and self.link is not None and not self.link.holding:
+        if self.waiting and self.link is not None and not self.link.holding:
             self._send_queue(self.link)
 
     def proven(self, info: AuthInfo) -> None:
@@ -393,19 +394,19 @@ class Requests:
 
     def fail_queue(self, failure: Failure) -> None:
         """What waits for a link waits in vain."""
-        while self._queue:
+        while self.waiting:
             token, waiting = self._take_first()
             self._reply(token, failure(waiting.op.path, False))
 
     def waiting_since(self) -> Optional[float]:
         """Since when the request that has waited longest for a link has waited; None if none waits."""
-        times = [next(iter(self._queue.values())).since] if self._queue else []
+        times = [next(iter(self.waiting.values())).since] if self.waiting else []
         since = self.auth_infos.waiting_since()
         return min(times + [since]) if since is not None else times[0] if times else None
 
     def give_up(self, oldest: float, failure: Failure) -> None:
         """What has waited since `oldest` or longer has waited long enough."""
-        while self._queue and next(iter(self._queue.values())).since <= oldest:
+        while self.waiting and next(iter(self.waiting.values())).since <= oldest:
             token, waiting = self._take_first()
             self._reply(token, failure(waiting.op.path, False))
         self._reply_all(self.auth_infos.take_waiting(oldest), failure(None, False))

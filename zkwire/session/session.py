@@ -330,13 +330,14 @@ class Session:
         incoming = connection.received(data)
         if not greeted and connection.response is not None:
             self._welcome(link, connection, now)
-        elif greeted and (not link.read_only or not self._real):
+        elif link.counts:
             self._heartbeat.contact_at = now
         if incoming:
             self._take(incoming, now)
         if link is not self.link:
             return  # the link ended while its bytes were looked at
-        self._heartbeat.answered(connection.answered)
+        if self._heartbeat.marks:
+            self._heartbeat.answered(connection.answered)
         if connection.error is not None:
             self._hang_up(connection.error, now)
         elif connection.partial_reply:
@@ -421,7 +422,7 @@ class Session:
                 requests.replied(reply, self.client_state)
             if err in CONSEQUENCES and self.link is not None:
                 self._consequence(op, err, outcome, now)
-        if self.phase == OPEN:
+        if requests.waiting and self.phase == OPEN:
             requests.taken()
 
     def _consequence(self, op: Op[Any], err: int, error: ZookeeperError, now: float) -> None:
@@ -504,7 +505,8 @@ class Session:
             self._expire("the server opened another session instead", keep_link=True)
         self.client_id = response.session_id, response.passwd or b""
         self._real = self._real or not response.read_only
-        self._heartbeat.granted(response.timeout_ms / 1000, now, not response.read_only or not self._real)
+        link.counts = not response.read_only or not self._real
+        self._heartbeat.granted(response.timeout_ms / 1000, now, link.counts)
         if self._login is not None:
             self._prove(now, self._login.begin, link.host.name)
         else:
@@ -610,7 +612,7 @@ class Session:
         link, was_open, said_all = self.link, self.phase == OPEN, self.unsent == 0
         self.last_error = error
         self._stay()
-        if was_open and link is not None and (not link.read_only or not self._real):
+        if was_open and link is not None and link.counts:
             self._heartbeat.lost(now)
         self.link = None
         self._requests.disconnected(failing(ConnectionLoss, str(error)), was_open)

@@ -85,7 +85,7 @@ def sent_write_sent_again() -> List[Patch]:
         if self.connection is not None:
             for slot in self.connection.replies:
                 if type(slot.token) is not Internal:
-                    self._queue[slot.token] = Waiting(slot.op, 1e9, 0)
+                    self.waiting[slot.token] = Waiting(slot.op, 1e9, 0)
             self.connection.replies.clear()
         disconnected(self, failure, told)
 
@@ -164,7 +164,7 @@ def watches_set_again_behind_operations() -> List[Patch]:
     opened = Requests.opened
 
     def wrong(self: Requests, link: Link) -> None:
-        queue, self._queue = self._queue, type(self._queue)()
+        queue, self.waiting = self.waiting, type(self.waiting)()
         for token, waiting in queue.items():
             link.connection.send(waiting.op, token)  # type: ignore[union-attr]
         opened(self, link)
