@@ -10,8 +10,9 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.feeding import seeded
 from zkwire.session.host_provider import DEFAULT_PORT, Host, parse_hosts
+from zkwire.wire.messages import Scope
 from zkwire.paths import (
-    NO_CHROOT, Chroot, is_name, join, parent_of, prefixes, validate_name, validate_path, validate_sequential_path,
+    is_name, join, parent_of, prefixes, validate_name, validate_path, validate_sequential_path,
 )  # fmt: skip
 
 # ------------------------------------------------------------------ connect strings
@@ -322,7 +323,7 @@ def test_prefixes(path: str, all_of_them: List[str]) -> None:
     ],
 )
 def test_chroot_there_and_back(prefix: str, users: str, servers: str) -> None:
-    chroot = Chroot(prefix)
+    chroot = Scope(prefix)
     assert chroot.prepend(users) == servers
     assert chroot.strip(servers) == users
 
@@ -344,13 +345,13 @@ def test_chroot_there_and_back(prefix: str, users: str, servers: str) -> None:
 )
 def test_paths_outside_the_chroot_are_not_cut(prefix: str, servers: str) -> None:
     with pytest.raises(ValueError, match="outside the chroot") as caught:
-        Chroot(prefix).strip(servers)
+        Scope(prefix).strip(servers)
     assert repr(servers) in str(caught.value)
     assert repr(prefix) in str(caught.value)
 
 
 def test_no_chroot_changes_nothing() -> None:
-    assert NO_CHROOT.prefix == ""
+    assert Scope().prefix == ""
     path = "/zookeeper/config"
-    assert NO_CHROOT.strip(path) == path
-    assert NO_CHROOT.prepend("/a") == "/a"
+    assert Scope().strip(path) == path
+    assert Scope().prepend("/a") == "/a"

@@ -252,7 +252,7 @@ class Author:
         return lambda: raw(kind, path=self.path(), kind=self.random.choice((1, 2, 3, 3, 4, 5, 0, 6)))
 
     def add_watch(self) -> Any:
-        return raw(AddWatch, path=self.path(), recursive=self.random.random() < 0.5)
+        return raw(AddWatch, path=self.path(), mode=self.random.randrange(2))
 
     def auth(self) -> Any:
         credentials = (b"bob:secret", b"bob:secret", b"carol:x", b"nocolon", b"super:super", b":", b"")

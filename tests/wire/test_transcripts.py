@@ -12,6 +12,7 @@ from tests.kit.feeding import mutations, outcome, refuses, seeded, truncations
 from tests.kit.transcripts import CLIENT, SERVER, Dialogue, Line, Meaning, Transcript
 from zkwire.errors import MarshallingError
 from zkwire.wire.jute import decode
+from zkwire.ops import AddWatch, Sync
 from zkwire.wire.messages import CONNECT_REQUEST, CONNECT_RESPONSE, REPLY_HEADER, WATCHER_EVENT
 
 PATHS = transcripts.paths()
@@ -63,8 +64,8 @@ def may_end(meaning: Meaning, missing: int) -> bool:
     """Whether a frame of this kind may lack its last `missing` bytes and still be read."""
     if meaning.kind in ("connect", "connected"):
         return missing == 1 and meaning.value.read_only is not None
-    failed = meaning.header is not None and meaning.header.err != 0
-    return meaning.kind == "unknown" or (failed and missing <= len(meaning.frame) - 20)
+    may_lack = meaning.header is not None and (meaning.header.err != 0 or isinstance(meaning.op, (AddWatch, Sync)))
+    return meaning.kind == "unknown" or (may_lack and missing <= len(meaning.frame) - 20)
 
 
 def decoders(transcript: Transcript) -> Iterator[Tuple[Callable[[bytes], Any], bytes, Meaning]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar, Union
 
-from ..paths import _FORBIDDEN, validate_path
+from ..paths import forbidden_in, validate_path
 
 T = TypeVar("T")
 DEFAULT_PORT = 2181
@@ -60,7 +60,7 @@ def _parse_host(entry: str) -> Host:
         name, colon, port = entry.partition(":")
     if colon and not port:
         raise ValueError(f"{entry!r}: the port is missing")
-    if not name or any(c.isspace() for c in name) or _FORBIDDEN.search(name):
+    if not name or any(c.isspace() for c in name) or forbidden_in(name) is not None:
         raise ValueError(f"{entry!r}: not a host name")
     if port and not (port.isascii() and port.isdigit()):
         raise ValueError(f"{entry!r}: the port is not a number")

@@ -186,13 +186,13 @@ class Names(Codec[List[str]]):
 
     least = 4
 
-    def write(self, out: bytearray, value: List[str], scope: Any) -> None:
+    def write(self, out: bytearray, value: Sequence[str], scope: Any) -> None:
         """Append count and strings."""
-        out += _pack_int(len(value))
+        parts = [_pack_int(len(value))]
         for name in value:
             raw = name.encode()
-            out += _pack_int(len(raw))
-            out += raw
+            parts += (_pack_int(len(raw)), raw)
+        out += b"".join(parts)
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[List[str], int]:
         """The strings at `at`."""
@@ -200,6 +200,10 @@ class Names(Codec[List[str]]):
         at += 4
         if count < 0 or count * 4 > size - at:
             raise MarshallingError(f"list of {count} names at offset {at - 4}, with {size - at} bytes left")
+        if count >= _FEW:
+            split = _split_equal(data, at, count) or _split_short(data, at, count)
+            if split is not None:
+                return split
         names, unpack = [], _unpack_int
         for _ in range(count):
             length = unpack(data, at)[0]
@@ -210,6 +214,51 @@ class Names(Codec[List[str]]):
             names.append(data[at:after].decode())
             at = after
         return names, at
+
+
+#: Fewer names than this are read one by one.
+_FEW = 8
+#: The last byte of a length below 128, by that length plus one.
+_LAST_BYTE = ("", *map(chr, range(128)))
+
+
+def _split_equal(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:
+    """The names at `at`, and the offset behind them, if all are equally long, below 128 bytes; None if not.
+
+    Then the text between two equal lengths is a name, so one `split` finds all of them. A name that contains the
+    bytes of the length makes more pieces than names, which gives None, too.
+    """
+    length = _unpack_int(data, at)[0]
+    step = 4 + length
+    end = at + count * step
+    if not 0 < length < 128 or end > len(data):
+        return None
+    block, zeros = data[at:end], bytes(count)
+    if block[::step] != zeros or block[1::step] != zeros or block[2::step] != zeros:
+        return None
+    if block[3::step] != bytes((length,)) * count:
+        return None
+    names = block.decode().split("\0\0\0" + chr(length))
+    return (names[1:], end) if len(names) == count + 1 else None
+
+
+def _split_short(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:
+    """The names that take up the rest of `data`, if all are ASCII and shorter than 128 bytes; None if not.
+
+    Their lengths begin with three zeros: what is between two such threes must be one byte of length and as many
+    characters. If every piece is, the pieces are the names, whatever they contain.
+    """
+    rest = data[at:]
+    if not rest.isascii():
+        return None
+    before, *pieces = rest.decode().split("\0\0\0")
+    if before or len(pieces) != count:
+        return None
+    try:
+        names = [piece[1:] for piece in pieces if piece[0] == _LAST_BYTE[len(piece)]]
+    except IndexError:  # an empty piece, or a long one
+        return None
+    return (names, len(data)) if len(names) == count else None
 
 
 class Record(Codec[T]):

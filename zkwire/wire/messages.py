@@ -5,19 +5,31 @@ Owns their fields and codecs. Must not know operations, connections or sessions.
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError
-from ..paths import Chroot
 from ..values import ACL, OPEN_ACL_UNSAFE, EventType, Id, Stat
-from .jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, FixedRecord, Record, Required, Vector
+from .jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, FixedRecord, Record, Required, Vector, encode
 
 
-def _stat(fields: Tuple[Any, ...], new: Callable[..., Stat] = tuple.__new__) -> Stat:
-    return new(Stat, fields)  # a third of the time of Stat._make, on the path of every read
+class _Stat(Codec[Stat]):
+    """What most replies end with: one call of struct, and none of Python code."""
+
+    _struct = struct.Struct(">qqqqiiiqiiq")
+    least = _struct.size
+
+    def write(self, out: bytearray, value: Stat, scope: Any) -> None:
+        out += self._struct.pack(*value)
+
+    def read(
+        self, data: bytes, at: int, scope: Any,
+        new: Callable[..., Stat] = tuple.__new__, unpack: Callable[..., Tuple[Any, ...]] = _struct.unpack_from,
+    ) -> Tuple[Stat, int]:  # fmt: skip
+        return new(Stat, unpack(data, at)), at + 68
 
 
-STAT: Codec[Stat] = FixedRecord(_stat, "qqqqiiiqiiq")
+STAT = _Stat()
 ID: Codec[Id] = Record(Id, USTRING, USTRING)
 ACL_ENTRY: Codec[ACL] = Record(ACL, INT, ID)
 
@@ -33,41 +45,70 @@ EVENT_TYPES: Dict[int, str] = {
 # -------------------------------------------------------------------- scope and paths
 
 
-class Scope(Chroot):
-    """What a client adds to its operations on the way to the wire: its chroot and its default ACL."""
+class Scope:
+    """What a client adds to its operations on the way to the wire: its chroot and its default ACL.
 
-    __slots__ = ("default_acl",)
+    The one place where a chroot is put before paths and taken off again. `prefix` is "" for none.
+    """
+
+    __slots__ = ("prefix", "default_acl", "_inside")
 
     def __init__(self, chroot: str = "", default_acl: Optional[Sequence[ACL]] = None) -> None:
-        super().__init__(chroot)
+        self.prefix, self._inside = chroot, chroot + "/"
         self.default_acl: Sequence[ACL] = OPEN_ACL_UNSAFE if default_acl is None else tuple(default_acl)
 
+    def prepend(self, path: str) -> str:
+        """The server's path for a path of the user."""
+        return path if not self.prefix else self.prefix if path == "/" else self.prefix + path
 
-class Path(Codec[Optional[str]]):
-    """A path of the user: the scope's chroot is put before it in writing and taken off in reading.
+    def strip(self, path: str) -> str:
+        """The user's path for a path of the server; `ValueError` if that lies outside (ZOOKEEPER-4565, -4601)."""
+        if not self.prefix:
+            return path
+        if path == self.prefix:
+            return "/"
+        if path.startswith(self._inside):
+            return path[len(self.prefix) :]
+        raise ValueError(f"the path {path!r} lies outside the chroot {self.prefix!r}")
+
+
+class Path(Codec[Any]):
+    """A path of the user (a str, or None unless it is `required`): the scope's chroot is put before it in writing and
+    taken off in reading.
 
     With scope None (a server's view) paths and ACLs are what the wire says.
     """
 
     least = 4
 
+    def __init__(self, required: bool) -> None:
+        self.required = required
+
     def write(self, out: bytearray, value: Optional[str], scope: Any) -> None:
         """Append the server's path."""
-        USTRING.write(out, scope.prepend(value) if scope is not None and value is not None else value, scope)
+        if value is None:
+            out += _NULL
+            return
+        raw = (value if scope is None else scope.prepend(value)).encode()
+        out += _pack_int(len(raw)) + raw
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
         """The user's path; `MarshallingError` if the server's lies outside the chroot."""
         value, after = USTRING.read(data, at, scope)
-        if value is None or scope is None:
-            return value, after
-        try:
-            return scope.strip(value), after
-        except ValueError as error:
-            raise MarshallingError(str(error)) from error
+        if value is None:
+            if self.required:
+                raise MarshallingError(f"null at offset {at}, where a path is required")
+        elif scope is not None and scope.prefix:
+            try:
+                return scope.strip(value), after
+            except ValueError as error:
+                raise MarshallingError(str(error)) from error
+        return value, after
 
 
-PATH = Path()
-RESULT_PATH: Codec[str] = Required(PATH)
+PATH, RESULT_PATH = Path(required=False), Path(required=True)
+_pack_int = struct.Struct(">i").pack
+_NULL = _pack_int(-1)
 
 
 class Acls(Codec[Optional[Sequence[ACL]]]):
@@ -75,9 +116,23 @@ class Acls(Codec[Optional[Sequence[ACL]]]):
 
     least = 4
 
+    def __init__(self) -> None:
+        self._packed: Tuple[Any, bytes] = ((), _pack_int(0))
+
+    def pack(self, value: Optional[Sequence[ACL]], scope: Any) -> bytes:
+        """The encoding of the list, or of the default for None. That of the tuple packed last is kept."""
+        if value is None and scope is not None:
+            value = scope.default_acl
+        known, packed = self._packed  # in one attribute: other threads may pack other lists meanwhile
+        if value is not known:
+            packed = encode(_ACLS, value)
+            if type(value) is tuple:
+                self._packed = value, packed
+        return packed
+
     def write(self, out: bytearray, value: Optional[Sequence[ACL]], scope: Any) -> None:
         """Append the list, or the default for None."""
-        _ACLS.write(out, scope.default_acl if value is None and scope is not None else value, scope)
+        out += self.pack(value, scope)
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[Sequence[ACL]], int]:
         """The list at `at`."""

@@ -5,34 +5,53 @@ Owns how they are written, read and shaped. Must not know connections, sessions 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple, Type, Union
+import struct
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple, Type, Union
 
-from ..errors import MarshallingError, RolledBackError, RuntimeInconsistency, ZookeeperError, error_for
-from .jute import BOOL, INT, NOTHING, Codec, Record, decode
-from .messages import RESULT_PATH, STAT
+from ..errors import MarshallingError, RolledBackError, RuntimeInconsistency, ZookeeperError
+from .jute import INT, NOTHING, Codec, decode
+from .messages import RESULT_PATH, STAT, Scope
 from .node_ops import (
     DATA_AND_STAT, NAMES, PATH_AND_STAT, Check, Create, Create2, CreateContainer, CreateTTL, Delete, GetChildren,
-    GetData, SetData, pair,
+    GetData, SetData,
 )  # fmt: skip
-from .operation import Op, Pathless
+from .operation import Op, Pathless, explained
+
+IN_TRANSACTION: Tuple[Type[Op[Any]], ...] = (Create, Create2, CreateContainer, CreateTTL, Delete, SetData, Check)
+IN_MULTI_READ: Tuple[Type[Op[Any]], ...] = (GetData, GetChildren)
+IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + IN_MULTI_READ}
+
+#: A MultiHeader (type, done, err); what ends requests and replies; and what precedes each operation.
+_HEADER = struct.Struct(">i?i")
+_END = _HEADER.pack(-1, True, -1)
+_HEADERS = {opcode: _HEADER.pack(opcode, False, -1) for opcode in IN_MULTI}
+#: What precedes the path in the result of a create, and the size of that.
+_CREATED = struct.Struct(">i?ii")
+_pack_created, _unpack_header = _CREATED.pack, _HEADER.unpack_from
+#: What follows the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
+_RESULTS: Dict[int, Codec[Any]] = {
+    -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 19: PATH_AND_STAT, 21: PATH_AND_STAT,
+    2: NOTHING, 13: NOTHING, 5: STAT, 4: DATA_AND_STAT, 8: NAMES,
+}  # fmt: skip
+_READERS = {kind: codec.read for kind, codec in _RESULTS.items()}
+_CREATES = (1, 15, 19, 21)
 
 
 class _MultiOps(Codec[Sequence[Op[Any]]]):
-    """The operations of a transaction, each with its MultiHeader (type, done, err), up to a terminator."""
-
-    _end = (-1, True, -1)
+    """The operations of a transaction, each with its header, up to a terminator."""
 
     def write(self, out: bytearray, value: Sequence[Op[Any]], scope: Any) -> None:
+        headers = _HEADERS
         for op in value:
-            _MULTI_HEADER.write(out, (op.opcode, False, -1), scope)
+            out += headers[op.opcode]
             op.body(out, scope)
-        _MULTI_HEADER.write(out, self._end, scope)
+        out += _END
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Sequence[Op[Any]], int]:
         ops: List[Op[Any]] = []
         while True:
-            (opcode, done, _), at = _MULTI_HEADER.read(data, at, scope)
+            opcode, done, _ = _unpack_header(data, at)
+            at += _HEADER.size
             if done:
                 return ops, at
             if opcode not in IN_MULTI:
@@ -52,32 +71,24 @@ class _MultiResults(Codec[List[Tuple[int, Any]]]):
 
     def write(self, out: bytearray, value: List[Tuple[int, Any]], scope: Any) -> None:
         for kind, result in value:
-            _MULTI_HEADER.write(out, (kind, False, result if kind == -1 else 0), scope)
+            out += _HEADER.pack(kind, False, result if kind == -1 else 0)
             _RESULTS[kind].write(out, result, scope)
-        _MULTI_HEADER.write(out, _MultiOps._end, scope)
+        out += _END
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[List[Tuple[int, Any]], int]:
         results: List[Tuple[int, Any]] = []
+        readers, most = _READERS, self._most
         while True:
-            (kind, done, _), at = _MULTI_HEADER.read(data, at, scope)
+            kind, done, _ = _unpack_header(data, at)
+            at += _HEADER.size
             if done:
                 return results, at
-            if kind not in _RESULTS or len(results) == self._most:
+            if kind not in readers or len(results) == most:
                 raise IndexError(f"result of type {kind} in a transaction, behind {len(results)}")
-            result, at = _RESULTS[kind].read(data, at, scope)
+            result, at = readers[kind](data, at, scope)
             results.append((kind, result))
 
 
-_MULTI_HEADER: Codec[Tuple[int, bool, int]] = Record(pair, INT, BOOL, INT)
-#: What follows the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
-_RESULTS: Dict[int, Codec[Any]] = {
-    -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 19: PATH_AND_STAT, 21: PATH_AND_STAT,
-    2: NOTHING, 13: NOTHING, 5: STAT, 4: DATA_AND_STAT, 8: NAMES,
-}  # fmt: skip
-_CREATES = (1, 15, 19, 21)
-
-
-@dataclass(frozen=True, repr=False)
 class Multi(Pathless[List[Any]]):
     """All of the operations or none: `Create` and its kin, `Delete`, `SetData`, `Check`.
 
@@ -86,40 +97,60 @@ class Multi(Pathless[List[Any]]):
     `RuntimeInconsistency` behind it.
     """
 
-    ops: Sequence[Op[Any]]
-    raise_on_error: bool = True
     opcode = 14
     writes = True
     request = (("ops", _MultiOps()),)
     reply = _MultiResults()
+    ops: Sequence[Op[Any]]
+    raise_on_error: bool
+    _allowed: FrozenSet[Type[Op[Any]]] = frozenset(IN_TRANSACTION)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ops", tuple(self.ops))
-        for op in self.ops:
-            if type(op) not in self._allowed():
-                raise ValueError(f"{op!r} cannot stand in a {type(self).__name__}")
+    def __init__(self, ops: Sequence[Op[Any]], raise_on_error: bool = True) -> None:
+        ops = tuple(ops)
+        if not self._allowed.issuperset(map(type, ops)):
+            wrong = next(op for op in ops if type(op) not in self._allowed)
+            raise ValueError(f"{wrong!r} cannot stand in a {type(self).__name__}")
+        self.__dict__.update(ops=ops, raise_on_error=raise_on_error)
 
-    def _allowed(self) -> Tuple[Type[Op[Any]], ...]:
-        return IN_TRANSACTION
+    @classmethod
+    def read(cls, data: bytes, at: int, scope: Any) -> Tuple[Any, int]:
+        """The operation at `at`."""
+        op, at = super().read(data, at, scope)
+        op.__dict__["raise_on_error"] = True
+        return op, at
 
     def result(self, data: bytes, at: int, scope: Any) -> Union[List[Any], ZookeeperError]:
         """The outcome of a successful reply."""
-        return self.conclude(decode(_MultiResults(len(self.ops)), data, at, scope))
+        created = self._created(data, at, scope)
+        return created or self.conclude(decode(_MultiResults(len(self.ops)), data, at, scope), scope)
 
-    def conclude(self, value: List[Tuple[int, Any]]) -> Union[List[Any], ZookeeperError]:
+    def _created(self, data: bytes, at: int, scope: Any) -> Optional[List[Any]]:
+        """The results where all are plain creates that have succeeded; None in any other case.
+
+        The reply can hold but one thing then, the paths that were asked for: comparing is faster than reading.
+        """
+        expected: List[bytes] = []
+        for op in self.ops:
+            if type(op) is not Create or op.flags > 1:
+                return None
+            raw = (op.path if scope is None or not scope.prefix else scope.prepend(op.path)).encode()
+            expected += (_pack_created(1, False, 0, len(raw)), raw)
+        expected.append(_END)
+        return [op.path for op in self.ops] if data.startswith(b"".join(expected), at) else None
+
+    def conclude(self, value: List[Tuple[int, Any]], scope: Optional[Scope] = None) -> Union[List[Any], ZookeeperError]:
         """Results by position; see the class."""
         if len(value) != len(self.ops):
             raise MarshallingError(f"{len(value)} results for {len(self.ops)} operations")
         if all(kind != -1 for kind, _ in value):
             return [_shape(op, kind, result) for op, (kind, result) in zip(self.ops, value)]
-        errors = [_error(op, code if kind == -1 else 0) for op, (kind, code) in zip(self.ops, value)]
+        errors = [_error(op, code if kind == -1 else 0, scope) for op, (kind, code) in zip(self.ops, value)]
         if not self.raise_on_error:
             return list(errors)
         causes = [e for e in errors if not isinstance(e, (RolledBackError, RuntimeInconsistency))]
         return (causes or errors)[0]
 
 
-@dataclass(frozen=True, repr=False)
 class MultiRead(Multi):
     """Several `GetData` and `GetChildren` at one point in time. ZooKeeper 3.6 and later.
 
@@ -128,20 +159,18 @@ class MultiRead(Multi):
 
     opcode = 22
     writes = False
+    _allowed = frozenset(IN_MULTI_READ)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, ops: Sequence[Op[Any]]) -> None:
+        super().__init__(ops)
         if any(op.watch is not None for op in self.ops):
             raise ValueError("a watch cannot be set by a MultiRead")
 
-    def _allowed(self) -> Tuple[Type[Op[Any]], ...]:
-        return IN_MULTI_READ
-
-    def conclude(self, value: List[Tuple[int, Any]]) -> Union[List[Any], ZookeeperError]:
+    def conclude(self, value: List[Tuple[int, Any]], scope: Optional[Scope] = None) -> Union[List[Any], ZookeeperError]:
         """Results and errors by position."""
         if len(value) != len(self.ops):
             raise MarshallingError(f"{len(value)} results for {len(self.ops)} operations")
-        return [_error(op, r) if kind == -1 else _shape(op, kind, r) for op, (kind, r) in zip(self.ops, value)]
+        return [_error(op, r, scope) if kind == -1 else _shape(op, kind, r) for op, (kind, r) in zip(self.ops, value)]
 
 
 def _shape(op: Op[Any], kind: int, result: Any) -> Any:
@@ -158,10 +187,5 @@ def _shape(op: Op[Any], kind: int, result: Any) -> Any:
     return result
 
 
-def _error(op: Op[Any], code: int) -> ZookeeperError:
-    return RolledBackError(None, op.path) if code == 0 else error_for(code, op.path)
-
-
-IN_TRANSACTION: Tuple[Type[Op[Any]], ...] = (Create, Create2, CreateContainer, CreateTTL, Delete, SetData, Check)
-IN_MULTI_READ: Tuple[Type[Op[Any]], ...] = (GetData, GetChildren)
-IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + IN_MULTI_READ}
+def _error(op: Op[Any], code: int, scope: Optional[Scope]) -> ZookeeperError:
+    return RolledBackError(None, op.path) if code == 0 else explained(op, code, scope)

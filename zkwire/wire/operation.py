@@ -1,19 +1,20 @@
 """What all operations of the wire table have in common: how a value becomes a request, and a reply becomes a value.
 
-Owns the machinery; `ops` owns the table. Works in both directions: a client writes requests and reads replies, a
-server (or a test) reads requests and writes replies. Must not know connections, sessions or watch bookkeeping.
+Owns the machinery and the constructors that several operations share; `ops` owns the table. Works in both directions: a
+client writes requests and reads replies, a server (or a test) reads requests and writes replies. Must not know
+connections, sessions or watch bookkeeping.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, ClassVar, Generic, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, ClassVar, Generic, Optional, Sequence, Tuple, Type, TypeVar, Union
 
-from ..errors import MarshallingError, ZookeeperError, error_for
-from ..paths import validate_path
-from .jute import BOOL, NOTHING, Codec, decode
-from .messages import PATH
-from ..values import WatchedEvent, Watcher
+from ..errors import MarshallingError, NoAuthError, NoNodeError, ZookeeperError, error_for
+from ..paths import parent_of, validate_path
+from ..values import ACL, WatchedEvent, Watcher
+from .jute import BOOL, INT, NOTHING, Codec, decode
+from .messages import PATH, Scope
 
 T = TypeVar("T")
 O = TypeVar("O", bound="Op[Any]")  # noqa: E741
@@ -50,6 +51,39 @@ class _WatchFlag(Codec[Optional[Watcher]]):
 WATCH = _WatchFlag()
 
 
+# ------------------------------------------------------------------- checks of arguments
+
+
+def check_watcher(watcher: object) -> None:
+    """`TypeError` for what cannot be called with an event."""
+    if not callable(watcher):
+        raise TypeError(f"a watcher must be callable, not {watcher!r}")
+
+
+def check_data(value: Optional[bytes]) -> None:
+    """`TypeError` for what is no data of a node."""
+    if value is not None and not isinstance(value, bytes):
+        raise TypeError(f"data must be bytes, not {type(value).__name__}")
+
+
+def check_version(version: int) -> None:
+    """`ValueError` for what no version of a node can be."""
+    if not isinstance(version, int) or not -(2**31) <= version < 2**31:
+        raise ValueError(f"invalid version {version!r}: -1 for any, or the number from a Stat")
+
+
+def check_acl(acl: Optional[Sequence[ACL]]) -> None:
+    """`TypeError` for what is no ACL."""
+    if acl is not None and not isinstance(acl, Sequence):
+        raise TypeError(f"an ACL is a sequence of ACL values, not a {type(acl).__name__}")
+    for entry in acl or ():
+        if not isinstance(entry, ACL):
+            raise TypeError(f"an ACL is a sequence of ACL values, not of {type(entry).__name__}")
+
+
+# --------------------------------------------------------------------------- operations
+
+
 class Op(Generic[T]):
     """One operation, as a value; `T` is the type of its result.
 
@@ -69,14 +103,32 @@ class Op(Generic[T]):
     fixed_xid: ClassVar[Optional[int]] = None
     #: Whether a user may submit it: not what stands in transactions only, or is the session's own affair.
     alone: ClassVar[bool] = True
-    #: Whether it goes to the server as it is: one more reason for a closer look than `alone`.
+    #: Fast path: without a watch, it may be sent without looking at watches, auth or hold.
     plain: ClassVar[bool] = True
     #: Whether it changes anything at the server (so that an unknown outcome matters).
     writes: ClassVar[bool] = False
+    #: The permission it needs on the parent of its node, if it is the parent's ACL that decides.
+    needs_of_parent: ClassVar[Optional[str]] = None
 
     path: Optional[str]
     #: Only where `watches` is not None.
     watch: Optional[Watcher]
+
+    # ---------------------------------------------------------------------- as a value
+
+    # Constructors fill `__dict__`, which is faster than `object.__setattr__` for each attribute.
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"cannot set {name!r}: an operation is a value, make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"cannot delete {name!r}: an operation is a value")
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.path))
 
     def __repr__(self) -> str:
         """Name and path only: data and credentials must not reach a log."""
@@ -98,8 +150,9 @@ class Op(Generic[T]):
 
     def write(self, out: bytearray, scope: Any) -> None:
         """As `body`, with the errors of `struct` and of UTF-8 as they are."""
+        fields = self.__dict__
         for name, codec in self.request:
-            codec.write(out, getattr(self, name), scope)
+            codec.write(out, fields[name], scope)
 
     def frame(self, xid: int, scope: Any) -> bytes:
         """The whole request, with length and header."""
@@ -120,9 +173,9 @@ class Op(Generic[T]):
         outcome: T = value
         return outcome
 
-    def refusal(self, code: int) -> Union[T, ZookeeperError]:
+    def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[T, ZookeeperError]:
         """The outcome of a reply with an error code: mostly the error of that code."""
-        return error_for(code, self.path)
+        return explained(self, code, scope)
 
     # ---------------------------------------------------------------- the server's direction
 
@@ -135,10 +188,10 @@ class Op(Generic[T]):
     def read(cls: Type[O], data: bytes, at: int, scope: Any) -> Tuple[O, int]:
         """As `parse`, with the offset behind the request."""
         op = object.__new__(cls)
+        fields = op.__dict__
         try:
             for name, codec in cls.request:
-                value, at = codec.read(data, at, scope)
-                op.__dict__[name] = value
+                fields[name], at = codec.read(data, at, scope)
         except (struct.error, IndexError, UnicodeDecodeError) as error:
             raise MarshallingError(f"malformed {cls.__name__}: {error}") from error
         return op, at
@@ -150,20 +203,47 @@ class Pathless(Op[T]):
     path: ClassVar[None] = None  # type: ignore[misc]  # by class, not by value
 
 
+class OnPath(Op[T]):
+    """Operations of a path alone."""
+
+    path: str
+    request = (("path", PATH),)
+
+    def __init__(self, path: str) -> None:
+        self.__dict__["path"] = validate_path(path)
+
+
+class PathAndVersion(Op[T]):
+    """Operations of a path and the version that is asked for; -1 means any."""
+
+    path: str
+    version: int
+    request = (("path", PATH), ("version", INT))
+
+    def __init__(self, path: str, version: int = -1) -> None:
+        check_version(version)
+        self.__dict__.update(path=validate_path(path), version=version)
+
+
 class PathAndWatch(Op[T]):
     """Operations of a path and a watch flag, the ones sent most: made, and framed, in one go."""
 
     path: str
+    watch: Optional[Watcher]
     request = (("path", PATH), ("watch", WATCH))
 
     def __init__(self, path: str, watch: Optional[Watcher] = None) -> None:
-        fields = self.__dict__  # a third of the time of a frozen dataclass's own __init__
+        if watch is not None:
+            check_watcher(watch)
+        fields = self.__dict__
         fields["path"] = validate_path(path)
         fields["watch"] = watch
 
     def frame(self, xid: int, scope: Any) -> bytes:
         """The whole request, with length and header."""
-        path = self.path if scope is None else scope.prepend(self.path)
+        path = self.path
+        if scope is not None and scope.prefix:
+            path = scope.prepend(path)
         try:
             raw = path.encode()
         except UnicodeEncodeError as error:
@@ -171,3 +251,25 @@ class PathAndWatch(Op[T]):
         size = len(raw)
         head = _PATH_FRAME.pack(size + _HEADER + 5, xid, self.opcode, size)
         return head + raw + (b"\0" if self.watch is None else b"\1")
+
+
+# --------------------------------------------------------------------- what errors mean
+
+
+def _missing(op: Op[Any], path: str, chroot: str) -> str:
+    """What there is to say about -101 to a client with a chroot: it may be the chroot that does not exist."""
+    if (parent_of(path) if op.needs_of_parent == "CREATE" else path) == "/":
+        return f"the chroot {chroot!r} does not exist, ensure_path('/') creates it: {path!r}"
+    return f"no such node: {path!r} (below the chroot {chroot!r})"
+
+
+def explained(op: Op[Any], code: int, scope: Optional[Scope]) -> ZookeeperError:
+    """The error for a code, with what is known besides: the chroot, and whose ACL it is."""
+    path, chroot = op.path, scope.prefix if scope is not None else ""
+    if path is not None and code == NoNodeError.code and chroot:
+        return NoNodeError(_missing(op, path, chroot), path)
+    if path is not None and code == NoAuthError.code and op.needs_of_parent is not None:
+        parent = parent_of(path)
+        where = f" (the chroot {chroot!r})" if chroot and parent == "/" else ""
+        return NoAuthError(f"the ACL of {parent!r}{where} does not permit {op.needs_of_parent}: {path!r}", path)
+    return error_for(code, path)

@@ -5,168 +5,188 @@ Owns their opcodes, request fields and reply bodies. Import them from `ops`, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from ..errors import MarshallingError, ZookeeperError
-from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector
-from .node_ops import DATA_AND_STAT, NAMES, Checked
-from .operation import Pathless, armed
-from .messages import ID, PATH
-from .operation import PERSISTENT, RECURSIVE
+from ..paths import validate_path
 from ..values import Id, Stat, Watcher
-
+from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector
+from .messages import ID, PATH
+from .node_ops import DATA_AND_STAT, NAMES
+from .operation import PERSISTENT, RECURSIVE, OnPath, Op, Pathless, armed, check_watcher
 
 # ----------------------------------------------------------------------------- watches
 
 
-@dataclass(frozen=True, repr=False)
-class AddWatch(Checked[None]):
+class AddWatch(Op[None]):
     """Sets a watch that stays: on a node and its children, or with `recursive` on all nodes below it too.
 
     A recursive watch gets no CHILD events: every node below it tells of itself. ZooKeeper 3.6 and later.
     """
 
-    path: str
-    watch: Optional[Watcher]
-    recursive: bool = False
     opcode = 106
     plain = False
     request = (("path", PATH), ("mode", INT))
     reply = INT  # an ErrorResponse, always 0
+    path: str
+    #: 0 persistent, 1 recursive.
+    mode: int
+    _lists = ((PERSISTENT, None), (RECURSIVE, None))
 
-    @property
-    def mode(self) -> int:
-        """0 persistent, 1 recursive."""
-        return int(self.recursive)
+    def __init__(self, path: str, watch: Watcher, recursive: bool = False) -> None:
+        check_watcher(watch)
+        self.__dict__.update(path=validate_path(path), watch=watch, mode=1 if recursive else 0)
 
     @property
     def watches(self) -> Tuple[str, None]:  # type: ignore[override]  # by value, not by class
         """The list the watch stands in."""
-        return (RECURSIVE if self.recursive else PERSISTENT), None
+        return self._lists[self.mode]
+
+    @property
+    def recursive(self) -> bool:
+        """Whether it covers the nodes below, too."""
+        return self.mode == 1
 
     @classmethod
     def read(cls, data: bytes, at: int, scope: Any) -> Tuple[AddWatch, int]:
         """The operation at `at`; any mode but 0 and 1 is malformed (AddWatchMode.fromInt)."""
         op, at = super().read(data, at, scope)
-        mode = op.__dict__.pop("mode")
-        if mode not in (0, 1):
-            raise MarshallingError(f"watch mode {mode}", op.path)
-        op.__dict__.update(watch=armed, recursive=bool(mode))
+        if op.mode not in (0, 1):
+            raise MarshallingError(f"watch mode {op.mode}", op.path)
+        op.__dict__["watch"] = armed
         return op, at
 
-    def conclude(self, value: Any) -> Union[None, ZookeeperError]:
-        """None: the number in the reply says nothing that its header does not."""
+    def result(self, data: bytes, at: int, scope: Any) -> Union[None, ZookeeperError]:
+        """None: the number in the reply says nothing that its header does not, and some servers leave it out."""
         return None
 
 
-@dataclass(frozen=True, repr=False)
-class CheckWatches(Checked[None]):
+class CheckWatches(Op[None]):
     """Asks whether the server has a watch: `kind` 1 children, 2 data, 3 any. Raises NoWatcherError."""
 
-    path: str
-    kind: int = 3
     opcode = 17
     request = (("path", PATH), ("kind", INT))
+    path: str
+    kind: int
+
+    def __init__(self, path: str, kind: int = 3) -> None:
+        self.__dict__.update(path=validate_path(path), kind=kind)
 
 
-@dataclass(frozen=True, repr=False)
-class RemoveWatches(Checked[None]):
+class RemoveWatches(Op[None]):
     """Removes watches on a path: `kind` 1 children, 2 data, 3 any. ZooKeeper 3.5 and later.
 
     With `watcher`, only its own. The server knows paths only, not watchers: it is asked once the last one goes, and
     not at all with `local`. Each watcher removed hears of it. Raises NoWatcherError.
     """
 
-    path: str
-    kind: int = 3
-    watcher: Optional[Watcher] = None
-    local: bool = False
     opcode = 18
     plain = False
     request = (("path", PATH), ("kind", INT))
+    path: str
+    kind: int
+    watcher: Optional[Watcher]
+    local: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in (1, 2, 3):  # 4 and 5 draw a MarshallingError from 3.8
-            raise ValueError(f"invalid kind of watch {self.kind!r}: 1 children, 2 data, 3 any")
+    def __init__(self, path: str, kind: int = 3, watcher: Optional[Watcher] = None, local: bool = False) -> None:
+        if kind not in (1, 2, 3):  # 4 and 5 draw a MarshallingError from 3.8
+            raise ValueError(f"invalid kind of watch {kind!r}: 1 children, 2 data, 3 any")
+        if watcher is not None:
+            check_watcher(watcher)
+        self.__dict__.update(path=validate_path(path), kind=kind, watcher=watcher, local=local)
+
+    @classmethod
+    def read(cls, data: bytes, at: int, scope: Any) -> Tuple[RemoveWatches, int]:
+        """The operation at `at`."""
+        op, at = super().read(data, at, scope)
+        op.__dict__.update(watcher=None, local=False)
+        return op, at
 
 
-_PATHS: Codec[Any] = Vector(USTRING)  # of the server: watches are kept by server path
-
-
-@dataclass(frozen=True, repr=False)
 class SetWatches(Pathless[None]):
     """Arms watches again on a new connection; the server catches up on changes since `relative_zxid`."""
 
-    relative_zxid: int
-    data: Sequence[str] = ()
-    exist: Sequence[str] = ()
-    child: Sequence[str] = ()
     opcode = 101
     alone = plain = False
-    request = (("relative_zxid", LONG), ("data", _PATHS), ("exist", _PATHS), ("child", _PATHS))
+    # Paths of the server, by which watches are kept.
+    request = (("relative_zxid", LONG), ("data", NAMES), ("exist", NAMES), ("child", NAMES))
+    relative_zxid: int
+    data: Sequence[str]
+    exist: Sequence[str]
+    child: Sequence[str]
+
+    def __init__(
+        self, relative_zxid: int, data: Sequence[str] = (), exist: Sequence[str] = (), child: Sequence[str] = ()
+    ) -> None:
+        self.__dict__.update(relative_zxid=relative_zxid, data=data, exist=exist, child=child)
 
 
-@dataclass(frozen=True, repr=False)
 class SetWatches2(Pathless[None]):
     """As `SetWatches`, with persistent watches, which get no catch-up events. ZooKeeper 3.6 and later."""
 
-    relative_zxid: int
-    data: Sequence[str] = ()
-    exist: Sequence[str] = ()
-    child: Sequence[str] = ()
-    persistent: Sequence[str] = ()
-    recursive: Sequence[str] = ()
     opcode = 105
     alone = plain = False
-    request = (*SetWatches.request, ("persistent", _PATHS), ("recursive", _PATHS))
+    request = (*SetWatches.request, ("persistent", NAMES), ("recursive", NAMES))
+    relative_zxid: int
+    data: Sequence[str]
+    exist: Sequence[str]
+    child: Sequence[str]
+    persistent: Sequence[str]
+    recursive: Sequence[str]
+
+    def __init__(
+        self, relative_zxid: int, data: Sequence[str] = (), exist: Sequence[str] = (), child: Sequence[str] = (),
+        persistent: Sequence[str] = (), recursive: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.__dict__.update(
+            relative_zxid=relative_zxid, data=data, exist=exist, child=child, persistent=persistent, recursive=recursive
+        )
 
 
 # ----------------------------------------------------------------- session and ensemble
 
 
-@dataclass(frozen=True, repr=False)
 class Ping(Pathless[None]):
-    """Tells the server that we live; the answer, that it does."""
+    """Tells the server that the session lives; the answer, that the server does."""
 
     opcode = 11
     alone = plain = False
     fixed_xid = -2
 
 
-@dataclass(frozen=True, repr=False)
 class Auth(Pathless[None]):
     """Adds an identity to the connection. `credential` is what the scheme wants: b"user:password" for "digest".
 
     The credential crosses the network in clear. Raises AuthFailedError, which ends the session.
     """
 
-    scheme: str
-    credential: bytes
-    kind: int = 0
     opcode = 100
     alone = plain = False
     fixed_xid = -4  # answered at once by the server's I/O thread, overtaking queued writes
     request = (("kind", INT), ("scheme", USTRING), ("credential", BUFFER))
+    kind: int
+    scheme: str
+    credential: bytes
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.scheme, str) or not isinstance(self.credential, bytes):
+    def __init__(self, scheme: str, credential: bytes, kind: int = 0) -> None:
+        if not isinstance(scheme, str) or not isinstance(credential, bytes):
             raise TypeError("auth takes a scheme (str) and a credential (bytes)")
+        self.__dict__.update(kind=kind, scheme=scheme, credential=credential)
 
 
-@dataclass(frozen=True, repr=False)
 class Sasl(Pathless[bytes]):
     """One token of a SASL exchange; the result is the server's token."""
 
-    token: Optional[bytes]
     opcode = 102
     alone = plain = False
     request = (("token", BUFFER),)
     reply = BUFFER
+    token: Optional[bytes]
+
+    def __init__(self, token: Optional[bytes]) -> None:
+        self.__dict__["token"] = token
 
 
-@dataclass(frozen=True, repr=False)
 class CloseSession(Pathless[None]):
     """Ends the session: its ephemeral nodes vanish with it."""
 
@@ -189,17 +209,16 @@ class _Inside(Codec[List[str]]):
         return [scope.strip(p) for p in paths if p == scope.prefix or p.startswith(inside)], at
 
 
-@dataclass(frozen=True, repr=False)
-class GetEphemerals(Checked[List[str]]):
+class GetEphemerals(OnPath[List[str]]):
     """The paths of this session's ephemeral nodes that start with the string `path`. ZooKeeper 3.6 and later."""
 
-    path: str = "/"
     opcode = 103
-    request = (("path", PATH),)
     reply = _Inside()
 
+    def __init__(self, path: str = "/") -> None:
+        super().__init__(path)
 
-@dataclass(frozen=True, repr=False)
+
 class WhoAmI(Pathless[List[Id]]):
     """The identities of this connection. ZooKeeper 3.7 and later."""
 
@@ -207,15 +226,20 @@ class WhoAmI(Pathless[List[Id]]):
     reply = Required(Vector(ID))
 
 
-@dataclass(frozen=True, repr=False)
 class Reconfig(Pathless[Tuple[bytes, Stat]]):
     """Changes the ensemble; the result is the new configuration. Needs a privileged identity."""
 
-    joining: Optional[str] = None
-    leaving: Optional[str] = None
-    new_members: Optional[str] = None
-    from_config: int = -1
     opcode = 16
     writes = True
     request = (("joining", USTRING), ("leaving", USTRING), ("new_members", USTRING), ("from_config", LONG))
     reply = DATA_AND_STAT
+    joining: Optional[str]
+    leaving: Optional[str]
+    new_members: Optional[str]
+    from_config: int
+
+    def __init__(
+        self, joining: Optional[str] = None, leaving: Optional[str] = None, new_members: Optional[str] = None,
+        from_config: int = -1,
+    ) -> None:  # fmt: skip
+        self.__dict__.update(joining=joining, leaving=leaving, new_members=new_members, from_config=from_config)
