@@ -129,7 +129,7 @@ class HostProvider:
         return any(tried) and not all(tried)
 
     def candidates(self, host: Host, addresses: Sequence[Any]) -> List[Any]:
-        """The addresses of a host in the order they are to be tried: new ones at random, then those tried longest ago."""
+        """A host's addresses in the order they are to be tried: new ones at random, then those tried longest ago."""
         addresses = list(dict.fromkeys(addresses))
         self._known[host] = addresses
         gone = [server for server in self._tries if server[0] == host and server[1] not in addresses]

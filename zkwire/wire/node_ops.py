@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Callable, ClassVar, List, Optional, Sequence, Tuple, TypeVar, Union
 
+from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import validate_path, validate_sequential_path
 from ..values import ACL, Stat, Watcher
@@ -236,7 +237,7 @@ class GetConfig(GetData):
     """
 
     def __init__(self, watch: Optional[Watcher] = None) -> None:
-        super().__init__("/zookeeper/config", watch)
+        super().__init__(CONFIG_NODE, watch)
 
     def server_path(self, scope: Any) -> str:
         """The path itself: the chroot has no part in it."""
