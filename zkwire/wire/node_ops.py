@@ -12,7 +12,7 @@ from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import validate_path, validate_sequential_path
 from ..values import ACL, Stat, Watcher
-from .jute import BUFFER, INT, LONG, Codec, Names, Record
+from .jute import BUFFER, INT, LONG, Codec, Names, Record, encode
 from .messages import ACLS, PATH, RESULT_ACLS, RESULT_PATH, STAT, Scope
 from .operation import (
     CHILD, DATA, EXIST, Fields, OnPath, Op, PathAndVersion, PathAndWatch, check_acl, check_data, check_version,
@@ -22,6 +22,7 @@ T = TypeVar("T")
 NAMES = Names()
 TTL_LIMIT_MS = 0xFFFFFFFFFF  # EphemeralType.TTL: 40 bits of ms
 
+_NULL = b"\xff\xff\xff\xff"
 _pack_int = struct.Struct(">i").pack
 _unpack_int = struct.Struct(">i").unpack_from
 _unpack_stat = struct.Struct(">qqqqiiiqiiq").unpack_from
@@ -60,16 +61,14 @@ class _Create(Op[T]):
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None,
         ephemeral: bool = False, sequence: bool = False,
     ) -> None:  # fmt: skip
-        self._set(path, value, acl, (1 if ephemeral else 0) | (2 if sequence else 0))
-
-    def _set(self, path: str, value: Optional[bytes], acl: Optional[Sequence[ACL]], flags: int) -> None:
-        fields = self.__dict__
-        fields["path"] = validate_sequential_path(path) if flags in _SEQUENTIAL else validate_path(path)
         if type(value) is not bytes:
             check_data(value)
         if acl is not None:
             check_acl(acl)
-        fields["value"], fields["acl"], fields["flags"] = value, acl, flags
+        fields = self.__dict__
+        fields["path"] = validate_sequential_path(path) if sequence else validate_path(path)
+        fields["value"], fields["acl"] = value, acl
+        fields["flags"] = (1 if ephemeral else 0) | (2 if sequence else 0)
 
     def conclude(self, value: Any) -> Union[T, ZookeeperError]:
         """The value, if its path is the one asked for: a caller who writes there later must not write elsewhere."""
@@ -81,17 +80,27 @@ class _Create(Op[T]):
         return outcome
 
     def write(self, out: bytearray, scope: Any) -> None:
+        """The fields."""
+        out += b"".join(self.parts(scope))
+
+    def parts(self, scope: Any) -> Sequence[bytes]:
         """The fields; a sequential create of "/" below a chroot must stay below it."""
-        path, value, flags = self.path, self.value, self.flags
+        path, value, acl, flags = self.path, self.value, self.acl, self.flags
         if path is None:  # only what a foreign client has sent
-            super().write(out, scope)
-            return
-        if scope is not None and scope.prefix:
-            path = scope.prefix + "/" if path == "/" and flags in _SEQUENTIAL else scope.prepend(path)
+            return [encode(codec, self.__dict__[name], scope) for name, codec in self.request]
+        if scope is not None:
+            if scope.prefix:
+                path = scope.prefix + "/" if path == "/" and flags in _SEQUENTIAL else scope.prepend(path)
+            if acl is None:
+                acl = scope.default_acl
         raw = path.encode()
-        out += _pack_int(len(raw)) + raw
-        out += b"\xff\xff\xff\xff" if value is None else _pack_int(len(value)) + value
-        out += ACLS.pack(self.acl, scope) + (_FLAGS.get(flags) or _pack_int(flags))
+        known, packed = ACLS.packed
+        if acl is not known:
+            packed = ACLS.pack(acl)
+        flag = _FLAGS.get(flags) or _pack_int(flags)
+        if value is None:
+            return _pack_int(len(raw)), raw, _NULL, packed, flag
+        return _pack_int(len(raw)), raw, _pack_int(len(value)), value, packed, flag
 
 
 class Create(_Create[str]):
@@ -122,7 +131,8 @@ class CreateContainer(_Create[Tuple[str, Stat]]):
     reply = PATH_AND_STAT
 
     def __init__(self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None) -> None:
-        self._set(path, value, acl, 4)
+        super().__init__(path, value, acl)
+        self.__dict__["flags"] = 4
 
 
 class _Milliseconds(Codec[float]):
@@ -159,13 +169,12 @@ class CreateTTL(_Create[Tuple[str, Stat]]):
         # A bad TTL with a bad flag kills real 3.8 and 3.9 servers, so neither ever leaves this process.
         if not 0.001 <= ttl <= TTL_LIMIT_MS / 1000:
             raise ValueError(f"invalid ttl {ttl!r}: seconds, between 0.001 and {TTL_LIMIT_MS / 1000}")
-        self._set(path, value, acl, 6 if sequence else 5)
-        self.__dict__["ttl"] = ttl
+        super().__init__(path, value, acl, False, sequence)
+        self.__dict__.update(flags=6 if sequence else 5, ttl=ttl)
 
-    def write(self, out: bytearray, scope: Any) -> None:
+    def parts(self, scope: Any) -> Sequence[bytes]:
         """The fields."""
-        super().write(out, scope)
-        _TTL.write(out, self.ttl, scope)
+        return *super().parts(scope), encode(_TTL, self.ttl)
 
 
 # ------------------------------------------------------------------------- single nodes
