@@ -6,7 +6,6 @@ know any client: it gets functions.
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import statistics
@@ -15,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Dict, Iterable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 Figures = Dict[str, float]
 PATH = "/bench/node"
@@ -250,9 +249,3 @@ def instances(prepare: Callable[[Callable[[int], None]], None], alter: Callable[
         times.append(time.perf_counter() - began)
     return {**figures, "change": statistics.median(times) * 1e3}
 
-
-def quiet(prepared: Iterable[Any]) -> None:
-    """What was prepared for a measurement is no work for the collector during it."""
-    del prepared
-    gc.collect()
-    gc.freeze()
