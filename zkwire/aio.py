@@ -97,7 +97,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
         `then(future)` is called with the outcome, as by `add_done_callback`. Raises as `ZooKeeper.submit` does. If
-        `future.cancel()` returns True, the operation is never sent; if it returns False, it was sent before, or is done.
+        `future.cancel()` returns True, the operation is never sent; if False, it was sent before, or is done.
         """
         future = self._driver.submit(op)
         if then is not None:
@@ -118,7 +118,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             timeout = self._request_timeout
         driver = self._driver
         if not isinstance(work, Op):
-            return await self._run_recipe(work, timeout)
+            result: T = await self._run_recipe(work, timeout)
+            return result
         if timeout is None:
             return await driver.submit(work)
         with Deadline(driver, timeout) as deadline:

@@ -6,7 +6,7 @@ done, nor on which thread or loop anything runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,

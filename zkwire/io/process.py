@@ -71,24 +71,25 @@ class Guard:
     def disown(self) -> None:
         """In the child of a fork: refuse what is asked of the front."""
         front = self._front()
-        if front is not None and not isinstance(front, Forked):
+        if front is not None:
             kind = type(front)
-            refusing = type(kind.__name__, (Forked, kind), {"__doc__": kind.__doc__, "__slots__": ()})
+            same = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__slots__": ()}
+            refusing = type(kind.__name__, (kind,), {**same, **_REFUSING})
             object.__setattr__(front, "__class__", refusing)
 
 
-class Forked:
-    """What an object of the parent process is in the child of a fork."""
+def _refuse(front: object, name: str) -> Any:
+    if name.startswith("_"):
+        return object.__getattribute__(front, name)
+    raise ForkedError()
 
-    __slots__ = ()
 
-    def __getattribute__(self, name: str) -> Any:
-        if name.startswith("_"):
-            return super().__getattribute__(name)
-        raise ForkedError()
+def _leave(front: object, *exc_info: object) -> None:
+    """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
 
-    def __exit__(self, *exc_info: object) -> None:
-        """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        """As `__exit__`."""
+async def _leave_async(front: object, *exc_info: object) -> None:
+    """As `_leave`."""
+
+
+_REFUSING = {"__getattribute__": _refuse, "__exit__": _leave, "__aexit__": _leave_async}
