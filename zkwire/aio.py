@@ -1,33 +1,31 @@
 """`AsyncZooKeeper`, the asyncio front over the same session core and the same verbs.
 
-Owns what is awaited: futures, time-outs, iterators. Must not know the protocol; no verb, no rule and no deadline is
-written here a second time. Everything happens on one event loop; nothing here is thread-safe.
+Owns what is awaited: verbs, time-outs, iterators. Must not know the protocol; no verb and no rule is written here a
+second time. Everything happens on one event loop; nothing here is thread-safe.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from typing import (
     Any, AsyncGenerator, Callable, Coroutine, List, Optional, Sequence, Tuple, TypeVar,
 )  # fmt: skip
 
-from .io.aio_four_letter import Asking
-from .io.aio_driver import BACKLOG, AsyncLine
-from .io.process import now
+from .config import GRACE, Front
 from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
+from .io.aio_driver import BACKLOG, AsyncDriver, AsyncFuture
 from .io.four_letter import Question, version_of
-from .config import GRACE
-from .session.host_provider import Host
-from .wire.operation import Op
 from .ops import AddWatch, RemoveWatches
 from .recipes import Work, drive
+from .session.host_provider import Host
+from .session.session import CLOSE_LIMIT, ENDED
 from .values import EventType, KeeperState, WatchedEvent, Watcher
-from .session.session import CLOSE_LIMIT, ENDED, OPEN
 from .verbs import Awaiting, Transaction
+from .wire.operation import Op
 
 T = TypeVar("T")
+
 
 def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
     """The method for a verb: what it stands for is done, and awaited."""
@@ -39,7 +37,7 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
     return method
 
 
-class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
+class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     """A ZooKeeper client for asyncio: constructor and verbs of `ZooKeeper`, awaited, and `async with`.
 
     It belongs to the event loop it is started on, and to its thread. Cancelling a call leaves the order of the others
@@ -48,6 +46,10 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
     the session from being renewed: two thirds of its timeout cost the connection, all of it the session.
     """
 
+    def _set_up(self) -> None:
+        listeners = self._listeners
+        self._driver = AsyncDriver(self._session, self._logger, listeners, self._ssl_context)
+
     # ------------------------------------------------------------------------ lifecycle
 
     async def start(self, timeout: float = 15.0) -> None:
@@ -55,19 +57,18 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
 
         Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
         """
-        if self._loop is None and os.getpid() == self._pid:
-            self._session.start(now())
-            self._loop = asyncio.get_running_loop()
-            self._act()
-        self._check()
+        driver, session = self._driver, self._session
+        if driver.loop is None:
+            driver.start()
+        driver.check()
         try:
-            await self._until(lambda: self.connected or self._session.phase == ENDED, timeout)
+            await driver.until(lambda: self.connected or session.phase == ENDED, timeout)
         except asyncio.CancelledError:
-            await self._close(GRACE)
+            await driver.close(GRACE)
             raise
         error = self._no_session(timeout)
         if error is not None:
-            await self._close(GRACE)
+            await driver.close(GRACE)
             raise error
 
     async def close(self) -> None:
@@ -76,35 +77,12 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
         What was submitted before is still answered if the server answers in time; later calls raise
         `ConnectionClosedError`.
         """
-        await self._close(CLOSE_LIMIT)
+        await self._driver.close(CLOSE_LIMIT)
 
     stop = close
 
-    async def _close(self, limit: float) -> None:
-        if os.getpid() != self._pid:
-            return
-        if self._loop is None or self._loop.is_closed():  # with the loop, all that would have to be told has gone
-            self._session.abort("its event loop was closed")
-            self._loop = self._wire = None
-            return
-        self._check()
-        self._session.close(now())
-        self._act()
-        self._flush()
-        await self._until(lambda: self._session.phase == ENDED, limit)
-        self._weigh()
-        self._session.abort("close() took too long")
-        self._act()
-        while self._news:  # results that stand behind watchers
-            await asyncio.sleep(0)
-
     def _set_hosts(self, hosts: Sequence[Host]) -> None:
-        if self._loop is not None or os.getpid() != self._pid:
-            self._check()
-        self._session.set_hosts(hosts, now())
-        if self._loop is not None:
-            self._act()
-            self._flush()
+        self._driver.set_hosts(hosts)
 
     async def __aenter__(self) -> AsyncZooKeeper:
         await self.start()
@@ -115,30 +93,19 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> asyncio.Future[T]:
+    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> AsyncFuture[T]:
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
-        Raises as `ZooKeeper.submit` does. If the future is cancelled before the operation is sent, it never is.
+        `then(future)` is called with the outcome, as by `add_done_callback`. Raises as `ZooKeeper.submit` does. If
+        `future.cancel()` returns True, the operation is never sent; if False, it was sent before, or is done.
         """
-        loop, session = self._check(), self._session
-        future: asyncio.Future[T] = loop.create_future()
+        future = self._driver.submit(op)
         if then is not None:
             future.add_done_callback(then)
-        session.submit(op, future, now())
-        if session.has_actions:
-            self._act()
-        if session.in_flight <= 1:
-            self._flush()
-        elif not self._flushing:  # more may come before the loop turns
-            self._flushing = True
-            loop.call_soon(self._flush)
-        if session.phase != OPEN:
-            future.add_done_callback(lambda done: done.cancelled() and session.cancel(done))
-            self._arm()
         return future
 
     def future(self) -> asyncio.Future[Any]:
-        """A future to be settled by whoever asked for it."""
+        """A future to be settled by the caller."""
         return asyncio.get_running_loop().create_future()
 
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
@@ -147,74 +114,46 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
 
     async def run(self, work: Work[T], timeout: Optional[float] = None) -> T:
         """Do an operation or a recipe, within `timeout` seconds (None: `request_timeout`); its result."""
-        self._check()
-        deadline = self._deadline(timeout)
-        if isinstance(work, Op):
-            return await self._finish(self.submit(work), deadline)
-        steps = drive(work, self.submit, self._abandon)
-        try:
-            future = next(steps)
-            while True:
-                try:
-                    answer = await self._finish(future, deadline)
-                except Exception as error:
-                    future = steps.throw(error)
-                else:
-                    future = steps.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
+        if timeout is None:
+            timeout = self._request_timeout
+        driver = self._driver
+        if not isinstance(work, Op):
+            result: T = await self._run_recipe(work, timeout)
             return result
-        finally:
-            steps.close()
+        if timeout is None:
+            return await driver.submit(work)
+        with Deadline(driver, timeout) as deadline:
+            return await deadline.of(driver.submit(work))
+
+    async def _run_recipe(self, work: Any, timeout: Optional[float]) -> Any:
+        driver = self._driver
+        steps = drive(work, driver.submit, _abandon)
+        with Deadline(driver, timeout) as deadline:
+            try:
+                future = next(steps)
+                while True:
+                    try:
+                        answer = await deadline.of(future)
+                    except Exception as error:
+                        future = steps.throw(error)
+                    else:
+                        future = steps.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                future = None  # an error that is raised here holds this frame, and the future holds the error
+                steps.close()
 
     async def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
         """As `ZooKeeper.command`."""
-        self._check()
-        question, patience = Question(word), self._patience(timeout)
-        asking = Asking(self._to_ask(), self._ssl_context, question)
-        self._askings.add(asking)
-        try:
-            await asyncio.wait([asking.done], timeout=patience)
-        finally:
-            self._askings.discard(asking)
-            late = OperationTimeoutError(f"no answer to a four-letter word within {patience} s")
-            late.maybe_applied = False
-            asking.end(late)
-        error = asking.done.result()
-        if error is not None:
-            raise error
+        question, (host, address) = Question(word), self._to_ask()
+        self._driver.check()
+        await self._driver.ask(question, host, address, self._patience(timeout))
         return question.answer()
 
     async def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
         """As `ZooKeeper.server_version`."""
         return version_of(await self.command(b"srvr", timeout=timeout))
-
-    def _deadline(self, timeout: Optional[float]) -> Optional[float]:
-        timeout = self._request_timeout if timeout is None else timeout
-        return None if timeout is None else self._loop.time() + timeout
-
-    async def _finish(self, future: asyncio.Future[T], deadline: Optional[float]) -> T:
-        """The result of a future that nobody else awaits, by `deadline`."""
-        if deadline is not None and not future.done():
-            timer = self._loop.call_at(deadline, self._too_late, future)
-            future.add_done_callback(lambda done: timer.cancel())
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._abandon(future)
-            raise
-
-    def _too_late(self, future: asyncio.Future[Any]) -> None:
-        if not future.done():
-            error = OperationTimeoutError("no answer within the time-out")
-            error.maybe_applied = not self._session.cancel(future, forget=True)
-            future.set_exception(error)
-
-    def _abandon(self, future: asyncio.Future[Any]) -> None:
-        """Nobody waits for it any more."""
-        if not future.cancel() and not future.cancelled():
-            future.exception()  # of interest to nobody
-        self._session.cancel(future, forget=True)
 
     def watch(self, path: str, recursive: bool = False) -> AsyncGenerator[WatchedEvent, None]:
         """Every change of a node and its children, or with `recursive` of all nodes below it, from now on.
@@ -233,7 +172,7 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
             events.put_nowait(event)
 
         armed = self.submit(AddWatch(path, watcher, recursive))
-        armed.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody iterates
+        armed.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may never be iterated
         return self._iterate(events, armed, functools.partial(self._unwatch, path, watcher, armed))
 
     async def _iterate(
@@ -241,7 +180,8 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
     ) -> AsyncGenerator[WatchedEvent, None]:
         over = False
         try:
-            await self._finish(asyncio.shield(armed), self._deadline(None))  # or it could not be taken back
+            with Deadline(self._driver, self._request_timeout) as deadline:
+                await deadline.of(asyncio.shield(armed))  # or it could not be taken back
             while not over:
                 event = await events.get()
                 lost = event.type == EventType.NONE and event.state != KeeperState.CONNECTED
@@ -265,3 +205,42 @@ class AsyncZooKeeper(AsyncLine, Awaiting, method=_awaiting):
             self.submit(RemoveWatches(path, watcher=watcher, local=not self.connected)).add_done_callback(done)
         except ZookeeperError:
             pass  # closed, and all watches with it
+
+
+class Deadline:
+    """The time-out of one call of one or more steps, `timeout` seconds from now (None: none): one timer for all."""
+
+    def __init__(self, driver: AsyncDriver, timeout: Optional[float]) -> None:
+        driver.check()
+        self._timeout, self._late = timeout, False
+        self._future: Optional[asyncio.Future[Any]] = None
+        self._timer = None if timeout is None else driver.loop.call_later(timeout, self._passed)
+
+    def of(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        """The future that is awaited now: it fails with `OperationTimeoutError` when time is up."""
+        self._future = future
+        if self._late:
+            self._passed()
+        return future
+
+    def _passed(self) -> None:
+        self._timer, self._late, future = None, True, self._future
+        if future is not None and not future.done():
+            error = OperationTimeoutError(f"no answer within {self._timeout} s")
+            error.maybe_applied = not (isinstance(future, AsyncFuture) and future.withdraw())
+            future.set_exception(error)
+
+    def __enter__(self) -> Deadline:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._future = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _abandon(future: asyncio.Future[Any]) -> None:
+    """The outcome of one of many is not wanted any more."""
+    future.cancel()
+    if not future.cancelled():
+        future.exception()  # or asyncio complains that it was never looked at

@@ -130,8 +130,8 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
     def _state_changed(self, event: StateChanged) -> None:
         """On the I/O path: hand it on, if it is news."""
-        for listener in self._to_tell(event.state):
-            tell = listener if isinstance(listener, On) else functools.partial(self._tell, listener)
+        for listener in self._listeners.of(event.state):
+            tell = listener if isinstance(listener, On) else functools.partial(self._listeners.tell, listener)
             self._driver.call(tell, event.state)
 
     # ----------------------------------------------------------------------------- work
@@ -198,8 +198,9 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         """
         if self._driver.forked:
             raise ForkedError()
-        question, host = Question(word), self._to_ask()
-        self._driver.ask(Asking(host, self._ssl_context, monotonic() + self._patience(timeout)), question)
+        question, (host, address) = Question(word), self._to_ask()
+        asking = Asking(host, address, self._ssl_context, monotonic() + self._patience(timeout))
+        self._driver.ask(asking, question)
         return question.answer()
 
     def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:

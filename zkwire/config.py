@@ -1,29 +1,31 @@
-"""What both fronts are besides their verbs: constructor, state, listeners.
+"""What both fronts are besides their verbs: a constructor, a state, listeners.
 
-Owns the arguments, what a client shows of its session, and who hears of its states. Must not know how work is done, nor
-on which thread or loop anything runs.
+Owns the arguments and their checks, what a client shows of its session, and its listeners. Must not know how work is
+done, nor on which thread or loop anything runs.
 """
 
 from __future__ import annotations
 
-import logging
-import random
-import secrets
-from typing import NamedTuple, Optional, Tuple, Iterable, Any, Callable, Union, List, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
-from .io.process import now
-from .wire.connection import MAX_REQUEST, MAX_FRAME
 from .errors import (
-    ZookeeperError, ConnectionLoss, ConnectionClosedError, OperationTimeoutError, AuthFailedError, TLSError,
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
+from .io.dialer import Address
 from .io.four_letter import PATIENCE
-from .session.host_provider import Host, parse_hosts
-from .ops import Auth
-from .wire.messages import Scope
-from .values import KazooState, ACL
-from .sasl import Mechanism, DigestMD5
-from .session.session import Session, ENDED
+from .io.process import Guard, now
 from .io.tls import check_names
+from .ops import Auth
+from .sasl import DigestMD5, Mechanism
+from .session.host_provider import Host, parse_hosts
+from .session.session import ENDED, Session
+from .session.watches import identity
+from .values import ACL, KazooState
+from .wire.connection import MAX_FRAME, MAX_REQUEST
+from .wire.messages import Scope
+
+if TYPE_CHECKING:
+    import logging
 
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_PENDING = 10_000
@@ -81,6 +83,8 @@ def _mechanism(sasl: Any) -> Optional[Mechanism]:
         return None
     if isinstance(sasl, (tuple, list)) and len(sasl) == 2:
         user, password = sasl
+        import secrets  # which takes its time, and few need it
+
         return DigestMD5(user, password, lambda: secrets.token_hex(20))
     if isinstance(sasl, type) or not all(callable(getattr(sasl, name, None)) for name in ("start", "step")):
         raise TypeError("sasl= takes (user, password), or a mechanism: an object with start() and step()")
@@ -102,8 +106,48 @@ GRACE = 0.5
 Listener = Callable[[str], object]
 
 
+class Listeners:
+    """The listeners of one client. The same one is known by its identity, see `identity`."""
+
+    def __init__(self) -> None:
+        self._all: Tuple[Listener, ...] = ()  # replaced, never changed: other threads read it
+        self._told = KazooState.LOST
+
+    def add(self, listener: Listener) -> None:
+        """Call it from now on, unless it is there already."""
+        if not callable(listener):
+            raise TypeError(f"a listener must be callable, not {listener!r}")
+        if not self._has(listener):
+            self._all += (listener,)
+
+    def remove(self, listener: Listener) -> None:
+        """Call it no more."""
+        key = identity(listener)
+        self._all = tuple(one for one in self._all if identity(one) != key)
+
+    def _has(self, listener: Listener) -> bool:
+        key = identity(listener)
+        return any(identity(one) == key for one in self._all)
+
+    def of(self, state: str) -> Sequence[Listener]:
+        """The listeners to be called of a state of the session: none, if it is no news."""
+        if state == self._told:
+            return ()
+        self._told = state
+        return self._all
+
+    def tell(self, listener: Listener, state: str) -> object:
+        """Call a listener, unless it was removed meanwhile; what it returns. True means: call me no more."""
+        if not self._has(listener):
+            return None
+        result = listener(state)
+        if result is True:
+            self.remove(listener)
+        return result
+
+
 class Front:
-    """The part of a client that neither blocks nor awaits."""
+    """What both fronts share: everything that neither blocks nor awaits."""
 
     def __init__(
         self, hosts: Union[str, Sequence[str]] = "127.0.0.1:2181", timeout: float = DEFAULT_TIMEOUT,
@@ -113,23 +157,27 @@ class Front:
         sasl: Any = None, max_pending: int = DEFAULT_MAX_PENDING, max_frame: int = MAX_FRAME,
         logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
     ) -> None:  # fmt: skip
+        import logging
+        from random import random
+
         settings = Settings(
             hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
             request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
         )  # fmt: skip
-        self._session = make_session(settings, random.random, now())
+        self._session = make_session(settings, random, now())
         self._request_timeout, self._ssl_context = request_timeout, ssl_context
         self._logger = logger or logging.getLogger("zkwire")
-        self._listeners: List[Listener] = []
-        self._told = KazooState.LOST
+        self._listeners = Listeners()
         self._set_up()
+        self._guard = Guard(self)
 
     def _set_up(self) -> None:
-        """Make what the front needs besides; nothing is dialled yet."""
+        """Make the driver; nothing is dialled yet."""
 
     def __repr__(self) -> str:
-        hosts = ",".join(str(host) for host in self._session.hosts)
-        return f"<{type(self).__name__} {hosts}{self._session.scope.prefix} {self.client_state}>"
+        session = self._session
+        hosts = ",".join(str(host) for host in session.hosts)
+        return f"<{type(self).__name__} {hosts}{session.scope.prefix} {session.client_state_at(now())}>"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{type(self).__name__} cannot be pickled: its session cannot be shared")
@@ -137,21 +185,21 @@ class Front:
     @property
     def state(self) -> str:
         """CONNECTED, SUSPENDED or LOST (see `KazooState`)."""
-        return self._session.state
+        return self._session.state_at(now())
 
     @property
     def client_state(self) -> str:
         """The state in detail (see `KeeperState`)."""
-        return self._session.client_state
+        return self._session.client_state_at(now())
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection, and a session on it."""
-        return self._session.state == KazooState.CONNECTED
+        return self._session.state_at(now()) == KazooState.CONNECTED
 
     @property
     def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None without a session. Whoever has both can take the session over."""
+        """Session id and password, or None without a session. With both, any client can take the session over."""
         return self._session.client_id
 
     @property
@@ -162,10 +210,10 @@ class Front:
     def set_hosts(self, hosts: Union[str, Sequence[str]]) -> None:
         """Use these servers instead, from now on; nothing is waited for.
 
-        Whoever is connected to one that is no longer listed goes to another, once what is under way is answered (at
-        most a second); so do some of those who are, if there are more servers than before, so that clients spread
-        evenly. The session goes on. A chroot can only be the one there is. Raises `ValueError` and `TypeError` for
-        what is no connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
+        A client that is connected to a server no longer listed goes to another, once what is under way is answered (at
+        most a second); so do some of the others, if there are more servers than before, so that clients spread evenly.
+        The session goes on. A chroot can only be the one there is. Raises `ValueError` and `TypeError` for what is no
+        connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
         """
         parsed, chroot = parse_hosts(hosts)
         if chroot and chroot != self._session.scope.prefix:
@@ -178,47 +226,27 @@ class Front:
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener(state)` where watchers are called, at each change of `state`, until it returns True."""
-        if not callable(listener):
-            raise TypeError(f"a listener must be callable, not {listener!r}")
-        if listener not in self._listeners:
-            self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
         """Call it no more."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
-    def _to_tell(self, state: str) -> List[Listener]:
-        """Whom to tell of a state of the session: nobody, if it is no news."""
-        if state == self._told:
-            return []
-        self._told = state
-        return list(self._listeners)
-
-    def _tell(self, listener: Listener, state: str) -> object:
-        """Call a listener, unless it was removed meanwhile."""
-        if listener not in self._listeners:
-            return None
-        result = listener(state)
-        if result is True:
-            self.remove_listener(listener)
-        return result
+        self._listeners.remove(listener)
 
     def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
         """What start() raises, having waited for a session; None if there is one."""
         session = self._session
-        if self.connected:
+        if self._session.state == KazooState.CONNECTED:
             return None
         if session.phase == ENDED:
             refused = isinstance(session.last_error, (AuthFailedError, TLSError))
             return session.last_error if refused else ConnectionClosedError()
         return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
 
-    def _to_ask(self) -> Host:
-        """Whom to ask with a four-letter word: the server we are connected to."""
-        error, host = self._no_session(0.0), self._session.host
-        if error is None and host is not None:
-            return host
+    def _to_ask(self) -> Tuple[Host, Address]:
+        """The server for four-letter words: the very one that is connected, which a name alone may not tell."""
+        error, link = self._no_session(0.0), self._session.link
+        if error is None and link is not None and link.address is not None:
+            return link.host, link.address
         if error is None or isinstance(error, OperationTimeoutError):
             raise ConnectionLoss("no connection to a server that could be asked", sent=False)
         raise error

@@ -1,94 +1,162 @@
-"""One connection as asyncio sees it, from the attempt to the end, with TLS or without.
+"""One connection as asyncio sees it, from the attempt to connect to its end, with TLS or without.
 
-Owns the transport. Must not know sessions; whom it serves has `connected`, `received`, `lost` and `flush`.
+Owns the attempt, then the transport. Must not know sessions: its owner has `connected`, `received`, `lost` and `flush`.
+How an attempt goes is the dialer's, for both fronts; here the event loop does what the blocking front does by polling.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Optional, Protocol, Union
+from typing import Any, List, Optional, Protocol, Union
 
 from ..errors import TLSError
-from .process import track
-from ..session.host_provider import Host
-from .tls import SILENCE, Tls
+from .dialer import READ, WRITE, Address, Attempt, SecureAttempt, Socket, failure
+from .process import now, track
+from .tls import Tls, TlsSocket
 
-
-#: Why a wire is lost whose server has hung up in due form.
+#: The reason of a loss when the server has hung up in due form.
 CLOSED = "the server closed the connection"
+#: An event loop that watches no sockets but its own (Windows) looks at an attempt every so many seconds.
+GLANCE = 0.01
 
 
 class Owner(Protocol):
-    """Whom a wire serves."""
+    """What a channel needs of its owner."""
 
-    def _connected(self, wire: Wire) -> None:
+    def connected(self, channel: Channel) -> None:
         """Bytes may be written."""
 
-    def _received(self, wire: Wire, data: bytes) -> None:
+    def received(self, channel: Channel, data: bytes) -> None:
         """Bytes have come, perhaps none."""
 
-    def _lost(self, wire: Wire, reason: Union[str, TLSError]) -> None:
-        """It has ended, or could not be made."""
+    def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
+        """The connection has ended, or could not be made."""
 
-    def _flush(self) -> None:
+    def flush(self, channel: Channel) -> None:
         """The transport takes more."""
 
 
-class Wire(asyncio.Protocol):
-    """One connection to `host`; with an `ssl.SSLContext`, one whose handshake is TLS."""
+class Channel(asyncio.Protocol):
+    """One connection: what comes of `attempt`, on this event loop. Call `step` to begin, and when a name is resolved.
 
-    def __init__(self, owner: Owner, host: Host, context: Any) -> None:
-        self._owner, self._host, self._context = owner, host, context
-        self._tls: Optional[Tls] = None
-        self._listens = False
+    `key` is the owner's, to know it by.
+    """
+
+    def __init__(self, loop: Any, owner: Owner, attempt: Union[Attempt, SecureAttempt], key: Any = None) -> None:
+        self._loop, self._owner, self.key = loop, owner, key
+        self._attempt: Union[Attempt, SecureAttempt, None] = attempt
+        self._watched: List[int] = []
         self._timer: Optional[asyncio.TimerHandle] = None
-        self._dialling: Optional[asyncio.Task[None]] = None
+        self._adopting: Optional[asyncio.Task[None]] = None
+        self._fd = -1
+        self._tls: Optional[Tls] = None
+        self._early = b""
         self._over = False
+        #: The address that is connected.
+        self.address: Optional[Address] = None
+        #: Whether what is written would not leave at once.
+        self.paused = True
         self.transport: Any = None
         track(self)
 
-    def dial(self) -> None:
-        """Connect, for as long as the owner has patience."""
-        self._dialling = asyncio.get_running_loop().create_task(self._dial())
+    # ------------------------------------------------------------------ the attempt
 
-    async def _dial(self) -> None:
-        host = self._host
-        # For addresses there is no race to be run; cancelled in the middle of one, asyncio forgets to close a socket.
-        delay = 0.25 if host.name[-1:].isalpha() and ":" not in host.name else None
-        loop = asyncio.get_running_loop()
+    def step(self) -> None:
+        """Go on with the attempt to connect."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self._stop_watching()
         try:
-            await loop.create_connection(lambda: self, host.name, host.port, happy_eyeballs_delay=delay)
-        except (OSError, UnicodeError) as error:
-            self._owner._lost(self, str(error))
+            sock = attempt.step(now())
+            if sock is None:
+                self._watch(attempt)
+            else:
+                self._adopt(sock, attempt.address)
+        except Exception as error:  # whatever it is, it is the end of this attempt and not of the client
+            self._fail(error)
+
+    def _watch(self, attempt: Union[Attempt, SecureAttempt]) -> None:
+        delay = max(0.0, attempt.next_step - now())
+        try:
+            for fd, mask in attempt.waiting_for:
+                self._watched.append(fd)
+                if mask & READ:
+                    self._loop.add_reader(fd, self.step)
+                if mask & WRITE:
+                    self._loop.add_writer(fd, self.step)
+        except NotImplementedError:
+            self._watched.clear()
+            delay = min(delay, GLANCE)
+        self._timer = self._loop.call_later(delay, self.step)
+
+    def _stop_watching(self) -> None:
+        """Before the attempt closes a socket, the loop must have forgotten it."""
+        for fd in self._watched:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+        self._watched.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _adopt(self, sock: Socket, address: Optional[Address]) -> None:
+        """Have the event loop make a transport of a connected socket."""
+        self._attempt, self.address = None, address
+        if isinstance(sock, TlsSocket):
+            sock, self._tls, self._early = sock.detach()
+        self._fd = sock.fileno()
+
+        async def adopt() -> None:
+            try:
+                await self._loop.create_connection(lambda: self, sock=sock)
+            except BaseException as error:
+                self._fd = -1
+                sock.close()
+                if not isinstance(error, Exception):
+                    raise
+                self._fail(error)
+
+        self._adopting = self._loop.create_task(adopt())
+
+    def _fail(self, error: Exception) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up()
+        if not self._over:
+            self._over = True
+            self._owner.lost(self, error if isinstance(error, TLSError) else str(failure(error)))
+
+    # ------------------------------------------------------------------ for the owner
 
     def end(self) -> None:
         """Connect no more, or hang up."""
         self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            self._stop_watching()
+            attempt.give_up()
         if self.transport is not None:
-            if self._tls is not None and self._tls.ready:
+            if self._tls is not None:
                 self.transport.write(self._tls.farewell())
             self.transport.abort()
-        elif self._dialling is not None:
-            self._dialling.cancel()
 
     def disown(self) -> None:
-        """In the child of a fork: let go of the socket, without a word to the server. asyncio may close it later on."""
-        if self.transport is not None:
+        """In the child of a fork: let go of the socket, without a word to the server. asyncio may close it later on.
+
+        The event loop is not to be told: it would tell the kernel, and so the parent.
+        """
+        if self._attempt is not None:
+            self._attempt.give_up()
+        if self._fd >= 0:
             nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, self.transport.get_extra_info("socket").fileno())
+            os.dup2(nothing, self._fd)
             os.close(nothing)
 
     @property
-    def writable(self) -> bool:
-        """Whether what is written leaves at once."""
-        return self.transport is not None and not self.transport.get_write_buffer_size()
-
-    @property
     def lag(self) -> int:
-        """Of the bytes written, so many have not left yet. 0 with TLS, which cannot tell, and takes few at a time."""
+        """How many of the bytes written have not left yet. 0 with TLS, which cannot tell, and takes few at a time."""
         return 0 if self._tls is not None or self.transport is None else int(self.transport.get_write_buffer_size())
 
     def write(self, data: Union[bytes, memoryview]) -> int:
@@ -97,74 +165,62 @@ class Wire(asyncio.Protocol):
             self.transport.write(data)
             return len(data)
         count = self._tls.encrypt(data)
-        self._speak()
+        self._speak(self._tls)
         return count
 
     # ------------------------------------------------------------------ for asyncio
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
         if self._over:
             transport.abort()
-        elif self._context is None:
-            self._owner._connected(self)
-        else:
-            self._tls = Tls(self._context, self._host.name)
-            if self._listens:
-                self._timer = asyncio.get_running_loop().call_later(SILENCE, self._take, b"")
-            else:
-                self._take(b"")
+            return
+        transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
+        self.paused = False
+        self._owner.connected(self)
+        if self._tls is not None and not self._over:
+            self._take(self._tls, self._early)
 
     def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
         if self._tls is None:
-            self._owner._received(self, data)
+            self._owner.received(self, data)
         else:
-            self._take(data)
+            self._take(self._tls, self._tls.received(data))
 
     def eof_received(self) -> None:
         self.transport.abort()  # asyncio would first wait until all that was written has gone
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        reason: Union[str, TLSError] = str(exc) if exc else CLOSED
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._tls is not None and self._tls.error is not None:
-            reason = self._tls.error
-        elif self._tls is not None and not self._tls.ready and not self._over:
-            meaning = self._tls.hung_up(self._listens)
-            if meaning is None:
-                self._tls, self.transport, self._listens = None, None, True
-                self.dial()
-                return
-            reason = meaning if isinstance(meaning, TLSError) else str(meaning)
-        self._owner._lost(self, reason)
+        self._fd = -1
+        if self._over:
+            return
+        self._over = True
+        error = None if self._tls is None else self._tls.error
+        self._owner.lost(self, error or (str(exc) if exc else CLOSED))
+
+    def pause_writing(self) -> None:
+        self.paused = True
 
     def resume_writing(self) -> None:
-        self._owner._flush()
+        self.paused = False
+        if not self._over:
+            self._owner.flush(self)
 
     # -------------------------------------------------------------------------- TLS
 
-    def _take(self, data: bytes) -> None:
-        """Bytes of the server; none, to begin with."""
-        tls = self._tls
-        if tls is None or self._over:
-            return
-        was_ready = tls.ready
-        plain = tls.received(data)
-        self._speak()
-        if tls.ready and not was_ready:
-            self._owner._connected(self)
-        if tls.ready:
-            self._owner._received(self, plain)
+    def _take(self, tls: Tls, plain: bytes) -> None:
+        """Bytes of the server, decrypted."""
+        self._speak(tls)
+        self._owner.received(self, plain)
         if tls.over:
             self.transport.abort()
 
-    def _speak(self) -> None:
+    def _speak(self, tls: Tls) -> None:
         """Send what TLS has to say; its failure is the end."""
-        assert self._tls is not None  # noqa: S101  # the caller looked
-        data = self._tls.outgoing()
+        data = tls.outgoing()
         if data:
             self.transport.write(data)
-        if self._tls.error is not None:
+        if tls.error is not None:
             self.transport.abort()

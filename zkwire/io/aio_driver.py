@@ -1,145 +1,382 @@
-"""One session core on an event loop: what goes to and from its connection, and what the core asks for.
+"""The asyncio front's engine: one session core on one event loop.
 
-Owns the connection while there is one, the timer, and the tasks of watchers. Must not know verbs, nor who waits.
+Owns the connections of the session's links, the timer, the order in which outcomes and events are handed out, and the
+tasks of watchers. Must not know verbs, nor who waits. How it works:
+
+- Everything happens on the event loop and in its thread. Each input to the core is followed by its actions, the timer,
+  and what there is to send.
+- No user code runs inside that: watchers, listeners and log handlers are called by the event loop later on, in wire
+  order, and asyncio itself does so with whatever waits for a future.
+- A call made while nothing is under way is sent at once; others are sent together, once in a turn of the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-import os
 from collections import deque
 from itertools import zip_longest
-from typing import (
-    Any, Callable, Deque, Dict, Optional, Set, Union,
-)  # fmt: skip
+from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
 
-from .aio_four_letter import Asking
-from .aio_dialer import Wire
+from .aio_dialer import CLOSED, Channel
+from .dialer import Address, LookUp, Resolver, Server, begin
+from .four_letter import Question
 from .process import now
-from ..errors import ConnectionClosedError, ForkedError, TLSError, ZookeeperError
-from ..config import Front
-from ..session.host_provider import Host
-from ..values import EventType, KeeperState, WatchedEvent, Watcher
-from ..session.session import ENDED
+from ..errors import (
+    ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, TLSError, ZookeeperError,
+)  # fmt: skip
 from ..session.actions import METHODS, Fired, Replied
+from ..session.host_provider import Host
 from ..session.link import Link
+from ..session.session import ENDED, OPEN, Session
+from ..values import EventType, KazooState, KeeperState, WatchedEvent, Watcher
+from ..wire.operation import Op
 
+T = TypeVar("T")
 #: An iterator of `watch` that is not read keeps this many events, and a watcher that is a coroutine function has this
 #: many tasks; then those of a persistent watch are replaced by one that says: read afresh.
 BACKLOG = 10_000
-
 #: A watcher or listener that keeps the event loop from turning for so many seconds is complained of.
 LONG = 0.25
 
+class Listeners(Protocol):
+    """What the driver knows of the client's listeners."""
 
-class AsyncLine(Front):
-    """All of it happens on one event loop, and in its thread."""
+    def of(self, state: str) -> Sequence[Callable[[str], object]]:
+        """The listeners to be called of a state of the session."""
 
-    def _set_up(self) -> None:
-        self._pid = os.getpid()
-        self._loop: Any = None  # an event loop from start() on, and nothing happens before that
-        self._wire: Optional[Wire] = None
-        self._link: Any = None
-        self._second_link: Any = None
-        self._second: Optional[Wire] = None  # made beside the first, when the core asks to look
+    def tell(self, listener: Callable[[str], object], state: str) -> object:
+        """Call a listener, unless it was removed meanwhile."""
+
+
+class AsyncFuture(asyncio.Future[T]):
+    """The outcome of an operation."""
+
+    session: Optional[Session] = None
+    path: Optional[str] = None
+    #: Whether the outcome is in, though it may have to wait for the events before it.
+    answered = False
+
+    def cancel(self, msg: Optional[Any] = None) -> bool:
+        """Wait no more. True if the operation was not sent and now never is; False if it was sent, or is done.
+
+        The future counts as cancelled in both cases, unless it is done.
+        """
+        if self.done():
+            return False
+        unsent = self.withdraw()
+        super().cancel(msg)
+        return unsent
+
+    def withdraw(self) -> bool:
+        """Take the operation back: True if it was not sent, and now never is. If it was sent, its reply is ignored."""
+        return self.session is not None and not self.answered and self.session.cancel(self, True)
+
+
+class AsyncDriver:
+    """Runs a `Session` on the event loop that `start` is called on."""
+
+    def __init__(self, session: Session, logger: logging.Logger, listeners: Listeners, ssl_context: Any) -> None:
+        self.session, self._logger, self._listeners, self._ssl_context = session, logger, listeners, ssl_context
+        #: The event loop from `start` on.
+        self.loop: Any = None
+        self._channels: Dict[Link, Channel] = {}
+        self._main: Optional[Channel] = None  # that of the session's link
+        self._resolver = Resolver(self._resolved)
         self._timer: Optional[asyncio.TimerHandle] = None
         self._due = 0.0  # when, by the clock of the session
-        self._news: Deque[Any] = deque()  # Replied, Fired, and calls of listeners, that are yet to be told
+        #: What is yet to be handed out: Replied, Fired, and calls of listeners and of the logger.
+        self._news: Deque[Any] = deque()
         self._telling = self._flushing = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
-        self._running: Dict[int, int] = {}  # how many of them are of one watcher, by its id
+        self._running: Dict[int, int] = {}  # how many tasks there are of one watcher, by its id
         self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
-        self._askings: Set[Asking] = set()
+        self._askings: Set[AsyncAsking] = set()
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection, and a session on it."""
-        return super().connected and os.getpid() == self._pid
+    # ------------------------------------------------------------------- for the front
 
-    def _check(self) -> Any:
-        """The event loop, if this is the place to use it from."""
-        if os.getpid() != self._pid:
-            raise ForkedError()
-        if self._loop is None:
+    def start(self) -> None:
+        """Begin to connect, on the running event loop."""
+        self.session.start(now())
+        self.loop = asyncio.get_running_loop()
+        self.session.on_reply = self.reply
+        self._perform()
+
+    def check(self) -> None:
+        """Raise unless this is the event loop to use the client from."""
+        if self.loop is None:
             raise ConnectionClosedError("not started: await start() first")
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError(f"{self!r} was started on another event loop, and is of use on that one only")
-        return self._loop
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("the client was started on another event loop, and is of use on that one only")
 
-    async def _until(self, done: Callable[[], bool], timeout: float) -> None:
-        """Wait until the state is such, at most `timeout` seconds."""
-        deadline = self._loop.time() + timeout
-        while not done() and self._loop.time() < deadline:
+    def submit(self, op: Op[T], force: bool = False) -> AsyncFuture[T]:
+        """Hand an operation to the core; a future for its outcome. See `Session.submit` for `force` and errors."""
+        loop, session = self.loop, self.session
+        if loop is None or asyncio.get_running_loop() is not loop:
+            self.check()
+        future: AsyncFuture[T] = AsyncFuture(loop=loop)
+        future.session = session
+        session.submit(op, future, now(), force)
+        if session.has_actions or session.phase != OPEN:
+            self._perform()
+        if not self._flushing:
+            if session.idle:
+                self._flush()
+            else:  # more may come before the loop turns
+                self._flushing = True
+                loop.call_soon(self._flush)
+        return future
+
+    def set_hosts(self, hosts: Sequence[Host]) -> None:
+        """Hand other hosts to the core."""
+        if self.loop is not None:
+            self.check()
+        self.session.set_hosts(hosts, now())
+        if self.loop is not None:
+            self._perform()
+            self._flush()
+
+    async def until(self, done: Callable[[], bool], timeout: float) -> None:
+        """Wait until the session is in such a state, at most `timeout` seconds."""
+        deadline = self.loop.time() + timeout
+        while not done() and self.loop.time() < deadline:
             if self._changed is None or self._changed.done():
-                self._changed = self._loop.create_future()
-            await asyncio.wait([self._changed], timeout=deadline - self._loop.time())
+                self._changed = self.loop.create_future()
+            await asyncio.wait([self._changed], timeout=deadline - self.loop.time())
 
-    def _act(self) -> None:
+    async def close(self, limit: float) -> None:
+        """End the session, at most `limit` seconds from now, and hand out all there is to say."""
+        session = self.session
+        if self.loop is None or self.loop.is_closed():  # with the loop, whatever waits for an outcome has gone
+            session.on_reply = None
+            session.abort("its event loop was closed")
+            session.actions()
+            self.loop = self._timer = None
+            self._channels.clear()
+            self._main = None
+            return
+        self.check()
+        session.close(now())
+        self._perform()
+        self._flush()
+        await self.until(lambda: session.phase == ENDED, limit)
+        self._weigh()
+        session.abort("close() took too long")
+        self._perform()
+        while self._news:  # results that stand behind watchers
+            await asyncio.sleep(0)
+
+    async def ask(self, question: Question, host: Host, address: Address, patience: float) -> None:
+        """Have a question answered by the server at this address, within `patience` seconds."""
+        target = Server(host, now() + patience)
+        attempt = begin(target, LookUp(host, [address]), self._ssl_context)
+        asking = AsyncAsking(self.loop, host, attempt, question)
+        self._askings.add(asking)
+        try:
+            await asyncio.wait([asking.done], timeout=patience)
+        finally:
+            self._askings.discard(asking)
+            late = OperationTimeoutError(f"{host}: no answer to a four-letter word within {patience} s")
+            late.maybe_applied = False
+            asking.end(late)
+        error = asking.done.result()
+        if error is not None:
+            raise error
+
+    # ---------------------------------------------------------- what the core asks for
+
+    def _perform(self) -> None:
         """Do what the core asks for."""
-        for action in self._session.actions():
+        session = self.session
+        for action in session.actions():
             getattr(self, METHODS[type(action)])(*action)
-        if self._link is not self._session.link:
-            if self._second is not None and self._second_link is self._session.link:
-                self._disconnect()
-                self._wire, self._second = self._second, None
-            self._link = self._session.link
-        if self._session.phase == ENDED:
-            self._disconnect()
-            for asking in self._askings:
-                asking.end(ConnectionClosedError())
+        link = session.link
+        self._main = self._channels.get(link) if link is not None else None
+        if session.phase == ENDED:
+            self._ended()
         self._arm()
-        if self._news and not self._telling:
-            self._telling = True
-            self._loop.call_soon(self._tell_news)
+
+    def _ended(self) -> None:
+        """The session is at its end: nothing is kept that would keep the client alive."""
+        self.session.on_reply = None
+        channels, self._main = list(self._channels.values()), None
+        self._channels.clear()
+        for channel in channels:
+            channel.end()
+        for asking in self._askings:
+            asking.end(ConnectionClosedError())
 
     def dial(self, link: Link) -> None:
-        if link is self._session.link:
-            self._disconnect()
-            self._link, self._wire = link, self._begin(link.host)
-        elif self._session.wants(link):
-            self._second_link, self._second = link, self._begin(link.host)
+        """Begin to connect a link."""
+        session = self.session
+        self._log(logging.DEBUG, "= connecting to %s", link.host)
+        attempt = begin(
+            link, self._resolver.look_up(link.host), self._ssl_context, functools.partial(session.candidates, link),
+            functools.partial(session.tried, link),
+        )  # fmt: skip
+        channel = self._channels[link] = Channel(self.loop, self, attempt, link)
+        self.loop.call_soon(channel.step)
 
     def hang_up(self, link: Link, reason: str) -> None:
-        if link is self._link:
-            self._logger.info("= hanging up: %s", reason)
-            self._disconnect()
-        elif link is self._second_link and self._second is not None:
-            self._second.end()
-            self._second = None
+        """Close the connection of a link, or give up the attempt."""
+        channel = self._channels.pop(link, None)
+        if channel is not None:
+            self._log(logging.INFO, "= hanging up: %s", reason)
+            channel.end()
 
     def reply(self, token: Any, outcome: Any) -> None:
+        """An operation is done: its future is settled, once all before it was handed out."""
         if self._news:
+            token.answered = True
             self._news.append(Replied(token, outcome))
-        else:
-            _settle(token, outcome)
+        elif not token.done():
+            if isinstance(outcome, Exception):
+                token.set_exception(outcome)
+            else:
+                token.set_result(outcome)
 
-    def fire(self, watchers: Any, event: Any, lasting: Any) -> None:
-        self._news.append(Fired(watchers, event, lasting))
+    def fire(self, watchers: Sequence[Watcher], event: WatchedEvent, lasting: Sequence[Optional[str]]) -> None:
+        """Have watchers called."""
+        self._tell(Fired(watchers, event, lasting))
 
-    def state_changed(self, state: str, client_state: str, error: Any) -> None:
-        self._logger.info("= %s (%s) %s", state, client_state, error or "")
-        self._news += [(functools.partial(self._tell, one), state) for one in self._to_tell(state)]
+    def state_changed(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
+        """Have listeners called."""
+        self._log(logging.INFO, "= %s (%s) %s", state, client_state, error or "")
+        for listener in self._listeners.of(state):
+            self._tell((functools.partial(self._listeners.tell, listener), state))
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     def note(self, what: str) -> None:
-        self._logger.debug("= ignored: %s", what)
+        """Something worth a line in the log."""
+        self._log(logging.DEBUG, "= ignored: %s", what)
+
+    def _arm(self) -> None:
+        """Have `_timed_out` called in time. A timer that is early only looks again."""
+        deadline, timer = self.session.deadline(), self._timer
+        if timer is not None and (deadline is None or deadline < self._due):
+            timer.cancel()
+            self._timer = timer = None
+        if timer is None and deadline is not None:
+            self._due = deadline
+            self._timer = self.loop.call_later(max(0.0, deadline - now()), self._look_first)
+
+    def _look_first(self) -> None:
+        """It is time; but what has arrived counts first, and in the next turn it is read before timers are called."""
+        self._timer = self.loop.call_later(0.0, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self._weigh()
+        self.session.timed_out(now())
+        self._perform()
+        self._flush()
+
+    # ------------------------------------------------------------------ the connections
+
+    def _resolved(self) -> None:
+        """Called on the thread of a look-up."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self.loop.call_soon_threadsafe(self._step)
+
+    def _step(self) -> None:
+        for channel in list(self._channels.values()):
+            channel.step()
+
+    def connected(self, channel: Channel) -> None:
+        """A link is connected."""
+        self.session.connected(channel.key, now(), channel.address)
+        self._perform()
+        self.flush(channel)
+
+    def received(self, channel: Channel, data: bytes) -> None:
+        """Bytes have come, perhaps none, which is news if TLS had something to say."""
+        session, link = self.session, channel.key
+        if channel.paused:
+            link.lagging(channel.lag)
+        connection = link.connection
+        if connection is None:
+            return
+        pinging = connection.pinging
+        session.received(link, data, now())
+        if session.has_actions or session.state != KazooState.CONNECTED:
+            self._perform()
+        elif pinging:  # once connected, nothing else makes a deadline earlier
+            self._arm()
+        if link is not session.link:
+            self._flush()
+        if connection.unsent:
+            self.flush(channel)
+
+    def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
+        """A connection has ended, or could not be made."""
+        link = channel.key
+        if self._channels.pop(link, None) is None:
+            return
+        link.lagging(0)  # it is not known how much of it has left since it was weighed
+        main = link is self.session.link
+        self.session.lost(link, reason, now())
+        if main:
+            level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
+            self._log(level, "= %s", self.session.last_error)
+        self._perform()
+
+    def flush(self, channel: Channel) -> None:
+        """Send what there is for a link, as much as leaves at once."""
+        link = channel.key
+        connection = link.connection
+        if channel.paused or connection is None:
+            return
+        data = connection.data_to_send()
+        while data:
+            count = channel.write(data)
+            if not count:  # TLS has to hear something first
+                return
+            connection.sent(count)
+            if channel.paused:
+                link.lagging(channel.lag)
+                return
+            data = connection.data_to_send()
+
+    def _flush(self) -> None:
+        """Send what there is for the session's link."""
+        self._flushing = False
+        if self._main is not None:
+            self.flush(self._main)
+
+    def _weigh(self) -> None:
+        """Tell the core what lies in the transport, before it may have to say what was sent."""
+        if self._main is not None:
+            self._main.key.lagging(self._main.lag)
+
+    # ------------------------------------------------------------------------ user code
+
+    def _log(self, level: int, text: str, *arguments: object) -> None:
+        """Have a line logged: handlers are the user's, and may use the client."""
+        if self._logger.isEnabledFor(level):
+            self._tell((functools.partial(self._logger.log, level, text), *arguments))
+
+    def _tell(self, news: Any) -> None:
+        self._news.append(news)
+        if not self._telling:
+            self._telling = True
+            self.loop.call_soon(self._tell_news)
 
     def _tell_news(self) -> None:
         """Hand out what has happened, in wire order: who has a result runs before the watchers of what came after it.
 
-        And nobody finds a result before the watchers of what came before it were called.
+        No result is there before the watchers of what came before it were called.
         """
-        settled, news = False, self._news
+        replied, news = False, self._news
         try:
-            while news and not (settled and not isinstance(news[0], Replied)):
+            while news and not (replied and not isinstance(news[0], Replied)):
                 item = news.popleft()
                 if isinstance(item, Replied):
-                    settled = True
-                    _settle(item.token, item.outcome)
+                    replied = True
+                    _settle(*item)
                 elif isinstance(item, Fired):
                     for watcher, lasting in zip_longest(item.watchers, item.lasting):
                         self._notify(watcher, item.event, lasting)
@@ -148,93 +385,7 @@ class AsyncLine(Front):
         finally:
             self._telling = bool(news)
             if news:
-                self._loop.call_soon(self._tell_news)
-
-    def _arm(self) -> None:
-        """Have `_timed_out` called in time. A timer that is early only looks again."""
-        deadline, timer = self._session.deadline(), self._timer
-        if timer is not None and (deadline is None or deadline < self._due):
-            timer.cancel()
-            self._timer = timer = None
-        if timer is None and deadline is not None:
-            self._due = deadline
-            self._timer = self._loop.call_later(max(0.0, deadline - now()), self._look_first)
-
-    def _look_first(self) -> None:
-        """It is time; but what has arrived counts first, and in the next turn it is read before timers are called."""
-        self._timer = self._loop.call_later(0.0, self._timed_out)
-
-    def _timed_out(self) -> None:
-        self._timer = None
-        self._weigh()
-        self._session.timed_out(now())
-        self._act()
-        self._flush()
-
-    def _begin(self, host: Host) -> Wire:
-        self._logger.debug("= connecting to %s", host)
-        wire = Wire(self, host, self._ssl_context)
-        wire.dial()
-        return wire
-
-    def _disconnect(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.end()
-
-    def _connected(self, wire: Wire) -> None:
-        if wire is self._second:
-            self._session.connected(self._second_link, now())
-            data = bytes(self._second_link.data_to_send())
-            self._second_link.sent(len(data))
-            wire.write(data)
-        elif wire is self._wire:
-            self._session.connected(self._link, now())
-        else:
-            wire.end()  # the core has changed its mind meanwhile
-        self._act()
-        self._flush()
-
-    def _received(self, wire: Wire, data: bytes) -> None:
-        self._weigh()
-        if wire is self._wire:
-            self._session.received(self._link, data, now())
-            self._act()
-            if not self._flushing:
-                self._flush()
-        elif wire is self._second:
-            self._session.received(self._second_link, data, now())
-            self._act()
-            self._flush()
-
-    def _lost(self, wire: Wire, reason: Union[str, TLSError]) -> None:
-        if wire is self._wire:
-            self._wire = None
-            self._link.lagging(0)  # nobody knows how much of it has left since it was weighed
-            self._session.lost(self._link, reason, now())
-            level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
-            self._logger.log(level, "= %s", self._session.last_error)
-            self._act()
-        elif wire is self._second:
-            self._second = None
-            self._session.lost(self._second_link, reason, now())
-            self._act()
-
-    def _weigh(self) -> None:
-        """Tell the core what lies in the transport, before it may have to say what was sent."""
-        wire = self._wire
-        if wire is not None:
-            self._link.lagging(wire.lag)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        wire = self._wire
-        while wire is not None and wire.writable:
-            data = self._link.data_to_send()
-            count = wire.write(data) if data else 0
-            if not count:
-                return
-            self._link.sent(count)
+                self.loop.call_soon(self._tell_news)
 
     def _notify(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
         """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""
@@ -243,11 +394,11 @@ class AsyncLine(Front):
         else:
             self._call(watcher, event)
 
-    def _call(self, function: Callable[[Any], object], argument: Any) -> None:
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call user code; what it raises is logged, what it returns to be awaited becomes a task."""
         began = now()
         try:
-            result = function(argument)
+            result = function(*arguments)
         except Exception:
             self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
             return
@@ -260,7 +411,7 @@ class AsyncLine(Front):
             self._running[id(function)] = self._running.get(id(function), 0) + 1
             task.add_done_callback(functools.partial(self._task_done, function))
 
-    def _task_done(self, function: Callable[[Any], object], task: asyncio.Future[Any]) -> None:
+    def _task_done(self, function: Callable[..., object], task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         self._running[id(function)] -= 1
         if not self._running[id(function)]:
@@ -272,10 +423,50 @@ class AsyncLine(Front):
             self._logger.error("exception in a watcher's task", exc_info=task.exception())
 
 
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+def _settle(future: Any, outcome: Any) -> None:
     """The outcome of an operation is in."""
     if not future.done():
-        if isinstance(outcome, ZookeeperError):
+        if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+class AsyncAsking:
+    """One question to a server, on a connection of its own: connect, ask, read until the end."""
+
+    def __init__(self, loop: Any, host: Host, attempt: Any, question: Question) -> None:
+        self._host, self._question = host, question
+        #: Its result is None once all has been said, or else what went wrong.
+        self.done: asyncio.Future[Optional[ZookeeperError]] = loop.create_future()
+        self._channel = Channel(loop, self, attempt)
+        loop.call_soon(self._channel.step)
+
+    def end(self, error: Optional[ZookeeperError] = None) -> None:
+        """Hang up; all has been said, or this went wrong."""
+        if not self.done.done():
+            self.done.set_result(error)
+            self._channel.end()
+
+    # --------------------------------------------------------------- for the channel
+
+    def connected(self, channel: Channel) -> None:
+        """Ask."""
+        channel.write(self._question.word)
+
+    def received(self, channel: Channel, data: bytes) -> None:
+        """A part of the answer."""
+        try:
+            self._question.received(data)
+        except FrameTooLargeError as error:
+            self.end(error)
+
+    def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
+        """The end of the answer, or of the attempt."""
+        if isinstance(reason, TLSError):
+            self.end(reason)
+        else:
+            self.end(None if reason == CLOSED else ConnectionLoss(f"{self._host}: {reason}", sent=False))
+
+    def flush(self, channel: Channel) -> None:
+        """Four bytes need no second write."""

@@ -1,7 +1,13 @@
-"""Sockets: one attempt to connect, from name resolution to TLS, that never blocks the one who makes it.
+"""One attempt to connect to a host: from its name through its addresses to a connected socket, with TLS or without.
 
-Owns connect, socket options and what is waited for. Must not know the protocol. Names are resolved afresh for each
-attempt, by a `Resolver`.
+Owns name look-ups, the order and the timing of connects, socket options, and the TLS handshake. Must not know the
+protocol. Nothing here blocks: the blocking front polls, the asyncio front asks its event loop, and both call `step`.
+
+- A name is looked up afresh for each attempt, on a thread of its own, because no name service can be told to hurry. A
+  host whose look-up is under way gets no second thread.
+- Addresses are tried one after the other: the next as soon as one fails, or after `STAGGER` if the one before is still
+  connecting. Both stay under way then, and the first that connects wins (RFC 8305, "happy eyeballs").
+- A TLS handshake belongs to one address: if it fails, so does the attempt, and the next attempt begins elsewhere.
 """
 
 from __future__ import annotations
@@ -10,20 +16,51 @@ import os
 import select
 import socket
 import threading
-from typing import Optional, Tuple, Any, Callable, Dict, Union, List
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
+from ..errors import TLSError
 from ..session.host_provider import Host
-from .tls import TlsSocket, SILENCE, Tls
+from .tls import SILENCE, Tls, TlsSocket
 
-Address = Tuple[int, Any]  # family, socket address
+#: An address gets this head start before the next one is tried beside it, in seconds (RFC 8305, section 5).
+STAGGER = 0.25
+
+
+class Address(NamedTuple):
+    """One address of a host, as the `socket` module takes it."""
+
+    family: int
+    where: Any
+
+    def __str__(self) -> str:
+        return str(Host(*self.where[:2]))
+
+
+class Target(Protocol):
+    """What is to be connected to, and when at the latest; a `Link` is one. The deadline may change meanwhile."""
+
+    @property
+    def host(self) -> Host:
+        """A name or an address, and the port."""
+
+    @property
+    def deadline(self) -> float:
+        """Seconds, by the clock of the session."""
+
+
+class Server(NamedTuple):
+    """A target that is no link."""
+
+    host: Host
+    deadline: float
 
 
 class LookUp:
-    """Of one host: `addresses` or `error`, in the end."""
+    """The addresses of one host: in the end there are `addresses`, or an `error`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, addresses: Optional[Sequence[Address]] = None) -> None:
         self._host = host
-        self.addresses: Optional[List[Address]] = None
+        self.addresses = addresses
         self.error: Optional[OSError] = None
 
     @property
@@ -32,191 +69,255 @@ class LookUp:
         return self.addresses is not None or self.error is not None
 
     def run(self, wake: Callable[[], None]) -> None:
-        """Ask, however long it takes, and call `wake`."""
+        """Ask the name service, however long that takes, and then call `wake`."""
         try:
             found = socket.getaddrinfo(self._host.name, self._host.port, type=socket.SOCK_STREAM)
-            self.addresses = list(dict.fromkeys((entry[0], entry[4]) for entry in found))
-        except (OSError, UnicodeError) as error:
-            self.error = error if isinstance(error, OSError) else OSError(str(error))
+            self.addresses = list(dict.fromkeys(Address(int(entry[0]), entry[4]) for entry in found))
+        except Exception as error:  # besides OSError, UnicodeError for a name that IDNA cannot encode, and the like
+            self.error = failure(error)
         wake()
 
 
 class Resolver:
-    """The look-ups of one client, which is woken by `wake` after each. Used by one thread at a time."""
+    """The look-ups of one client, for one thread at a time; `wake` is called after each, on the look-up's thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._under_way: Dict[Host, LookUp] = {}
 
     def look_up(self, host: Host) -> LookUp:
-        """The one that is under way, or a new one."""
+        """The look-up of this host that is under way, or a new one; one that is done if the host is an address."""
+        literal = _literal(host)
+        if literal is not None:
+            return LookUp(host, [literal])
         self._under_way = {asked: one for asked, one in self._under_way.items() if not one.done}
         found = self._under_way.get(host)
         if found is None:
-            found = self._under_way[host] = LookUp(host)
+            found = LookUp(host)
             name = f"zkwire resolving {host.name}"
-            threading.Thread(target=found.run, args=(self._wake,), name=name, daemon=True).start()
+            try:
+                threading.Thread(target=found.run, args=(self._wake,), name=name, daemon=True).start()
+            except (RuntimeError, MemoryError) as error:  # "can't start new thread": the system's limit is reached
+                found.error = failure(error)
+                return found
+            self._under_way[host] = found
         return found
 
 
 Socket = Union[socket.socket, TlsSocket]
+#: What the session core says of addresses: their order (`candidates`), and that one is tried.
+Order = Callable[[Sequence[Address]], Sequence[Address]]
+Tried = Callable[[Address], object]
 
 
-def begin(host: Host, deadline: float, resolver: Resolver, ssl_context: Any) -> Union[Attempt, SecureAttempt]:
-    """An attempt to connect, with TLS if there is a context."""
-    if ssl_context is None:
-        return Attempt(host, deadline, resolver)
-    return SecureAttempt(host, deadline, resolver, ssl_context)
+def begin(
+    target: Target, look_up: LookUp, ssl_context: Any = None, order: Order = list, tried: Tried = lambda address: None,
+) -> Union[Attempt, SecureAttempt]:  # fmt: skip
+    """An attempt to connect, with TLS if there is a context; `order` and `tried` are called by `step`."""
+    attempt = Attempt(target, look_up, order, tried)
+    return attempt if ssl_context is None else SecureAttempt(attempt, ssl_context)
 
 
 class Attempt:
-    """One attempt to connect to a host, through all its addresses, by a deadline.
+    """One attempt to connect to a target, through the addresses of its host.
 
-    Call `step` whenever `waiting_for` is ready, the resolver has called `wake`, or `next_step` has come.
+    Call `step` whenever one of `waiting_for` is ready, when the resolver has called `wake`, and at `next_step`. The
+    clock is the caller's.
     """
 
-    def __init__(self, host: Host, deadline: float, resolver: Resolver) -> None:
-        self.host, self.deadline = host, deadline
-        self._connecting: Optional[socket.socket] = None
-        #: When to call `step` at the latest.
-        self.next_step = deadline
+    def __init__(self, target: Target, look_up: LookUp, order: Order, tried: Tried) -> None:
+        self.target = target
+        #: The address that is connected, once `step` has returned a socket.
+        self.address: Optional[Address] = None
+        self._look_up, self._order, self._tried = look_up, order, tried
+        self._left: Optional[List[Address]] = None  # not begun yet; None until the name is resolved
+        self._under_way: Dict[socket.socket, Address] = {}
+        self._begin_at = 0.0  # when the next address is due, if one is left
         self._error: Optional[OSError] = None
-        literal = _literal(host)
-        self._addresses: Optional[List[Address]] = None if literal is None else [literal]
-        self._look_up = resolver.look_up(host) if literal is None else None
 
     def step(self, now: float) -> Optional[socket.socket]:
-        """A connected socket, or None while there is none yet. Raises `OSError` once no address is left."""
-        if self._addresses is None and self._look_up is not None:
-            if self._look_up.error is not None:
-                raise self._look_up.error
-            if self._look_up.addresses is None:
-                return None
-            self._addresses = self._look_up.addresses[:]
-        sock = self._connecting
-        if sock is not None:
-            if not wait_for(0, (sock.fileno(), WRITE)):
-                if now < self.next_step:
-                    return None
-                self._error = TimeoutError("connect timed out")
-            else:
-                self._error = _connect_error(sock)
-                if self._error is None:
-                    self._connecting = None
-                    return sock
+        """A connected socket, or None while there is none yet. Raises `OSError` when all addresses have failed."""
+        if self._left is None:
+            self._resolved(now)
+        ready = wait_for(0, *self.waiting_for) if self._under_way else ()
+        for sock in [sock for sock in self._under_way if sock.fileno() in ready]:
+            connected = self._connected(sock, self._under_way.pop(sock), now)
+            if connected is not None:
+                return connected
+        while self._left and now >= self._begin_at:
+            connected = self._begin(self._left.pop(0), now)
+            if connected is not None:
+                return connected
+        if self._left is not None and not self._left and not self._under_way:
+            raise self._error or OSError(f"{self.target.host.name} has no address")
+        if now >= self.target.deadline:
+            self.give_up()
+            what = "the name service did not answer" if self._left is None else "connect timed out"
+            raise self._error or TimeoutError(what)
+        return None
+
+    def _resolved(self, now: float) -> None:
+        if self._look_up.error is not None:
+            raise self._look_up.error
+        if self._look_up.addresses is not None:
+            self._left = list(self._order(self._look_up.addresses))
+            self._begin_at = now
+
+    def _begin(self, address: Address, now: float) -> Optional[socket.socket]:
+        """Begin to connect to an address; its socket, if that was all."""
+        self._tried(address)
+        self._begin_at = now + STAGGER
+        sock = None
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.connect(address.where)
+        except BlockingIOError:
+            assert sock is not None  # noqa: S101  # only connect() raises this
+            self._under_way[sock] = address
+            return None
+        except Exception as error:  # what is wrong with one address says nothing about the next
+            if sock is not None:
+                sock.close()
+            self._failed(address, failure(error), now)
+            return None
+        return self._connected(sock, address, now)
+
+    def _connected(self, sock: socket.socket, address: Address, now: float) -> Optional[socket.socket]:
+        """A connect has come to its end: the socket, or None if it failed."""
+        error = _connect_error(sock)
+        if error is not None:
             sock.close()
-            self._connecting = None
-        return self._connect(now)
-
-    def _connect(self, now: float) -> Optional[socket.socket]:
-        while self._addresses:
-            self.next_step = now + (self.deadline - now) / len(self._addresses)
-            family, address = self._addresses.pop(0)
-            sock = None
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                sock.connect(address)
-            except BlockingIOError:
-                self._connecting = sock
-                return None
-            except OSError as error:
-                self._error = error
-                if sock is not None:
-                    sock.close()
-            else:
-                return sock
-        raise self._error or OSError(f"{self.host.name} has no address")
-
-    @property
-    def waiting_for(self) -> Optional[Tuple[int, int]]:
-        """The file descriptor to be polled, and for what."""
-        return None if self._connecting is None else (self._connecting.fileno(), WRITE)
-
-    def take(self) -> Optional[Socket]:
-        """End it: the socket there is, in the caller's hands from now on."""
-        sock, self._connecting = self._connecting, None
+            self._failed(address, error, now)
+            return None
+        self.address = address
+        self.give_up()
         return sock
 
+    def _failed(self, address: Address, error: OSError, now: float) -> None:
+        several = self._look_up.addresses is not None and len(self._look_up.addresses) > 1
+        self._error = OSError(f"{address}: {error}") if several else error
+        self._begin_at = now
+
+    @property
+    def next_step(self) -> float:
+        """When to call `step` at the latest."""
+        deadline = self.target.deadline
+        return min(self._begin_at, deadline) if self._left else deadline
+
+    @property
+    def waiting_for(self) -> List[Tuple[int, int]]:
+        """The file descriptors to be polled, and for what."""
+        return [(sock.fileno(), WRITE) for sock in self._under_way]
+
     def give_up(self) -> None:
-        """End it here and now."""
-        sock = self.take()
-        if sock is not None:
+        """Close what is under way."""
+        for sock in self._under_way:
             sock.close()
+        self._under_way.clear()
 
 
 class SecureAttempt:
     """As `Attempt`, with a TLS handshake at the end of it, and a second connection to find out what a hang-up means."""
 
-    def __init__(self, host: Host, deadline: float, resolver: Resolver, context: Any) -> None:
-        self.host, self.deadline = host, deadline
-        self._resolver, self._context = resolver, context
-        self._tcp = Attempt(host, deadline, resolver)
+    def __init__(self, tcp: Attempt, context: Any) -> None:
+        self.target, self._tcp, self._context = tcp.target, tcp, context
         self._socket: Optional[TlsSocket] = None
         self._listens = False
         self._silent_until: Optional[float] = None
 
     def step(self, now: float) -> Optional[TlsSocket]:
         """A socket with TLS on it, or None while there is none yet. Raises `OSError` and `TLSError`."""
+        try:
+            return self._step(now)
+        except (OSError, TLSError):
+            self.give_up()
+            raise
+        except Exception as error:  # of a context with the user's own code in it, say
+            self.give_up()
+            raise failure(error) from error
+
+    def _step(self, now: float) -> Optional[TlsSocket]:
         if self._socket is None:
             sock = self._tcp.step(now)
             if sock is None:
                 return None
-            self._socket = TlsSocket(sock, Tls(self._context, self.host.name))
+            try:
+                tls = Tls(self._context, self.target.host.name)
+            except BaseException:
+                sock.close()
+                raise
+            self._socket = TlsSocket(sock, tls)
             self._silent_until = now + SILENCE if self._listens else None
         silent = self._silent_until is not None and now < self._silent_until
-        if silent and not wait_for(0, (self._socket.fileno(), READ)):
-            return None
-        self._silent_until = None
-        try:
+        if not silent or wait_for(0, (self._socket.fileno(), READ)):
+            self._silent_until = None
             done = self._socket.handshake(self._listens)
-        except BaseException:
-            self._socket.close()
-            raise
-        if done:
-            return self._socket
-        if done is None:
-            self._socket.close()
-            self._socket, self._listens = None, True
-            self._tcp = Attempt(self.host, self.deadline, self._resolver)
-            return self.step(now)
+            if done:
+                done_with, self._socket = self._socket, None
+                return done_with
+            if done is None:
+                self._ask_again()
+                return self._step(now)
+        if now >= self.target.deadline:
+            raise TimeoutError("the server did not finish the TLS handshake in time")
         return None
+
+    def _ask_again(self) -> None:
+        """Connect to the same address once more, and listen before speaking."""
+        address = self.address
+        assert address is not None and self._socket is not None  # noqa: S101  # it was connected
+        self._socket.close()
+        self._socket, self._listens = None, True
+        self._tcp = Attempt(self.target, LookUp(self.target.host, [address]), list, lambda again: None)
+
+    @property
+    def address(self) -> Optional[Address]:
+        """The address that is connected, once `step` has returned a socket."""
+        return self._tcp.address
 
     @property
     def next_step(self) -> float:
         """When to call `step` at the latest."""
         if self._socket is None:
             return self._tcp.next_step
-        return self.deadline if self._silent_until is None else self._silent_until
+        deadline = self.target.deadline
+        return deadline if self._silent_until is None else min(self._silent_until, deadline)
 
     @property
-    def waiting_for(self) -> Optional[Tuple[int, int]]:
-        """The file descriptor to be polled, and for what."""
+    def waiting_for(self) -> List[Tuple[int, int]]:
+        """The file descriptors to be polled, and for what."""
         if self._socket is None:
             return self._tcp.waiting_for
-        return self._socket.fileno(), READ | (WRITE if self._socket.blocked else 0)
-
-    def take(self) -> Optional[Socket]:
-        """End it: the socket there is, in the caller's hands from now on."""
-        return self._tcp.take() if self._socket is None else self._socket
+        return [(self._socket.fileno(), READ | (WRITE if self._socket.blocked else 0))]
 
     def give_up(self) -> None:
-        """End it here and now."""
-        sock = self.take()
+        """Close what is under way."""
+        self._tcp.give_up()
+        sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
 
 
+def failure(error: Exception) -> OSError:
+    """Any exception as one that a failed attempt raises; its cause stays with it."""
+    if isinstance(error, OSError):
+        return error
+    wrapped = OSError(f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
 def _literal(host: Host) -> Optional[Address]:
     """The address of a host given by number, which needs no resolving."""
-    for family, address in ((socket.AF_INET, (host.name, host.port)), (socket.AF_INET6, (host.name, host.port, 0, 0))):
+    for family, where in ((socket.AF_INET, (host.name, host.port)), (socket.AF_INET6, (host.name, host.port, 0, 0))):
         try:
             socket.inet_pton(family, host.name)
         except (OSError, UnicodeError):
             continue
-        return int(family), address
+        return Address(int(family), where)
     return None
 
 

@@ -14,6 +14,7 @@ Owns who reads and who waits, and time. Must not know verbs. How it works:
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from _thread import allocate_lock
@@ -30,9 +31,10 @@ from .future import Future, release
 from ..session.host_provider import Host
 from .line import Line
 from ..wire.operation import Op
+from ..session.link import Link
 from ..session.session import DIALING, ENDED, Session
 from ..session.actions import StateChanged
-from .dialer import LONGEST_WAIT, READ, WRITE, Attempt, SecureAttempt, begin, reader, wait_for
+from .dialer import LONGEST_WAIT, READ, WRITE, Address, Attempt, SecureAttempt, begin, reader, wait_for
 
 #: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
 #: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
@@ -267,8 +269,8 @@ class Driver(Line):
             times = [deadline, self._lookout.next_step, attempt.next_step if attempt is not None else None]
         deadline = min((at for at in times if at is not None), default=None)
         timeout = None if deadline is None else max(0.0, deadline - now())
-        if attempt is not None and attempt.waiting_for is not None:
-            wanted.append(attempt.waiting_for)
+        if attempt is not None:
+            wanted += attempt.waiting_for
         if sock is not None:
             mask = (0 if parked else READ) | (WRITE if self._blocked else 0)
             if mask:
@@ -315,7 +317,9 @@ class Driver(Line):
             self._attempt = None
         if dial is not None:
             self._logger.debug("= connecting to %s", dial.host)
-            self._attempt = begin(dial.host, dial.deadline, self._resolver, self._ssl_context)
+            look_up = self._resolver.look_up(dial.host)
+            order, tried = functools.partial(self._order, dial), functools.partial(self.session.tried, dial)
+            self._attempt = begin(dial, look_up, self._ssl_context, order, tried)
         attempt = self._attempt
         if attempt is None:
             return
@@ -334,13 +338,17 @@ class Driver(Line):
                     sock.close()  # the core has changed its mind meanwhile
                     return
                 self._socket, self._readable = sock, reader(sock.fileno())
-                self.session.connected(self._link, now())  # type: ignore[arg-type]
+                self.session.connected(self._link, now(), attempt.address)  # type: ignore[arg-type]
                 self._act()
                 self._flush()
                 if self._ssl_context is not None:
                     self._receive()  # with the end of the handshake something may have come that poll cannot see
             for _, lock in list(self._followers):
                 release(lock)
+
+    def _order(self, link: Link, addresses: Sequence[Address]) -> Sequence[Address]:
+        with self._lock:
+            return self.session.candidates(link, addresses)
 
     def _look_out(self) -> None:
         """Go on with the second connection."""

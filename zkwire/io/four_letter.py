@@ -14,8 +14,7 @@ from ..errors import (
     UnimplementedError, FrameTooLargeError, ZookeeperError, ConnectionLoss, ProtocolError, OperationTimeoutError,
 )  # fmt: skip
 from ..session.host_provider import Host
-from .dialer import Resolver
-from .dialer import wait_for, READ, Socket, begin, Waker
+from .dialer import READ, Address, LookUp, Server, Socket, Waker, begin, wait_for
 
 #: Those that only tell. None that resets counters (crst, srst) or takes an argument (gtmk, stmk).
 WORDS = (
@@ -71,15 +70,15 @@ def version_of(answer: str) -> Tuple[int, int, int]:
 
 
 class Asking:
-    """One question to `host`, with TLS if there is an `ssl.SSLContext`, by `deadline` (monotonic seconds)."""
+    """One question to the server at this address of `host`, with TLS if there is an `ssl.SSLContext`, by `deadline`."""
 
-    def __init__(self, host: Host, context: Any, deadline: float) -> None:
+    def __init__(self, host: Host, address: Address, context: Any, deadline: float) -> None:
         self._host, self._deadline = host, deadline
         self._error: Optional[ZookeeperError] = None
         self._socket: Optional[Socket] = None
         self._waker = Waker()
         self._waker.open()
-        self._attempt = begin(host, deadline, Resolver(self._waker.wake), context)
+        self._attempt = begin(Server(host, deadline), LookUp(host, [address]), context)
 
     def ask(self, question: Question) -> None:
         """Have it answered. Raises `OperationTimeoutError`, `ConnectionLoss`, `TLSError`, and what `give_up` got."""
@@ -99,6 +98,8 @@ class Asking:
         except OSError as error:
             if isinstance(error, ZookeeperError):
                 raise
+            if monotonic() >= self._deadline:
+                raise self._late() from None
             raise ConnectionLoss(f"{self._host}: {error}", sent=False) from None
         finally:
             self.close()
@@ -119,18 +120,20 @@ class Asking:
         while self._socket is None:
             self._socket = self._attempt.step(monotonic())
             if self._socket is None:
-                self._wait(self._attempt.next_step, self._attempt.waiting_for)
+                self._wait(self._attempt.next_step, *self._attempt.waiting_for)
         return self._socket
 
-    def _wait(self, until: float, wanted: Optional[Tuple[int, int]]) -> None:
-        """Until this is ready, `until` has come, or somebody wakes us."""
+    def _wait(self, until: float, *wanted: Tuple[int, int]) -> None:
+        """Until one of these is ready, `until` has come, or `give_up` was called."""
         if self._error is None:
-            polled = [(self._waker.fileno(), READ)] + ([wanted] if wanted is not None else [])
-            wait_for(max(0.0, until - monotonic()), *polled)
+            wait_for(max(0.0, until - monotonic()), (self._waker.fileno(), READ), *wanted)
             self._waker.drain()
         if self._error is not None:
             raise self._error
         if monotonic() >= self._deadline:
-            error = OperationTimeoutError(f"{self._host}: no answer to a four-letter word in time")
-            error.maybe_applied = False
-            raise error
+            raise self._late()
+
+    def _late(self) -> OperationTimeoutError:
+        error = OperationTimeoutError(f"{self._host}: no answer to a four-letter word in time")
+        error.maybe_applied = False
+        return error

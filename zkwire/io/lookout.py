@@ -6,6 +6,7 @@ and none blocks; whoever polls waits for what `wanted` says, until `next_step` a
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 from ..errors import TLSError
@@ -32,15 +33,19 @@ class Lookout:
         """Connect as asked."""
         self.end()
         self.link = link
-        self._attempt = begin(link.host, link.deadline, self._resolver, self._ssl_context)
+        session = self._session
+        order, tried = functools.partial(session.candidates, link), functools.partial(session.tried, link)
+        self._attempt = begin(link, self._resolver.look_up(link.host), self._ssl_context, order, tried)
         self._wake()
 
     def end(self) -> None:
         """Give it up."""
         attempt, self._attempt = self._attempt, None
-        for sock in (attempt.take() if attempt is not None else None, self.take()):
-            if sock is not None:
-                self._retire(sock)
+        if attempt is not None:
+            attempt.give_up()
+        sock = self.take()
+        if sock is not None:
+            self._retire(sock)
 
     def disown(self) -> None:
         """In the child of a fork: close what there is, here and now."""
@@ -63,9 +68,7 @@ class Lookout:
         """(file descriptor, READ | WRITE) to be polled."""
         if self._socket is not None:
             return [(self._socket.fileno(), READ)]
-        if self._attempt is not None and self._attempt.waiting_for is not None:
-            return [self._attempt.waiting_for]
-        return []
+        return self._attempt.waiting_for if self._attempt is not None else []
 
     @property
     def next_step(self) -> Optional[float]:
@@ -93,7 +96,7 @@ class Lookout:
         sock = attempt.step(now)
         if sock is not None:
             self._attempt, self._socket = None, sock
-            self._session.connected(self.link, now)
+            self._session.connected(self.link, now, attempt.address)
             greeting = bytes(self.link.data_to_send())
             self.link.sent(len(greeting))
             if sock.send(greeting) != len(greeting):

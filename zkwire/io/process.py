@@ -1,6 +1,6 @@
 """What belongs to one process: its clock, and what must not survive a fork.
 
-Owns the choice of clock, and who is told in the child of a fork. Must not know who asks, nor what they do then.
+Owns the choice of clock, and what becomes of sockets and clients in the child of a fork. Must not know what they are.
 
 A session ends at the server while a laptop or a virtual machine is suspended. Python's monotonic clock stops on Linux
 meanwhile, and whoever went by it would take the session for fresh on waking up; with this one the connection is found
@@ -13,7 +13,9 @@ import functools
 import os
 import time
 import weakref
-from typing import Callable, Protocol
+from typing import Any, Callable, Protocol
+
+from ..errors import ForkedError
 
 
 def _choose() -> Callable[[], float]:
@@ -53,3 +55,41 @@ def track(owner: Owner) -> None:
 def _disown_all() -> None:
     for owner in list(_owners):
         owner.disown()
+
+
+class Guard:
+    """In every child forked from now on, each public method and property of `front` raises `ForkedError`.
+
+    Keep the guard as long as the front lives. In the parent it costs nothing: in the child the object gets another
+    class, derived from its own, that refuses every name without an underscore.
+    """
+
+    def __init__(self, front: object) -> None:
+        self._front = weakref.ref(front)
+        track(self)
+
+    def disown(self) -> None:
+        """In the child of a fork: refuse what is asked of the front."""
+        front = self._front()
+        if front is not None:
+            kind = type(front)
+            same = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__slots__": ()}
+            refusing = type(kind.__name__, (kind,), {**same, **_REFUSING})
+            object.__setattr__(front, "__class__", refusing)
+
+
+def _refuse(front: object, name: str) -> Any:
+    if name.startswith("_"):
+        return object.__getattribute__(front, name)
+    raise ForkedError()
+
+
+def _leave(front: object, *exc_info: object) -> None:
+    """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
+
+
+async def _leave_async(front: object, *exc_info: object) -> None:
+    """As `_leave`."""
+
+
+_REFUSING = {"__getattribute__": _refuse, "__exit__": _leave, "__aexit__": _leave_async}

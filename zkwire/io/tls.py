@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from ..errors import TLSError
 from ..session.host_provider import Host
@@ -239,6 +239,10 @@ class TlsSocket:
     def _shut(self) -> None:
         with contextlib.suppress(OSError):  # gone already
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def detach(self) -> Tuple[socket.socket, Tls, bytes]:
+        """After the handshake: the socket, the TLS on it, and what has arrived for the session. The caller goes on."""
+        return self._sock, self._tls, self._early
 
     def fileno(self) -> int:
         """For poll."""
