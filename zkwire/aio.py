@@ -239,8 +239,9 @@ class Deadline:
             self._timer.cancel()
 
 
-def _abandon(future: asyncio.Future[Any]) -> None:
-    """The outcome of one of many is not wanted any more."""
-    future.cancel()
+def _abandon(future: asyncio.Future[Any]) -> bool:
+    """The outcome of one of many is not wanted any more; True if its operation will never be sent."""
+    unsent = future.cancel()
     if not future.cancelled():
         future.exception()  # or asyncio complains that it was never looked at
+    return unsent

@@ -145,13 +145,18 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         """
         return self._submit(op, False, then)
 
-    def _submit(self, op: Op[T], at_once: bool, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
+    def _submit_step(self, op: Op[T], force: bool) -> Future[T]:
+        return self._submit(op, False, force=force)
+
+    def _submit(
+        self, op: Op[T], at_once: bool, then: Optional[Callable[[Future[T]], object]] = None, force: bool = False
+    ) -> Future[T]:
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         future: Future[T] = Future(self._driver, op.path)
         if then is not None:
             future.add_done_callback(then)
-        self._driver.submit(op, future, at_once)
+        self._driver.submit(op, future, at_once, force)
         return future
 
     def future(self) -> Future[Any]:
@@ -173,7 +178,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         deadline = None if timeout is None else monotonic() + timeout
         if isinstance(work, Op):
             return self._finish(self._submit(work, True), deadline, timeout)
-        steps = drive(work, self.submit, self._abandon)
+        steps = drive(work, self._submit_step, self._abandon)
         try:
             future = next(steps)
             while True:

@@ -71,14 +71,14 @@ class Driver(Line):
             self._act()
         self._keeper.start()
 
-    def submit(self, op: Op[Any], future: Future[Any], at_once: bool) -> None:
-        """Hand an operation to the core. `at_once`: somebody is going to wait for it."""
+    def submit(self, op: Op[Any], future: Future[Any], at_once: bool, force: bool = False) -> None:
+        """Hand an operation to the core. `at_once`: somebody is going to wait for it; `force` as the core has it."""
         if self.forked:
             raise ForkedError()
         session = self.session
         with self._lock:
             try:
-                session.submit(op, future, now())
+                session.submit(op, future, now(), force)
                 if session.has_actions:
                     self._act()
                 if at_once or session.idle or session.unsent >= ENOUGH:

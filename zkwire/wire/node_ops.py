@@ -16,6 +16,7 @@ from .jute import BUFFER, INT, LONG, Codec, Names, Record, encode
 from .messages import ACLS, PATH, RESULT_ACLS, RESULT_PATH, STAT, Scope
 from .operation import (
     CHILD, DATA, EXIST, Fields, OnPath, Op, PathAndVersion, PathAndWatch, check_acl, check_data, check_version,
+    explained,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -112,6 +113,40 @@ class Create(_Create[str]):
 
     opcode = 1
     reply = RESULT_PATH
+
+
+class CreateChroot(_Create[None]):
+    """Creates the chroot of the client itself, or, with `up`, the node so many levels above it. It holds no data."""
+
+    opcode = 1
+    up: int
+
+    def __init__(self, up: int = 0, acl: Optional[Sequence[ACL]] = None) -> None:
+        super().__init__("/", b"", acl)
+        self.__dict__["up"] = up
+
+    def server_path(self, scope: Any) -> str:
+        """The path at the server, which lies outside the chroot unless `up` is 0."""
+        names = scope.prefix.split("/")
+        return "/".join(names[: max(2, len(names) - self.up)]) or "/"
+
+    def parts(self, scope: Any) -> Sequence[bytes]:
+        """The fields of a create of that path."""
+        return Create(self.server_path(scope), b"", self.acl).parts(Scope("", scope.default_acl))
+
+    def conclude(self, value: Any) -> Union[None, ZookeeperError]:
+        """None: the path is known."""
+        return None
+
+    def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[None, ZookeeperError]:
+        """The error of a create of that path."""
+        if scope is None:
+            return super().refusal(code)
+        path = self.server_path(scope)
+        error = explained(Create(path), code, None)
+        error.args = (f"the chroot {scope.prefix!r} cannot be made: {error}",)
+        error.path = "/"
+        return error
 
 
 class Create2(_Create[Tuple[str, Stat]]):
