@@ -8,8 +8,7 @@ from typing import Any, Callable
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.tools.differential_read_only import Place, differences, interview
-from zkwire.embedded import EmbeddedServer
+from tests.tools.differential_read_only import Place, differences, embedded, interview
 
 #: With and without local sessions; 3.4 has none.
 WITHOUT = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
@@ -37,6 +36,4 @@ def test_without_a_quorum_equal_to_a_real_server(version: str, local: bool, ense
         survivor.wait_ready()
 
     real = interview(Place((survivor.host, survivor.port), lose, find))
-    with EmbeddedServer(version=version, local_sessions=local) as server:
-        embedded = interview(Place(("127.0.0.1", server.port), server.go_read_only, lambda: server.go_read_only(False)))
-    assert len(real) > 20 and differences(real, embedded) == []
+    assert len(real) > 20 and differences(real, embedded(version, local)) == []
