@@ -16,7 +16,7 @@ from .config import GRACE, Front
 from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
 from .io.aio_driver import BACKLOG, AsyncDriver, AsyncFuture
 from .io.four_letter import Question, version_of
-from .ops import AddWatch, RemoveWatches
+from .ops import AddWatch, Multi, RemoveWatches
 from .recipes import Work, drive
 from .session.host_provider import Host
 from .session.session import CLOSE_LIMIT, ENDED
@@ -32,7 +32,10 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
 
     @functools.wraps(verb)
     async def method(self: AsyncZooKeeper, *args: Any, timeout: Optional[float] = None, **options: Any) -> Any:
-        return await self.run(verb(self, *args, **options), timeout)
+        work = verb(self, *args, **options)
+        if timeout is None and self._request_timeout is None and isinstance(work, Op):
+            return await self._driver.submit(work)
+        return await self.run(work, timeout)
 
     return method
 
@@ -110,7 +113,10 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
         """Collect operations to be done together or not at all; `await transaction.commit()` does them."""
-        return Transaction(self.run)
+        return Transaction(self._commit)
+
+    def _commit(self, multi: Multi, timeout: Optional[float]) -> Coroutine[Any, Any, List[Any]]:
+        return self.run(multi, timeout)
 
     async def run(self, work: Work[T], timeout: Optional[float] = None) -> T:
         """Do an operation or a recipe, within `timeout` seconds (None: `request_timeout`); its result."""

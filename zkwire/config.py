@@ -235,12 +235,17 @@ class Front:
     def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
         """What start() raises, having waited for a session; None if there is one."""
         session = self._session
-        if self._session.state == KazooState.CONNECTED:
+        if session.state == KazooState.CONNECTED:
             return None
         if session.phase == ENDED:
             refused = isinstance(session.last_error, (AuthFailedError, TLSError))
             return session.last_error if refused else ConnectionClosedError()
-        return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
+        text = f"no session within {timeout} s; the last attempt: "
+        if session.last_error is None:
+            return OperationTimeoutError(f"{text}{session.host or session.hosts[0]} has not answered so far")
+        alone = len(session.hosts) == 1 and isinstance(session.last_error, ConnectionLoss)
+        advice = "; hosts= names this server only: with others of the ensemble beside it, they would be tried too"
+        return OperationTimeoutError(f"{text}{session.last_error}{advice if alone else ''}")
 
     def _to_ask(self) -> Tuple[Host, Address]:
         """The server for four-letter words: the very one that is connected, which a name alone may not tell."""

@@ -83,7 +83,7 @@ class AsyncDriver:
         #: The event loop from `start` on.
         self.loop: Any = None
         self._channels: Dict[Link, Channel] = {}
-        self._main: Optional[Channel] = None  # that of the session's link
+        self._main: Optional[Channel] = None  # that of the session's link, once it is connected
         self._resolver = Resolver(self._resolved)
         self._timer: Optional[asyncio.TimerHandle] = None
         self._due = 0.0  # when, by the clock of the session
@@ -122,9 +122,10 @@ class AsyncDriver:
         session.submit(op, future, now(), force)
         if session.has_actions or session.phase != OPEN:
             self._perform()
-        if not self._flushing:
-            if session.idle:
-                self._flush()
+        main = self._main
+        if main is not None and not self._flushing:
+            if len(main.key.connection.replies) <= 1:
+                self.flush(main)
             else:  # more may come before the loop turns
                 self._flushing = True
                 loop.call_soon(self._flush)
@@ -194,7 +195,7 @@ class AsyncDriver:
         for action in session.actions():
             getattr(self, METHODS[type(action)])(*action)
         link = session.link
-        self._main = self._channels.get(link) if link is not None else None
+        self._main = self._channels.get(link) if link is not None and link.connection is not None else None
         if session.phase == ENDED:
             self._ended()
         self._arm()
@@ -332,9 +333,13 @@ class AsyncDriver:
             return
         data = connection.data_to_send()
         while data:
-            count = channel.write(data)
-            if not count:  # TLS has to hear something first
-                return
+            if channel.plain:
+                channel.transport.write(data)
+                count = len(data)
+            else:
+                count = channel.encrypt(data)
+                if not count:  # TLS has to hear something first
+                    return
             connection.sent(count)
             if channel.paused:
                 link.lagging(channel.lag)
@@ -452,7 +457,10 @@ class AsyncAsking:
 
     def connected(self, channel: Channel) -> None:
         """Ask."""
-        channel.write(self._question.word)
+        if channel.plain:
+            channel.transport.write(self._question.word)
+        else:
+            channel.encrypt(self._question.word)
 
     def received(self, channel: Channel, data: bytes) -> None:
         """A part of the answer."""
