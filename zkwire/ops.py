@@ -31,7 +31,7 @@ BY_OPCODE: Dict[int, Type[Op[Any]]] = {
 
 __all__ = [
     "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateChroot",
-    "CreateContainer", "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetConfig",
-    "GetData", "GetEphemerals", "IN_MULTI", "IN_MULTI_READ", "IN_TRANSACTION", "Multi", "MultiRead", "Op", "Ping",
-    "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData", "SetWatches", "SetWatches2", "Sync", "WhoAmI",
+    "CreateContainer", "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
+    "GetConfig", "GetData", "GetEphemerals", "IN_MULTI", "IN_MULTI_READ", "IN_TRANSACTION", "Multi", "MultiRead", "Op",
+    "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData", "SetWatches", "SetWatches2", "Sync", "WhoAmI",
 ]  # fmt: skip

@@ -12,8 +12,8 @@ from collections import deque
 from typing import Any, Callable, Deque, Generator, List, Optional, Protocol, Sequence, Tuple, TypeVar, Union
 
 from .errors import (
-    ConnectionLoss, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError, SessionExpiredError,
-    TooManyPendingError, ZookeeperError,
+    ConnectionLoss, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError,
+    SessionExpiredError, TooManyPendingError, ZookeeperError,
 )  # fmt: skip
 from .paths import join, parent_of, prefixes
 from .wire.operation import Op
@@ -175,7 +175,7 @@ def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:
     above = ["/", *prefixes(path)]  # "/" is the chroot, if there is one
     for _ in range(ATTEMPTS):
         stats = yield [Exists(p) for p in above]
-        known = [i for i, stat in enumerate(stats) if isinstance(stat, (Stat, NoAuthError))]  # not to be read, but there
+        known = [i for i, stat in enumerate(stats) if isinstance(stat, (Stat, NoAuthError))]  # may not be read: exists
         if not known:
             yield from make_chroot(acl)
         missing = above[known[-1] + 1 :] if known else above[1:]
