@@ -11,7 +11,7 @@ help:
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
-	@echo "make bench     measurements beside kazoo 2.11.0"
+	@echo "make bench     measurements beside kazoo 2.11.0 and a bare socket loop; writes docs/benchmark.md and .svg (five minutes)"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
@@ -38,7 +38,7 @@ demo:
 	@$(PYTHON) -m zkdisco demo $(ARGS)
 
 bench:
-	@$(PYTHON) tests/tools/venvs.py bench python -m tests.tools.bench
+	@$(PYTHON) tests/tools/venvs.py bench python -m tests.tools.bench $(ARGS)
 
 simulate:
 	@$(PYTHON) -m tests.tools.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generator, List, Sequence, Tuple, TypeVar
 
-from ._zkwire import ACL, Stat, errors, ops, paths
+from ._zkwire import ACL, Stat, errors, ops, paths, recipes
 
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
@@ -23,8 +23,10 @@ def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> R
     prefixes, data = ["/", *paths.prefixes(path)], (b"", *payload)
     for _ in range(PATIENCE):
         found = yield [ops.Exists(p) for p in prefixes]
-        known = [i for i, stat in enumerate(found) if isinstance(stat, Stat)]
-        first = known[-1] + 1 if known else 0
+        known = [i for i, stat in enumerate(found) if isinstance(stat, (Stat, errors.NoAuthError))]
+        if not known:
+            yield from recipes.make_chroot(acl)
+        first = known[-1] + 1 if known else 1
         missing = [ops.Create(p, data[i] if i < len(data) else b"", acl) for i, p in enumerate(prefixes)][first:]
         outcomes = yield missing
         failed = [o for o in outcomes if isinstance(o, errors.ZookeeperError)]

@@ -6,18 +6,16 @@
         zk.create("/hello", b"world", ephemeral=True)
         data, stat = zk.get("/hello")
 
-`AsyncZooKeeper` is its asyncio twin, loaded on first use. Operations as values are in `zkwire.ops`, errors in
-`zkwire.errors`.
+`AsyncZooKeeper` is its asyncio twin. Operations as values are in `zkwire.ops`, errors in `zkwire.errors`. Both clients
+are loaded on first use: a program that takes `zkwire.ops` or `zkwire.embedded` alone does not pay for them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, List
 
 from . import errors
-from .client import ZooKeeper
 from .errors import *  # noqa: F403
-from .io.future import CancelledError
 from .values import (
     ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, EventType, Id, KazooState, KeeperState, Permissions, Stat,
     WatchedEvent, make_acl, make_digest_acl, make_digest_acl_credential,
@@ -25,6 +23,8 @@ from .values import (
 
 if TYPE_CHECKING:
     from .aio import AsyncZooKeeper as AsyncZooKeeper
+    from .client import ZooKeeper
+    from .io.future import CancelledError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,8 +36,18 @@ __all__ += errors.__all__
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AsyncZooKeeper":  # asyncio costs more than all the rest; only who uses it should pay
-        from .aio import AsyncZooKeeper
+    found: Any
+    if name == "ZooKeeper":
+        from .client import ZooKeeper as found
+    elif name == "AsyncZooKeeper":  # not in __all__: asyncio costs more than all the rest
+        from .aio import AsyncZooKeeper as found
+    elif name == "CancelledError":
+        from .io.future import CancelledError as found
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
-        return AsyncZooKeeper
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__, "AsyncZooKeeper"})

@@ -16,7 +16,7 @@ from .config import GRACE, Front
 from .errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
 from .io.aio_driver import BACKLOG, AsyncDriver, AsyncFuture
 from .io.four_letter import Question, version_of
-from .ops import AddWatch, RemoveWatches
+from .ops import AddWatch, Multi, RemoveWatches
 from .recipes import Work, drive
 from .session.host_provider import Host
 from .session.session import CLOSE_LIMIT, ENDED
@@ -32,7 +32,10 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
 
     @functools.wraps(verb)
     async def method(self: AsyncZooKeeper, *args: Any, timeout: Optional[float] = None, **options: Any) -> Any:
-        return await self.run(verb(self, *args, **options), timeout)
+        work = verb(self, *args, **options)
+        if timeout is None and self._request_timeout is None and isinstance(work, Op):
+            return await self._driver.submit(work)
+        return await self.run(work, timeout)
 
     return method
 
@@ -97,7 +100,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
         `then(future)` is called with the outcome, as by `add_done_callback`. Raises as `ZooKeeper.submit` does. If
-        `future.cancel()` returns True, the operation is never sent; if it returns False, it was sent before, or is done.
+        `future.cancel()` returns True, the operation is never sent; if False, it was sent before, or is done.
         """
         future = self._driver.submit(op)
         if then is not None:
@@ -110,7 +113,10 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
         """Collect operations to be done together or not at all; `await transaction.commit()` does them."""
-        return Transaction(self.run)
+        return Transaction(self._commit)
+
+    def _commit(self, multi: Multi, timeout: Optional[float]) -> Coroutine[Any, Any, List[Any]]:
+        return self.run(multi, timeout)
 
     async def run(self, work: Work[T], timeout: Optional[float] = None) -> T:
         """Do an operation or a recipe, within `timeout` seconds (None: `request_timeout`); its result."""
@@ -118,7 +124,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             timeout = self._request_timeout
         driver = self._driver
         if not isinstance(work, Op):
-            return await self._run_recipe(work, timeout)
+            result: T = await self._run_recipe(work, timeout)
+            return result
         if timeout is None:
             return await driver.submit(work)
         with Deadline(driver, timeout) as deadline:
@@ -139,8 +146,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                         future = steps.send(answer)
             except StopIteration as stop:
                 return stop.value
+            except ZookeeperError as error:
+                # The traceback holds the recipe's frames, and these hold the error: without it, all is freed at once.
+                raise error.with_traceback(None)  # noqa: B904  # it is the same error
             finally:
-                future = None  # an error that is raised here holds this frame, and the future holds the error
+                future = answer = None  # as this frame would
                 steps.close()
 
     async def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
@@ -238,8 +248,9 @@ class Deadline:
             self._timer.cancel()
 
 
-def _abandon(future: asyncio.Future[Any]) -> None:
-    """The outcome of one of many is not wanted any more."""
-    future.cancel()
+def _abandon(future: asyncio.Future[Any]) -> bool:
+    """The outcome of one of many is not wanted any more; True if its operation will never be sent."""
+    unsent = future.cancel()
     if not future.cancelled():
         future.exception()  # or asyncio complains that it was never looked at
+    return unsent

@@ -18,7 +18,7 @@ from .io.dispatch import On
 from .io.driver import PAUSE, Driver
 from .io.four_letter import Asking, Question, version_of
 from .io.future import Future
-from .io.process import Forked
+from .io.process import is_refused
 from .ops import Multi
 from .recipes import Work, drive
 from .session.actions import StateChanged
@@ -219,7 +219,7 @@ def _hand_on(method: weakref.WeakMethod[Any], event: StateChanged) -> None:
 
 def _forgotten(driver: Driver) -> None:
     """The client was collected without `close`: its threads must not live on, keeping the session alive."""
-    if not isinstance(driver, Forked) and driver.session.phase not in (ENDED, NEW):
+    if not is_refused(driver) and driver.session.phase not in (ENDED, NEW):
         driver.request_close()
         warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)  # which may raise
 

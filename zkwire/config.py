@@ -6,7 +6,8 @@ done, nor on which thread or loop anything runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+import os
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
@@ -16,7 +17,6 @@ from .io.four_letter import PATIENCE
 from .io.process import Guard, now
 from .io.tls import check_names
 from .ops import Auth
-from .sasl import DigestMD5, Mechanism
 from .session.host_provider import Host, parse_hosts
 from .session.session import ENDED, Session
 from .session.watches import identity
@@ -26,6 +26,8 @@ from .wire.messages import Scope
 
 if TYPE_CHECKING:
     import logging
+
+    from .sasl import Mechanism
 
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_PENDING = 10_000
@@ -77,15 +79,20 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
     return session
 
 
+def _random() -> float:
+    """A number from 0 up to 1, from the system: the module `random` would load hashlib, which takes 4 MB."""
+    return (int.from_bytes(os.urandom(7), "big") >> 3) / 2**53
+
+
 def _mechanism(sasl: Any) -> Optional[Mechanism]:
     """The SASL mechanism: DIGEST-MD5 for a pair of user and password, or the user's own."""
     if sasl is None:
         return None
     if isinstance(sasl, (tuple, list)) and len(sasl) == 2:
         user, password = sasl
-        import secrets  # which takes its time, and few need it
+        from .sasl import DigestMD5  # loaded only where it is used: hashlib below it takes 4 MB
 
-        return DigestMD5(user, password, lambda: secrets.token_hex(20))
+        return DigestMD5(user, password, lambda: os.urandom(20).hex())
     if isinstance(sasl, type) or not all(callable(getattr(sasl, name, None)) for name in ("start", "step")):
         raise TypeError("sasl= takes (user, password), or a mechanism: an object with start() and step()")
     mechanism: Mechanism = sasl
@@ -158,13 +165,12 @@ class Front:
         logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
     ) -> None:  # fmt: skip
         import logging
-        from random import random
 
         settings = Settings(
             hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
             request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
         )  # fmt: skip
-        self._session = make_session(settings, random, now())
+        self._session = make_session(settings, _random, now())
         self._request_timeout, self._ssl_context = request_timeout, ssl_context
         self._logger = logger or logging.getLogger("zkwire")
         self._listeners = Listeners()
@@ -235,12 +241,17 @@ class Front:
     def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
         """What start() raises, having waited for a session; None if there is one."""
         session = self._session
-        if self._session.state == KazooState.CONNECTED:
+        if session.state == KazooState.CONNECTED:
             return None
         if session.phase == ENDED:
             told = isinstance(session.last_error, (AuthFailedError, TLSError, ConnectionClosedError))
             return session.last_error if told else ConnectionClosedError()
-        return OperationTimeoutError(f"no session within {timeout} s; the last attempt: {session.last_error}")
+        text = f"no session within {timeout} s; the last attempt: "
+        if session.last_error is None:
+            return OperationTimeoutError(f"{text}{session.host or session.hosts[0]} has not answered so far")
+        alone = len(session.hosts) == 1 and isinstance(session.last_error, ConnectionLoss)
+        advice = "; hosts= names this server only: with others of the ensemble beside it, they would be tried too"
+        return OperationTimeoutError(f"{text}{session.last_error}{advice if alone else ''}")
 
     def _to_ask(self) -> Tuple[Host, Address]:
         """The server for four-letter words: the very one that is connected, which a name alone may not tell."""

@@ -22,7 +22,7 @@ An unknown code is a plain `ZookeeperError` with that code.
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 #: Code to class; filled by the classes themselves as they are defined.
 BY_CODE: Dict[int, Type[ZookeeperError]] = {}
@@ -31,11 +31,16 @@ BY_CODE: Dict[int, Type[ZookeeperError]] = {}
 class ZookeeperError(Exception):
     """Base of all errors. `code` is the protocol's number (int), `path` the node concerned or None.
 
-    `maybe_applied` is False when the operation is known not to have changed anything, True when nobody knows.
+    `maybe_applied` is False when the call is known not to have changed anything, True when it has, or may have. A verb
+    of several steps (`ensure_path`, `create` with `makepath` or `protect`, a recursive `delete`) speaks for all of
+    them: `applied` are the operations (see `zkwire.ops`) that were done before it failed, `in_doubt` those that may
+    have been, such as a protected create, whose path has the unique prefix.
     """
 
     code: int = -100
     maybe_applied: bool = False
+    applied: Tuple[Any, ...] = ()
+    in_doubt: Tuple[Any, ...] = ()
     explanation = "the server refused the operation"
 
     def __init__(self, message: Optional[str] = None, path: Optional[str] = None, code: Optional[int] = None) -> None:
@@ -147,9 +152,24 @@ class AuthFailedError(ZookeeperError, code=-115):
 
 
 class SessionClosedRequireSaslError(AuthFailedError, code=-124):
-    """The server closed the session since it takes only sessions authenticated by SASL."""
+    """The server closed the session since it takes only authenticated ones, by SASL or by another scheme it names.
 
-    explanation = "the server takes only sessions authenticated by SASL (sasl=)"
+    Its code says no more than that: a server with sessionRequireClientSASLAuth answers so, and since 3.7 one with
+    enforce.auth.enabled, whatever its enforce.auth.schemes. `remedied` gives the error for what a client has set.
+    """
+
+    explanation = (
+        "the server takes only authenticated sessions: by SASL (sasl=) if it has sessionRequireClientSASLAuth, else by "
+        "one of its enforce.auth.schemes (auth_data= for digest, ssl_context= with a client certificate for x509)"
+    )
+
+    @classmethod
+    def remedied(cls, sasl: bool, auth: bool, path: Optional[str] = None) -> SessionClosedRequireSaslError:
+        """The error for a client that has `sasl=` set or not, and credentials (`auth_data=`, `add_auth`) or not."""
+        has = [name for name, given in (("sasl=", sasl), ("auth_data=", auth)) if given]
+        if not has:
+            return cls(f"{cls.explanation}; this client has neither sasl= nor auth_data=", path)
+        return cls(f"{cls.explanation}; this client has {' and '.join(has)}, which the server does not take", path)
 
 
 class TooManyPendingError(ZookeeperError):

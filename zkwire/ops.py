@@ -10,8 +10,8 @@ from typing import Any, Dict, Type
 
 from .wire.multi import IN_MULTI, IN_MULTI_READ, IN_TRANSACTION, Multi, MultiRead
 from .wire.node_ops import (
-    Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber, GetChildren,
-    GetChildren2, GetConfig, GetData, SetACL, SetData, Sync,
+    Check, Create, Create2, CreateChroot, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber,
+    GetChildren, GetChildren2, GetConfig, GetData, SetACL, SetData, Sync,
 )  # fmt: skip
 from .wire.operation import Op
 from .wire.session_ops import (
@@ -30,8 +30,8 @@ BY_OPCODE: Dict[int, Type[Op[Any]]] = {
 }  # fmt: skip
 
 __all__ = [
-    "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateContainer",
-    "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetConfig",
-    "GetData", "GetEphemerals", "IN_MULTI", "IN_MULTI_READ", "IN_TRANSACTION", "Multi", "MultiRead", "Op", "Ping",
-    "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData", "SetWatches", "SetWatches2", "Sync", "WhoAmI",
+    "AddWatch", "Auth", "BY_OPCODE", "Check", "CheckWatches", "CloseSession", "Create", "Create2", "CreateChroot",
+    "CreateContainer", "CreateTTL", "Delete", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
+    "GetConfig", "GetData", "GetEphemerals", "IN_MULTI", "IN_MULTI_READ", "IN_TRANSACTION", "Multi", "MultiRead", "Op",
+    "Ping", "Reconfig", "RemoveWatches", "Sasl", "SetACL", "SetData", "SetWatches", "SetWatches2", "Sync", "WhoAmI",
 ]  # fmt: skip

@@ -12,12 +12,12 @@ from collections import deque
 from typing import Any, Callable, Deque, Generator, List, Optional, Protocol, Sequence, Tuple, TypeVar, Union
 
 from .errors import (
-    ConnectionLoss, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError, SessionExpiredError,
-    ZookeeperError,
+    ConnectionLoss, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError,
+    SessionExpiredError, TooManyPendingError, ZookeeperError,
 )  # fmt: skip
 from .paths import join, parent_of, prefixes
 from .wire.operation import Op
-from .ops import Create, Create2, Delete, Exists, GetChildren, GetData, Sync
+from .ops import Create, Create2, CreateChroot, Delete, Exists, GetChildren, GetData, Sync
 from .values import ACL, Stat
 
 T = TypeVar("T")
@@ -26,8 +26,10 @@ Work = Union[Op[T], Recipe[T]]
 
 #: This many operations of a list are under way at a time.
 WINDOW = 1000
-#: Parents may vanish while we build on them (containers are reaped when empty); somebody who does that for ever wins.
-PATIENCE = 10
+#: Parents may vanish while nodes are made below them (containers are reaped when empty): it is tried so many times.
+ATTEMPTS = 10
+#: A chroot with more levels is not made.
+MOST_LEVELS = 1000
 
 
 class HasSession(Protocol):
@@ -38,21 +40,57 @@ class HasSession(Protocol):
         """Session id and password, or None."""
 
 
-def drive(
-    work: Recipe[T], submit: Callable[[Op[Any]], Any], abandon: Callable[[Any], object]
-) -> Generator[Any, Any, T]:
+class Writes:
+    """The writes of one recipe: those that were done, and those whose answer is not known."""
+
+    #: This many of each are named in the text of an error.
+    NAMED = 3
+
+    def __init__(self) -> None:
+        self.done: List[Op[Any]] = []
+        self.in_doubt: List[Op[Any]] = []
+
+    def note(self, op: Op[Any], outcome: Any) -> None:
+        """An operation has come to its end."""
+        if op.writes:
+            if not isinstance(outcome, ZookeeperError):
+                self.done.append(op)
+            elif outcome.maybe_applied:
+                self.in_doubt.append(op)
+
+    def explain(self, error: ZookeeperError) -> None:
+        """Say in the error that ends the recipe what the recipe has changed, or may have."""
+        if self.done or self.in_doubt:
+            error.maybe_applied, error.applied, error.in_doubt = True, tuple(self.done), tuple(self.in_doubt)
+            said = [f"{kind}: {self._named(ops)}" for kind, ops in (
+                ("done before", self.done), ("perhaps done", self.in_doubt)) if ops]  # fmt: skip
+            error.args = (f"{error} ({'; '.join(said)})",)
+
+    def _named(self, ops: List[Op[Any]]) -> str:
+        more = len(ops) - self.NAMED
+        return ", ".join(map(repr, ops[: self.NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+Submit = Callable[[Op[Any], bool], Any]
+Cancel = Callable[[Any], bool]
+
+
+def drive(work: Recipe[T], submit: Submit, cancel: Cancel) -> Generator[Any, Any, T]:
     """Runs a recipe for a front: yields each future to wait for, and is sent its result or thrown its error.
 
-    Close it at the end: futures that nobody will wait for are abandoned then.
+    `submit(op, force)` gives a future; with `force` the operation is not refused for `max_pending`. `cancel(future)`
+    takes an operation back, and says whether it was never sent. The front closes the generator at the end: what is
+    still under way then is cancelled. An error that ends the recipe speaks for all of its writes, see `Writes`.
     """
+    writes = Writes()
     try:
         wanted = next(work)
         while True:
             try:
                 if isinstance(wanted, Op):
-                    answer = yield submit(wanted)
+                    answer = yield from _single(wanted, submit, writes)
                 else:
-                    answer = yield from _pipeline(wanted, submit, abandon)
+                    answer = yield from _pipeline(wanted, submit, cancel, writes)
             except Exception as error:
                 wanted = work.throw(error)
             else:
@@ -60,41 +98,87 @@ def drive(
     except StopIteration as stop:
         result: T = stop.value
         return result
+    except ZookeeperError as error:
+        writes.explain(error)
+        raise
 
 
-def _pipeline(
-    ops: Sequence[Op[Any]], submit: Callable[[Op[Any]], Any], abandon: Callable[[Any], object]
-) -> Generator[Any, Any, List[Any]]:
-    """The outcomes of many operations, errors included as values, a window of them under way at a time."""
-    outcomes: List[Any] = []
-    under_way: Deque[Any] = deque()
-    remaining = iter(ops)
+def _single(op: Op[Any], submit: Submit, writes: Writes) -> Generator[Any, Any, Any]:
+    """The result of one operation."""
+    future = submit(op, True)
     try:
-        while True:
-            for op in remaining:
-                under_way.append(submit(op))
-                if len(under_way) >= WINDOW:
+        outcome = yield future
+    except ZookeeperError as error:
+        writes.note(op, error)
+        raise
+    writes.note(op, outcome)
+    return outcome
+
+
+def _pipeline(ops: Sequence[Op[Any]], submit: Submit, cancel: Cancel, writes: Writes) -> Generator[Any, Any, List[Any]]:
+    """The outcomes of many operations, errors included as values, a window of them under way at a time.
+
+    The window is what `max_pending` leaves beside the other load, and never nothing: the first one is not refused.
+    """
+    outcomes: List[Any] = []
+    under_way: Deque[Tuple[Op[Any], Any]] = deque()
+    remaining = deque(ops)
+    try:
+        while remaining or under_way:
+            while remaining and len(under_way) < WINDOW:
+                try:
+                    under_way.append((remaining[0], submit(remaining[0], not under_way)))
+                except TooManyPendingError:
+                    if not under_way:
+                        raise
                     break
-            if not under_way:
-                return outcomes
+                remaining.popleft()
+            op, future = under_way.popleft()
             try:
-                outcomes.append((yield under_way.popleft()))
-            except OperationTimeoutError:
+                outcome = yield future
+            except OperationTimeoutError as error:
+                writes.note(op, error)
                 raise
             except ZookeeperError as error:
-                outcomes.append(error)
+                outcome = error
+            writes.note(op, outcome)
+            outcomes.append(outcome)
+        return outcomes
     finally:  # time is up, say: what is still queued is not to be done later
-        for future in under_way:
-            abandon(future)
+        for op, future in under_way:
+            if not cancel(future) and op.writes:
+                writes.in_doubt.append(op)
+
+
+def make_chroot(acl: Optional[Sequence[ACL]] = None) -> Recipe[None]:
+    """Create the chroot, and of its parents what is missing; these lie outside all paths the client knows.
+
+    It goes up only until a parent is there: those above need not be writable.
+    """
+    up = 0
+    for _ in range(MOST_LEVELS):
+        try:
+            yield CreateChroot(up, acl)
+        except NodeExistsError:
+            pass
+        except NoNodeError:
+            up += 1
+            continue
+        if not up:
+            return
+        up -= 1
+    yield CreateChroot(0, acl)
 
 
 def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:
     """Create what is missing of a path, top down; existing nodes are left alone, and need not be writable."""
-    above = ["/", *prefixes(path)]  # which is the chroot, if there is one
-    for _ in range(PATIENCE):
+    above = ["/", *prefixes(path)]  # "/" is the chroot, if there is one
+    for _ in range(ATTEMPTS):
         stats = yield [Exists(p) for p in above]
-        known = [i for i, stat in enumerate(stats) if isinstance(stat, Stat)]
-        missing = above[known[-1] + 1 :] if known else above
+        known = [i for i, stat in enumerate(stats) if isinstance(stat, (Stat, NoAuthError))]  # may not be read: exists
+        if not known:
+            yield from make_chroot(acl)
+        missing = above[known[-1] + 1 :] if known else above[1:]
         outcomes = yield [Create(p, acl=acl) for p in missing]
         errors = [o for o in outcomes if isinstance(o, ZookeeperError) and not isinstance(o, NodeExistsError)]
         if not errors:
@@ -106,7 +190,7 @@ def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:
 
 def create_with_parents(op: Op[T], acl: Optional[Sequence[ACL]] = None) -> Recipe[T]:
     """Create a node, and its parents if they are missing."""
-    for _ in range(PATIENCE):
+    for _ in range(ATTEMPTS):
         try:
             result: T = yield op
             return result
@@ -175,7 +259,7 @@ def create_protected(
     prefix, name = protected_name(name)
     op = make(("" if parent == "/" else parent) + "/" + name)
     in_doubt, error = False, ZookeeperError()
-    for _ in range(PATIENCE):
+    for _ in range(ATTEMPTS):
         try:
             if in_doubt:
                 found = yield from _find(parent, prefix)

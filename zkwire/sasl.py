@@ -1,4 +1,4 @@
-"""SASL: what a mechanism has to do, DIGEST-MD5 (RFC 2831) as one, and a login with either on one connection.
+"""SASL: what a mechanism has to do, and DIGEST-MD5 (RFC 2831) as one. Loaded by clients that use SASL only.
 
 Owns tokens. Must not know connections, sockets or clocks; randomness comes in. Rules:
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import NamedTuple, Optional, Callable, Dict, Protocol, Union
+from typing import Callable, Dict, NamedTuple, Optional, Protocol, Union
 
 from .errors import AuthFailedError
 
@@ -25,7 +25,7 @@ _PAIR = re.compile(r'\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
-class Exchange(NamedTuple):
+class DigestExchange(NamedTuple):
     """What both sides know of one exchange, the password only if all is well. The nonce is the server's."""
 
     user: str
@@ -44,7 +44,7 @@ class Exchange(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the password, which must not reach a log."""
-        return f"Exchange({self.user!r})"
+        return f"DigestExchange({self.user!r})"
 
 
 def parse_pairs(token: bytes) -> Dict[str, str]:
@@ -86,10 +86,6 @@ def narrow(text: Union[str, bytes]) -> bytes:
         return text.encode()
 
 
-#: A token is no longer, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
-MAX_TOKEN = 64 * 1024
-
-
 class Mechanism(Protocol):
     """What `sasl=` takes besides a pair of user and password: an object of this shape, for one client alone.
 
@@ -98,20 +94,22 @@ class Mechanism(Protocol):
     """
 
     def start(self, host: str) -> bytes:
-        """Begin afresh, on a new connection to `host` (its configured name); the first token, b"" if the server
-        speaks first."""
+        """Begin afresh on a new connection; the first token, b"" where the server speaks first.
+
+        `host` is the server's name or address as the client was configured with it, such as Kerberos needs.
+        """
 
     def step(self, challenge: bytes) -> Optional[bytes]:
-        """The answer to the server's token (b"" for a null one); None if we are in, and the server is the right one."""
+        """The answer to the server's token (b"" for a null one); None once both sides have proved who they are."""
 
 
 class DigestMD5:
     """DIGEST-MD5 as a client: user name and password, without the password on the wire, and the server proves itself.
 
-    MD5, and no binding to the channel: whoever can listen can guess passwords at leisure, and whoever can change
-    traffic owns the session afterwards. Better than the digest scheme in clear, worse than TLS. `cnonce()` is to give
-    a text of at least 128 random bits. `ValueError` and `TypeError` for what cannot be right; `ValueError` too if this
-    Python has no MD5.
+    MD5, and no binding to the channel: an attacker who can listen can guess passwords offline, and one who can change
+    traffic can take the session over afterwards. Better than the digest scheme in clear, worse than TLS. `cnonce()` is
+    to give a text of at least 128 random bits. `ValueError` and `TypeError` for what cannot be right; `ValueError` too
+    if this Python has no MD5.
     """
 
     def __init__(self, user: str, password: Union[str, bytes], cnonce: Callable[[], str], uri: str = URI) -> None:
@@ -159,7 +157,7 @@ class DigestMD5:
             raise AuthFailedError("the server's challenge does not offer qop=auth")
         if told.get("algorithm") != "md5-sess":
             raise AuthFailedError("the server's challenge does not offer algorithm=md5-sess")
-        exchange = Exchange(self._user, self._password, realm, nonce, self._cnonce(), self._uri)
+        exchange = DigestExchange(self._user, self._password, realm, nonce, self._cnonce(), self._uri)
         self._expected = exchange.proof("").encode()
         return (
             f"charset=utf-8,username={quote(self._user)},realm={quote(realm)},nonce={quote(nonce)},nc=00000001,"

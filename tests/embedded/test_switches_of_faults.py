@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.embedded_peer import DELETED, OPEN, WATCH, Peer, connected, make_core
+from tests.kit.catalogue import fault
+from tests.kit.embedded_peer import CHILD, DELETED, OPEN, WATCH, Peer, connected, make_core
 from zkwire.wire.jute import decode, encode
-from zkwire.ops import Create, Delete, Exists, GetData, MultiRead, Ping, SetData, Sync
+from zkwire.ops import AddWatch, Create, Delete, Exists, GetChildren, GetData, MultiRead, Ping, SetData, Sync
 from zkwire.wire.messages import CONNECT_REQUEST, REPLY_HEADER, ConnectRequest
 
 
@@ -222,3 +223,102 @@ def test_without_local_sessions_a_new_session_gets_a_reply_header():
     peer.push_frame(encode(CONNECT_REQUEST, ConnectRequest(0, 0, 2000, 0, bytes(16), True)))
     (frame,) = peer.frames()
     assert len(frame) == 16 and decode(REPLY_HEADER, frame).err == -119
+
+
+# -- read-only mode before 3.7
+
+
+def test_before_3_7_a_session_that_the_majority_has_given_away_is_resumed_until_the_quorum_is_back():
+    core = make_core(version="3.6")
+    real = connected(core, timeout_ms=20000)
+    real.ask(Create("/e", b"", OPEN, ephemeral=True))
+    core.go_read_only(0.0)
+    again = Peer(core)
+    response = again.connect(20000, real.session, read_only=True)
+    assert response is not None and (response.session_id, response.read_only) == (real.session[0], True)
+    assert core.faults.expire(real.session[0], 0.0) and not core.faults.expire(real.session[0], 0.0)
+    assert core.alive() == {}
+    assert again.ask(Exists("/e")) and not again.link.over  # this server cannot know
+    core.go_read_only(1.0, False)
+    gone = Peer(core, 1.0).connect(20000, real.session)
+    assert gone is not None and gone.timeout_ms == 0
+    assert connected(core, 1.0).ask(Exists("/e")) == -101
+
+
+def test_since_3_7_such_a_session_is_hung_up_on():
+    core = make_core(version="3.7")
+    real = connected(core, timeout_ms=20000)
+    core.go_read_only(0.0)
+    assert core.faults.expire(real.session[0], 0.0)
+    assert Peer(core).connect(20000, real.session, read_only=True) is None
+
+
+def test_before_3_7_a_silent_session_ends_here_and_lives_on_with_the_quorum():
+    core = make_core(version="3.4")
+    real = connected(core, timeout_ms=2000)
+    real.ask(Create("/e", b"", OPEN, ephemeral=True))
+    core.go_read_only(0.0)
+    watcher = connected(core, read_only=True, timeout_ms=60000)
+    assert watcher.ask(Exists("/e", WATCH))
+    zxid = core.data.applied
+    core.tick(4.0)
+    watcher.now = 4.0
+    assert watcher.heard() == [(2, "/e")] and core.data.applied == zxid
+    ended = Peer(core, 4.0).connect(2000, real.session, read_only=True)
+    assert ended is not None and (ended.timeout_ms, ended.read_only) == (0, True)
+    assert real.session[0] in core.alive()
+    core.go_read_only(4.0, False)
+    back = Peer(core, 4.0)
+    resumed = back.connect(2000, real.session)
+    assert resumed is not None and resumed.session_id == real.session[0]
+    assert back.ask(Exists("/e")) == -101  # as with real 3.4.13, 3.5.9 and 3.6.2
+
+
+# -- upgrades, and servers that are compatible but for something
+
+
+def test_upgrade_keeps_data_and_sessions():
+    core = make_core(version="3.4")
+    peer = connected(core, timeout_ms=2000)
+    peer.ask(Create("/a", b"x", OPEN))
+    assert peer.ask(AddWatch("/a", WATCH, True)) == -6
+    core.upgrade("3.9", 0.0)
+    again = Peer(core)
+    assert again.connect(2000, peer.session) is not None and again.session == peer.session
+    assert again.ask(GetData("/a"))[0] == b"x" and again.ask(Exists("/zookeeper/config"))
+    assert again.ask(AddWatch("/a", WATCH, True)) == 0
+    with pytest.raises(ValueError, match="2.0"):
+        core.upgrade("2.0", 0.0)
+
+
+@fault("X19")
+def test_a_server_that_hangs_up_on_what_it_does_not_know():
+    core = make_core(hangs_up_on=frozenset({106}))
+    peer = connected(core, timeout_ms=2000)
+    peer.send(AddWatch("/", WATCH, True))
+    assert peer.replies() == [] and peer.link.over
+    assert Peer(core).connect(2000, peer.session) is not None
+
+
+@fault("X19")
+def test_a_server_that_answers_without_a_body():
+    core = make_core(answers_without_body=frozenset({106}))
+    peer = connected(core)
+    peer.send(AddWatch("/", WATCH, True))
+    ((_, _, code, body),) = peer.replies()
+    assert (code, body) == (0, b"")
+    connected(core).ask(Create("/a", b"", OPEN))
+    assert peer.heard() == [(1, "/a")]
+
+
+@fault("X20")
+def test_a_server_whose_recursive_watch_tells_the_watched_path():
+    core = make_core(watched_path_in_events=True)
+    peer, other = connected(core), connected(core)
+    peer.ask(Create("/a", b"", OPEN))
+    peer.ask(AddWatch("/a", WATCH, True))
+    peer.ask(GetChildren("/a/b", WATCH))
+    for op in (Create("/a/b", b"", OPEN), SetData("/a/b", b"1"), Delete("/a/b")):
+        other.ask(op)
+    told = peer.heard()
+    assert {path for _, path in told} == {"/a"} and [kind for kind, _ in told if kind != CHILD] == [1, 3, 2]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 
 from tests.conftest import AnyServer
 from tests.kit.harness import pki
-from tests.kit.fronts import Front, Log, real, until
+from tests.kit.addresses import several
+from tests.kit.catalogue import fault
+from tests.kit.fronts import Front, Log, until
 from tests.kit.hostile import Wire
 from zkwire.errors import (
-    ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, ProtocolError, TLSError,
+    ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, ProtocolError,
     UnimplementedError,
 )  # fmt: skip
 from zkwire.io.four_letter import LIMIT, WORDS, Question, version_of
@@ -196,15 +198,28 @@ def test_over_tls(front: Front) -> None:
     assert zk.command(b"mntr").startswith("zk_version")
 
 
-def test_never_in_clear_for_who_wants_tls(front: Front) -> None:
-    scripted, words = front.scripted(), Log()
-    scripted.word = lambda wire, word: words(word)
-    zk = front.client(scripted.hosts, timeout=6.0)
-    real(zk)._ssl_context = pki.client_context()
-    with pytest.raises((TLSError, OperationTimeoutError)):
-        zk.command(b"srvr", timeout=0.5)
-    assert words.seen == []
-    real(zk)._ssl_context = None
-    with pytest.raises(ConnectionLoss):
-        zk.command(b"srvr")
-    assert words.seen == [b"srvr"]
+def test_never_in_clear_for_a_client_with_tls(front: Front) -> None:
+    sent: Dict[int, bytes] = {}
+
+    def tap(direction: str, connection: int, data: bytes) -> None:
+        if direction == "up":
+            sent[connection] = sent.get(connection, b"") + data
+
+    proxy = front.proxy(front.relay(front.server()), tap=tap)
+    zk = front.client(proxy.hosts, ssl_context=pki.client_context())
+    assert zk.server_version()[:2] == (3, 9)
+    assert len(sent) == 2, "a connection of its own"
+    assert all(data[:2] == b"\x16\x03" and b"srvr" not in data for data in sent.values())
+
+
+@fault("X15")
+def test_the_very_server_of_the_session_is_asked(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One name for two servers: the first is down at first, and has another version."""
+    first, second = front.server(version="3.4"), front.server()
+    several(monkeypatch, "several.invalid", first, second)
+    first.stop()
+    zk = front.client("several.invalid:1", timeout=6.0, randomize_hosts=False)
+    assert zk.server_version()[:2] == (3, 9)
+    first.restart()
+    for _ in range(3):
+        assert zk.server_version()[:2] == (3, 9)

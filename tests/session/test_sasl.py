@@ -14,10 +14,11 @@ import pytest
 from tests.kit import transcripts
 from tests.kit.transcripts import CLIENT, SERVER
 from zkwire import sasl as digest
-from zkwire.sasl import Exchange, parse_pairs, quote
+from zkwire.sasl import DigestExchange, parse_pairs, quote
 from zkwire.embedded.sasl import DigestServer, SaslRefused
 from zkwire.errors import AuthFailedError, ConnectionLoss
-from zkwire.sasl import MAX_TOKEN, DigestMD5
+from zkwire.sasl import DigestMD5
+from zkwire.session.auth import MAX_TOKEN
 from zkwire.session.auth import SILENT_REFUSALS as PATIENCE
 from zkwire.session.auth import Login
 from zkwire.config import Settings, make_session
@@ -228,9 +229,9 @@ def test_no_secret_is_shown() -> None:
     mechanism = bob()
     mechanism.start()
     answer = mechanism.step(CHALLENGE) or b""
-    exchange = Exchange("bob", "bobsecret", "realm", "nonce", "cnonce")
+    exchange = DigestExchange("bob", "bobsecret", "realm", "nonce", "cnonce")
     shown = repr(mechanism) + repr(exchange) + str(exchange)
-    assert shown == "DigestMD5('bob')" + "Exchange('bob')" * 2
+    assert shown == "DigestMD5('bob')" + "DigestExchange('bob')" * 2
     assert b"bobsecret" not in answer
 
 

@@ -12,7 +12,8 @@ from zkwire.embedded.sasl import DigestServer
 from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss
 from zkwire.ops import Auth, CloseSession, Create, GetData, Sasl, SetWatches
 from zkwire.values import KazooState, KeeperState
-from zkwire.sasl import MAX_TOKEN, DigestMD5
+from zkwire.sasl import DigestMD5
+from zkwire.session.auth import MAX_TOKEN
 
 CONNECTED, SUSPENDED, LOST = KazooState.CONNECTED, KazooState.SUSPENDED, KazooState.LOST
 BOB = Auth("digest", b"bob:secret")

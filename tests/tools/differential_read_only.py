@@ -13,6 +13,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from tests.tools.differences import Wire
+from zkwire.embedded import EmbeddedServer
 from zkwire.ops import (
     AddWatch, Auth, CloseSession, Create, Delete, Exists, GetChildren, GetData, Multi, MultiRead, Ping, RemoveWatches, SetACL,
     SetData, SetWatches, Sync,
@@ -24,10 +25,10 @@ from zkwire.wire.operation import armed
 
 OPEN = (ACL(31, Id("world", "anyone")),)
 LONG, SHORT = 20000, 1000
-#: Seconds in which any server has ended a session with the time-out SHORT.
+#: Seconds in which a server with ticks of half a second has ended a session with the time-out SHORT.
 OVER = 3.5
 _NEW = (0, bytes(16))
-_SESSIONS = ("mine", "closer", "closed", "silent", "given away")
+_SESSIONS = ("mine", "closer", "closed", "silent")
 #: What a session is asked to do. The answers to Sync and to all that writes need a quorum.
 _OPERATIONS: Dict[str, Any] = {
     "ping": Ping(), "getData": GetData("/node"), "getData with a watch": GetData("/node", armed), "exists, no node": Exists("/nope"),
@@ -90,29 +91,55 @@ class _Peer(Wire):
 class Place:
     """Where the questions are asked: `address` of the server that will lose its quorum, and how to do it to it.
 
-    `give_away` has the majority end a session without that server's knowledge. None where that cannot be done.
+    `over` is how many seconds later a session with the time-out SHORT has ended.
     """
 
     def __init__(
         self, address: Tuple[str, int], lose: Callable[[], object], find: Callable[[], object],
-        give_away: Optional[Callable[[int], object]] = None,
+        over: float = OVER,
     ) -> None:  # fmt: skip
-        self.address, self.lose, self.find, self.give_away = address, lose, find, give_away
+        self.lose, self.find, self.over = lose, find, over
+        self._address = address
+        self._peers: List[_Peer] = []
+
+    def meet(
+        self, session: Tuple[int, bytes], read_only: Optional[bool] = True, timeout_ms: int = LONG, zxid: int = 0
+    ) -> _Peer:
+        """A handshake."""
+        self._peers.append(_Peer(self._address, session, read_only, timeout_ms, zxid))
+        return self._peers[-1]
+
+    def leave(self) -> None:
+        """Close what is still open."""
+        for peer in self._peers:
+            peer.close()
+
+
+def embedded(version: str, local_sessions: bool) -> List[str]:
+    """What the embedded server says as this version."""
+    with EmbeddedServer(version=version, local_sessions=local_sessions, tick=0.1) as server:
+        place = Place(("127.0.0.1", server.port), server.go_read_only, lambda: server.go_read_only(False), over=1.5)
+        return interview(place)
 
 
 def interview(place: Place) -> List[str]:
     """All questions and answers."""
+    try:
+        return _interview(place)
+    finally:
+        place.leave()
+
+
+def _interview(place: Place) -> List[str]:
     said: List[str] = []
     sessions, base = _before(place)
 
     def meet(who: str, session: Tuple[int, bytes] = _NEW, read_only: Optional[bool] = True, timeout_ms: int = LONG, zxid: int = 0) -> _Peer:
-        peer = _Peer(place.address, session, read_only, timeout_ms, zxid)
+        peer = place.meet(session, read_only, timeout_ms, zxid)
         said.append(f"{who}: {peer.answer}")
         return peer
 
     place.lose()
-    if place.give_away is not None:
-        place.give_away(sessions["given away"][0])
     for read_only in (True, False, None):
         meet(f"a new session, readOnly {read_only}", _NEW, read_only).close()
     for timeout_ms in (0, 50, 7000, 1 << 30):
@@ -126,7 +153,6 @@ def interview(place: Place) -> List[str]:
     meet("one of before, once more", mine).close()
     meet("one that was closed before", sessions["closed"]).close()
     meet("one nobody knows", (12345, b"x" * 16)).close()
-    meet("one the majority has given away", sessions["given away"]).close()
     for who, session in (("a new one", _NEW), ("one of before", mine)):
         said += _work(place, who, session, base)
     said += _ends(place, sessions, base)
@@ -134,10 +160,13 @@ def interview(place: Place) -> List[str]:
     place.find()
     if made.session[0]:
         meet("the quorum is back, one made without it", made.session, False).close()
+    for name in ("closer", "silent"):  # 3.5.9 and 3.6.2 with local sessions resume them, and never answer them again
+        meet(f"the quorum is back, {name}", sessions[name], False).close()
+    peer = meet("the quorum is back, mine", mine, False)
     for name in ("closer", "silent", "mine"):
-        peer = meet(f"the quorum is back, {name}", sessions[name], False)
-        said.append(f"its node: {peer.ask(Exists('/' + name), base).partition(',')[0]}")  # other transactions come in between
-        peer.close()
+        code = peer.ask(Exists("/" + name), base).partition(",")[0]  # other transactions come in between
+        said.append(f"the quorum is back, the node of {name}: {code}")
+    peer.close()
     return said
 
 
@@ -145,13 +174,13 @@ def _before(place: Place) -> Tuple[Dict[str, Tuple[int, bytes]], int]:
     """With the quorum: sessions, each with a node of its own, and the last zxid."""
     sessions = {}
     for name in _SESSIONS:
-        peer = _Peer(place.address, _NEW, False, SHORT if name == "silent" else LONG)
-        assert peer.ask(Create("/" + name.replace(" ", "-"), b"", OPEN, True), 0).startswith("0"), name
+        peer = place.meet(_NEW, False, SHORT if name == "silent" else LONG)
+        assert peer.ask(Create("/" + name, b"", OPEN, True), 0).startswith("0"), name
         sessions[name] = peer.session
         if name == "closed":
             peer.ask(CloseSession(), 0)
         peer.close()
-    peer = _Peer(place.address, _NEW, False, LONG)
+    peer = place.meet(_NEW, False)
     peer.ask(Create("/node", b"x", OPEN), 0)
     peer.ask(Sync("/"), 0)
     peer.sock.sendall(Ping().frame(-2, None))  # type: ignore[arg-type]  # it has no path
@@ -164,15 +193,15 @@ def _before(place: Place) -> Tuple[Dict[str, Tuple[int, bytes]], int]:
 def _work(place: Place, who: str, session: Tuple[int, bytes], base: int) -> List[str]:
     """What a session may do, and how it moves."""
     said = []
-    peer = _Peer(place.address, session, True, LONG)
+    peer = place.meet(session)
     if not peer.session[0]:
         return []
     for name, op in _OPERATIONS.items():
         answer = peer.ask(op, base)
         said.append(f"{who}, {name}: {answer}")
         if answer in ("-6", "-115", "hangs up"):  # after which servers hang up
-            peer = _Peer(place.address, peer.session, True, LONG)
-    moved = _Peer(place.address, peer.session, True, LONG)
+            peer = place.meet(peer.session)
+    moved = place.meet(peer.session)
     said.append(f"{who}, moved to another connection: {moved.answer}; the old one {peer.event()}")
     moved.close()
     return said
@@ -180,29 +209,29 @@ def _work(place: Place, who: str, session: Tuple[int, bytes], base: int) -> List
 
 def _ends(place: Place, sessions: Dict[str, Tuple[int, bytes]], base: int) -> List[str]:
     """Sessions that are closed, and those that are silent for their time."""
-    watcher = _Peer(place.address, _NEW, True, LONG)
+    watcher = place.meet(_NEW)
     if not watcher.session[0]:
-        time.sleep(OVER)
-        late = _Peer(place.address, sessions["silent"], True, SHORT)
+        time.sleep(place.over)
+        late = place.meet(sessions["silent"], True, SHORT)
         return [f"silent for its time, one of before: {late.answer}"]
     said = []
-    new = _Peer(place.address, _NEW, True, LONG)
+    new = place.meet(_NEW)
     for who, session in (("a new one", new.session), ("one of before", sessions["closer"])):
-        peer = _Peer(place.address, session, True, LONG)
+        peer = place.meet(session)
         if peer.session[0]:
             if who == "one of before":
                 said.append(f"its node: {watcher.ask(Exists('/closer', armed), base)}")
             said.append(f"{who}, closed: {peer.ask(CloseSession(), base)}, then {peer.event()}")
             if who == "one of before":
                 said.append(f"its node: {watcher.event()}, {watcher.ask(Exists('/closer'), base)}")
-        again = _Peer(place.address, session, True, LONG)
+        again = place.meet(session)
         said.append(f"{who}, back after its close: {again.answer}")
         again.close()
-    short = _Peer(place.address, _NEW, True, SHORT)
+    short = place.meet(_NEW, True, SHORT)
     said.append(f"silent, a new one: {short.event()}")
-    time.sleep(OVER)
+    time.sleep(place.over)
     for who, session in (("a new one", short.session), ("one of before", sessions["silent"])):
-        late = _Peer(place.address, session, True, SHORT)
+        late = place.meet(session, True, SHORT)
         said.append(f"silent for its time, {who}: {late.answer}")
     said.append(f"its node: {watcher.ask(Exists('/silent'), base)}")
     watcher.close()

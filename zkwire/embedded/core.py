@@ -91,7 +91,7 @@ class ServerCore:
     def _reset(self) -> None:
         settings = self.settings
         self.data = Database(settings, self.identities, self._deliver)
-        #: Sessions of the ensemble that the majority has ended while this server had no quorum and could not hear of it.
+        #: Sessions of the ensemble that the majority has ended while this server, without a quorum, could not hear of it.
         self.given_away: Dict[int, Session[Link]] = {}
         #: Sessions of the ensemble that this server has ended alone, without a quorum; for the majority they live on.
         self._ended_alone: Dict[int, Session[Link]] = {}
@@ -295,8 +295,8 @@ class ServerCore:
     def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
         """Move a session here. Whoever names it has its old connection closed, even with a wrong password.
 
-        Without a quorum and local sessions, a server since 3.7 does not know which sessions there are: it hangs up on those
-        of the ensemble it has heard of, and takes any other whose password fits, as of one that was closed long ago.
+        Without a quorum and local sessions, a server since 3.7 does not know which sessions there are: it hangs up on
+        those of the ensemble it has heard of, and takes any other whose password fits, though it was closed long ago.
         """
         if session is not None and session.link is not None:
             self.drop(session.link)
@@ -438,8 +438,8 @@ class ServerCore:
     def go_read_only(self, now: float, read_only: bool = True) -> None:
         """Lose the quorum, or find it again: all connections close, sessions made meanwhile are forgotten.
 
-        What the majority has ended meanwhile is over then; what this server has ended alone is not, though the ephemeral
-        nodes it deleted stay away here, as with real servers before 3.7.
+        What the majority has ended meanwhile is over then; what this server has ended alone is not, though the
+        ephemeral nodes it deleted stay away here, as with real servers before 3.7.
         """
         self.restart(now)
         self.read_only = read_only

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Optional
 
-from ..sasl import REALM, URI, Exchange, parse_pairs
+from ..sasl import REALM, URI, DigestExchange, parse_pairs
 
 
 class SaslRefused(Exception):
@@ -35,14 +35,14 @@ class DigestServer:
             raise SaslRefused(str(error)) from None
         return f"rspauth={self._checked(fields).proof('')}".encode()
 
-    def _checked(self, fields: Dict[str, str]) -> Exchange:
+    def _checked(self, fields: Dict[str, str]) -> DigestExchange:
         expected = {"nonce": self._nonce, "nc": "00000001", "realm": REALM, "digest-uri": URI}
         if any(fields.get(name) != value for name, value in expected.items()):
             raise SaslRefused("not an answer to this challenge")
         user, cnonce = fields.get("username", ""), fields.get("cnonce", "")
         if user not in self._users or fields.get("qop", "auth") != "auth":
             raise SaslRefused("unknown user")
-        exchange = Exchange(user, self._users[user], REALM, self._nonce, cnonce)
+        exchange = DigestExchange(user, self._users[user], REALM, self._nonce, cnonce)
         if not cnonce or fields.get("response") != exchange.proof("AUTHENTICATE"):
             raise SaslRefused("wrong password")
         self.user = user

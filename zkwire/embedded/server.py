@@ -38,9 +38,9 @@ class EmbeddedServer:
                 server.restart()
                 zk.get("/a")
 
-    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4" to
-    "3.9") does, down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in
-    speed or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
+    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4" to "3.9") does,
+    down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in speed
+    or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
     `extended` allows TTL nodes; `seed` makes session ids and passwords repeat. Other settings are the fields of
     `zkwire.embedded.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their
     time. `ValueError` for settings that cannot be.
@@ -248,10 +248,10 @@ class EmbeddedServer:
     def go_read_only(self, read_only: bool = True) -> None:
         """Break all connections and serve reads only, to clients that allow it; False for writes again.
 
-        As a real server without a quorum. Since version 3.7 it takes no session it has not made itself in this mode; the
-        others wait, and none expires. Before, it resumes the sessions it knows, whether or not the majority has given
-        them away meanwhile (`expire`), and ends those that are silent for their time; when the quorum is back, the
-        majority's word counts. `heal` does not end it.
+        As a real server without a quorum. Since version 3.7 it takes no session it has not made itself in this mode;
+        the others wait, and none expires. Before, it resumes the sessions it knows, whether or not the majority has
+        given them away meanwhile (`expire`), and ends those that are silent for their time; when the quorum is back,
+        the majority's word counts. `heal` does not end it.
         """
         with self._changed() as now:
             self._core.go_read_only(now, read_only)

@@ -25,9 +25,9 @@ class Settings:
     `local_sessions` lets read-only mode give out sessions; `enforce_quota` refuses what is beyond the hard limit of a
     quota; `four_letter_words` are the allowed ones, None for all. `ValueError` for what cannot be.
 
-    Three are for servers that are compatible but for something: the opcodes in `hangs_up_on` end the connection without an
-    answer, as if such a request were no ZooKeeper's; those in `answers_without_body` are carried out, and answered with
-    the header alone; with `watched_path_in_events` an event of a recursive watch carries the watched path.
+    Three are for servers that are compatible but for something: a request with an opcode in `hangs_up_on` ends the
+    connection without an answer; one with an opcode in `answers_without_body` is carried out, and answered with the
+    header alone; with `watched_path_in_events` an event of a recursive watch carries the watched path.
     """
 
     version: str = "3.9"

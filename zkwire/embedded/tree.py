@@ -71,7 +71,7 @@ class Tree:
         #: Paths of containers and TTL nodes.
         self.mortal: Set[str] = set()
         #: Nodes that cannot be deleted.
-        self.special = SPECIAL[:3]
+        self.special: Tuple[str, ...] = SPECIAL[:3]
         for path in self.special[1:]:
             self._add_special(path)
         if config_node:

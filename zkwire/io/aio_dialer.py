@@ -55,6 +55,8 @@ class Channel(asyncio.Protocol):
         self._over = False
         #: The address that is connected.
         self.address: Optional[Address] = None
+        #: Whether bytes go to `transport.write` as they are; else they go to `encrypt`.
+        self.plain = True
         #: Whether what is written would not leave at once.
         self.paused = True
         self.transport: Any = None
@@ -106,6 +108,7 @@ class Channel(asyncio.Protocol):
         self._attempt, self.address = None, address
         if isinstance(sock, TlsSocket):
             sock, self._tls, self._early = sock.detach()
+            self.plain = False
         self._fd = sock.fileno()
 
         async def adopt() -> None:
@@ -159,11 +162,9 @@ class Channel(asyncio.Protocol):
         """How many of the bytes written have not left yet. 0 with TLS, which cannot tell, and takes few at a time."""
         return 0 if self._tls is not None or self.transport is None else int(self.transport.get_write_buffer_size())
 
-    def write(self, data: Union[bytes, memoryview]) -> int:
-        """Send the first bytes; how many. None, if TLS has to hear something first, or has failed."""
-        if self._tls is None:
-            self.transport.write(data)
-            return len(data)
+    def encrypt(self, data: Union[bytes, memoryview]) -> int:
+        """Send the first bytes over TLS; how many. None, if TLS has to hear something first, or has failed."""
+        assert self._tls is not None  # noqa: S101  # the owner has looked at `plain`
         count = self._tls.encrypt(data)
         self._speak(self._tls)
         return count
@@ -171,7 +172,7 @@ class Channel(asyncio.Protocol):
     # ------------------------------------------------------------------ for asyncio
 
     def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+        self.transport, self._adopting = transport, None
         if self._over:
             transport.abort()
             return

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import weakref
 from collections import deque
 from itertools import zip_longest
 from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
@@ -83,8 +84,8 @@ class AsyncDriver:
         #: The event loop from `start` on.
         self.loop: Any = None
         self._channels: Dict[Link, Channel] = {}
-        self._main: Optional[Channel] = None  # that of the session's link
-        self._resolver = Resolver(self._resolved)
+        self._main: Optional[Channel] = None  # that of the session's link, once it is connected
+        self._resolver = Resolver(functools.partial(_resolved, weakref.ref(self)))
         self._timer: Optional[asyncio.TimerHandle] = None
         self._due = 0.0  # when, by the clock of the session
         #: What is yet to be handed out: Replied, Fired, and calls of listeners and of the logger.
@@ -122,9 +123,10 @@ class AsyncDriver:
         session.submit(op, future, now(), force)
         if session.has_actions or session.phase != OPEN:
             self._perform()
-        if not self._flushing:
-            if session.idle:
-                self._flush()
+        main = self._main
+        if main is not None and not self._flushing:
+            if len(main.key.connection.replies) <= 1:
+                self.flush(main)
             else:  # more may come before the loop turns
                 self._flushing = True
                 loop.call_soon(self._flush)
@@ -194,7 +196,7 @@ class AsyncDriver:
         for action in session.actions():
             getattr(self, METHODS[type(action)])(*action)
         link = session.link
-        self._main = self._channels.get(link) if link is not None else None
+        self._main = self._channels.get(link) if link is not None and link.connection is not None else None
         if session.phase == ENDED:
             self._ended()
         self._arm()
@@ -277,12 +279,8 @@ class AsyncDriver:
 
     # ------------------------------------------------------------------ the connections
 
-    def _resolved(self) -> None:
-        """Called on the thread of a look-up."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            self.loop.call_soon_threadsafe(self._step)
-
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Go on with all attempts to connect: a name was resolved."""
         for channel in list(self._channels.values()):
             channel.step()
 
@@ -332,9 +330,13 @@ class AsyncDriver:
             return
         data = connection.data_to_send()
         while data:
-            count = channel.write(data)
-            if not count:  # TLS has to hear something first
-                return
+            if channel.plain:
+                channel.transport.write(data)
+                count = len(data)
+            else:
+                count = channel.encrypt(data)
+                if not count:  # TLS has to hear something first
+                    return
             connection.sent(count)
             if channel.paused:
                 link.lagging(channel.lag)
@@ -423,6 +425,14 @@ class AsyncDriver:
             self._logger.error("exception in a watcher's task", exc_info=task.exception())
 
 
+def _resolved(driver_ref: weakref.ref[AsyncDriver]) -> None:
+    """Called on the thread of a look-up, which may take longer than the client lives."""
+    driver = driver_ref()
+    if driver is not None and driver.loop is not None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            driver.loop.call_soon_threadsafe(driver.step)
+
+
 def _settle(future: Any, outcome: Any) -> None:
     """The outcome of an operation is in."""
     if not future.done():
@@ -452,7 +462,10 @@ class AsyncAsking:
 
     def connected(self, channel: Channel) -> None:
         """Ask."""
-        channel.write(self._question.word)
+        if channel.plain:
+            channel.transport.write(self._question.word)
+        else:
+            channel.encrypt(self._question.word)
 
     def received(self, channel: Channel, data: bytes) -> None:
         """A part of the answer."""

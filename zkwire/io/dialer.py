@@ -1,7 +1,7 @@
 """One attempt to connect to a host: from its name through its addresses to a connected socket, with TLS or without.
 
 Owns name look-ups, the order and the timing of connects, socket options, and the TLS handshake. Must not know the
-protocol, nor who waits: nothing here blocks. The blocking front polls, the asyncio front asks its loop; both call `step`.
+protocol. Nothing here blocks: the blocking front polls, the asyncio front asks its event loop, and both call `step`.
 
 - A name is looked up afresh for each attempt, on a thread of its own, because no name service can be told to hurry. A
   host whose look-up is under way gets no second thread.
@@ -79,7 +79,7 @@ class LookUp:
 
 
 class Resolver:
-    """The look-ups of one client; `wake` is called after each, on the look-up's thread. Used by one thread at a time."""
+    """The look-ups of one client, for one thread at a time; `wake` is called after each, on the look-up's thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake

@@ -77,24 +77,30 @@ class Guard:
 
 def refuse(thing: object) -> None:
     """In the child of a fork: have every name of `thing` without an underscore raise `ForkedError`."""
-    if not isinstance(thing, Forked):
+    if not is_refused(thing):
         kind = type(thing)
-        refusing = type(kind.__name__, (Forked, kind), {"__doc__": kind.__doc__, "__slots__": ()})
+        same = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__slots__": ()}
+        refusing = type(kind.__name__, (kind,), {**same, **_REFUSING})
         object.__setattr__(thing, "__class__", refusing)
 
 
-class Forked:
-    """What an object of the parent process is in the child of a fork."""
+def is_refused(thing: object) -> bool:
+    """Whether `thing` was the parent's."""
+    return type(thing).__getattribute__ is _refuse
 
-    __slots__ = ()
 
-    def __getattribute__(self, name: str) -> Any:
-        if name.startswith("_"):
-            return super().__getattribute__(name)
-        raise ForkedError()
+def _refuse(front: object, name: str) -> Any:
+    if name.startswith("_"):
+        return object.__getattribute__(front, name)
+    raise ForkedError()
 
-    def __exit__(self, *exc_info: object) -> None:
-        """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        """As `__exit__`."""
+def _leave(front: object, *exc_info: object) -> None:
+    """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
+
+
+async def _leave_async(front: object, *exc_info: object) -> None:
+    """As `_leave`."""
+
+
+_REFUSING = {"__getattribute__": _refuse, "__exit__": _leave, "__aexit__": _leave_async}

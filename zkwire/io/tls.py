@@ -241,7 +241,7 @@ class TlsSocket:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def detach(self) -> Tuple[socket.socket, Tls, bytes]:
-        """After the handshake: the socket, the TLS on it, and what has arrived for the session, for another to go on with."""
+        """After the handshake: the socket, the TLS on it, and what has arrived for the session. The caller goes on."""
         return self._sock, self._tls, self._early
 
     def fileno(self) -> int:

@@ -24,31 +24,51 @@ class Host(NamedTuple):
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
+_FORM = "'host1:2181,host2:2181/chroot'"
+
+
 def parse_hosts(hosts: Union[str, Sequence[str]]) -> Tuple[List[Host], str]:
     """The hosts and the chroot ("" for none) of a connect string `h1:2181,h2,[::1]:2181/chroot/a`.
 
-    A sequence of such strings is joined first, and only its last may have a chroot. Blanks around entries and
-    empty entries are dropped, the default port is 2181, and a chroot of "/" means none. Raises `ValueError`
-    (or `TypeError` for another type).
+    A sequence of such strings is joined first, and only its last may have a chroot. Blanks around entries are dropped,
+    the default port is 2181, and a chroot of "/" means none. Raises `ValueError` (or `TypeError` for another type),
+    for what is nearly right as well: the text says what is wrong, and the right form.
     """
     if not isinstance(hosts, str):
         if isinstance(hosts, (bytes, bytearray)):
             raise TypeError(f"hosts must be a string or a sequence of strings, not {hosts!r}")
-        early = [one for one in hosts[:-1] if "/" in one]
-        if early:
-            raise ValueError(f"{early[0]!r}: only the last connect string of a sequence may have a chroot")
         hosts = ",".join(hosts)
-    servers, slash, rest = hosts.partition("/")
-    chroot = ""
-    if slash and rest.strip():
-        chroot = validate_path("/" + rest.strip())
-    parsed = [_parse_host(entry) for entry in (e.strip() for e in servers.split(",")) if entry]
-    if not parsed:
-        raise ValueError(f"no server in the connect string {hosts!r}; expected something like 'host1:2181,host2:2181'")
-    return list(dict.fromkeys(parsed)), chroot
+    for mark, mistake in _MISTAKES:
+        if mark in hosts:
+            raise ValueError(f"{hosts!r}: {mistake}; expected {_FORM}")
+    servers, _, rest = hosts.partition("/")
+    chroot = rest.strip()
+    if "," in chroot:
+        names = ",".join(entry.partition("/")[0] for entry in hosts.split(","))
+        own = chroot.partition(",")[0]
+        raise ValueError(f"{hosts!r}: the chroot stands once, behind the last server, as in {f'{names}/{own}'!r}")
+    if not servers.strip(" ,"):
+        raise ValueError(f"no server in the connect string {hosts!r}; expected {_FORM}")
+    entries = [entry.strip() for entry in servers.split(",")]
+    if "" in entries:
+        raise ValueError(f"{hosts!r}: there is no server before or behind one of the commas; expected {_FORM}")
+    parsed = [_parse_host(entry) for entry in entries]
+    return list(dict.fromkeys(parsed)), validate_path("/" + chroot) if chroot else ""
+
+
+#: What a connect string does not have, though others that look like it do.
+_MISTAKES = (
+    ("://", "a connect string is not a URL and has no scheme"),
+    ("@", "a connect string has no credentials (see auth_data= and sasl=)"),
+    (";", "servers are separated by commas"),
+    ("?", "a connect string has no options"),
+)
 
 
 def _parse_host(entry: str) -> Host:
+    words = entry.split()
+    if len(words) > 1 and not words[0].endswith(":") and not words[1].startswith(":"):
+        raise ValueError(f"{entry!r}: servers are separated by commas, as in {','.join(words)!r}")
     if entry.startswith("["):
         name, bracket, port = entry[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
@@ -60,14 +80,49 @@ def _parse_host(entry: str) -> Host:
         name, colon, port = entry.partition(":")
     if colon and not port:
         raise ValueError(f"{entry!r}: the port is missing")
-    if not name or any(c.isspace() for c in name) or forbidden_in(name) is not None:
-        raise ValueError(f"{entry!r}: not a host name")
+    why = "it is empty" if not name else _why_no_address(name) if entry.startswith("[") else _why_no_name(name)
+    if why:
+        raise ValueError(f"{entry!r}: not a host name: {why}")
     if port and not (port.isascii() and port.isdigit()):
         raise ValueError(f"{entry!r}: the port is not a number")
     number = int(port) if port else DEFAULT_PORT
     if not 0 < number < 65536:
         raise ValueError(f"{entry!r}: the port must be between 1 and 65535")
     return Host(name, number)
+
+
+def _why_no_address(name: str) -> str:
+    """Why this, in brackets, is no IPv6 address; "" if it may be one."""
+    digits, _, zone = name.partition("%")
+    bad = [char for char in digits if char not in "0123456789abcdefABCDEF:."]
+    if bad or digits.count(":") < 2:
+        return "what stands in brackets is an IPv6 address"
+    return "" if forbidden_in(zone) is None and zone.split() in ([], [zone]) else "the zone of the address is malformed"
+
+
+def _why_no_name(name: str) -> str:
+    """Why there can be no host of this name (RFC 1123, with the underscores that containers have); "" if there can."""
+    labels = name.split(".")
+    if labels[-1] == "":
+        labels.pop()  # a name may end in a dot
+    for label in labels:
+        if not label:
+            return "there is nothing between two dots"
+        if len(label) > 63:
+            return f"{label!r} has more than 63 characters"
+        bad = [char for char in label if not (char.isalnum() or char in "-_")]
+        if bad:
+            return f"the character {bad[0]!r} is not allowed"
+    if len(name) > 253:
+        return "it has more than 253 characters"
+    if not name.isascii():
+        try:
+            name.encode("idna")
+        except UnicodeError as error:
+            return str(error)
+    elif len(labels) == 4 and name.replace(".", "").isdigit() and any(int(label) > 255 for label in labels):
+        return "no part of an IPv4 address is above 255"
+    return ""
 
 
 #: The second attempt after a loss comes at random within so many seconds: clients of a server that died must not arrive
@@ -129,7 +184,7 @@ class HostProvider:
         return any(tried) and not all(tried)
 
     def candidates(self, host: Host, addresses: Sequence[Any]) -> List[Any]:
-        """The addresses of a host in the order they are to be tried: new ones at random, then those tried longest ago."""
+        """A host's addresses in the order they are to be tried: new ones at random, then those tried longest ago."""
         addresses = list(dict.fromkeys(addresses))
         self._known[host] = addresses
         gone = [server for server in self._tries if server[0] == host and server[1] not in addresses]

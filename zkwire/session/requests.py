@@ -140,8 +140,10 @@ class Requests:
             if isinstance(op, Auth):
                 return self._add_auth(op, token, now, is_open)
             raise ValueError(f"{op!r} cannot be submitted: it belongs into a transaction, or is made by the session")
-        if isinstance(op, RemoveWatches) and not self._comes_later(op) and self._remove_here(op, token):
-            return False
+        if isinstance(op, RemoveWatches):
+            op = self.watches.where(op)
+            if not self._comes_later(op) and self._remove_here(op, token):
+                return False
         if not force:
             self.check_bounds()
         if is_open and self.link is not None:

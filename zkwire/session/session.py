@@ -22,14 +22,13 @@ again. Rules:
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError, SessionExpiredError,
     TLSError, ZookeeperError,
 )  # fmt: skip
 from ..ops import Op, Ping
-from ..sasl import Mechanism
 from ..values import KazooState, KeeperState
 from ..wire.connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from ..wire.messages import ConnectRequest, Scope
@@ -40,6 +39,9 @@ from .host_provider import Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
 from .requests import CONSEQUENCES, EXPIRED, MOVED, UNIMPLEMENTED, Requests, failing
 from .rw_probe import ReadWriteProbe
+
+if TYPE_CHECKING:
+    from ..sasl import Mechanism
 
 #: One server gets no longer to answer the handshake, in seconds, unless `connect_timeout` says so: one that accepts
 #: connections while it is starting would otherwise hold a client with a long session timeout.

@@ -9,11 +9,13 @@ from __future__ import annotations
 from types import BuiltinMethodType, MethodType
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
+from ..ensemble import CONFIG_NODE
 from ..errors import NoNodeError
 from ..ops import Op, RemoveWatches, SetWatches, SetWatches2
 from ..values import EventType, KeeperState, WatchedEvent, Watcher
 from ..wire.messages import EVENT_TYPES, Scope, WatcherEvent
 from ..wire.operation import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE
+from ..wire.session_ops import RemoveConfigWatches
 from .actions import Fired, Noted
 
 KINDS = (DATA, EXIST, CHILD, PERSISTENT, RECURSIVE)
@@ -192,6 +194,13 @@ class Watches:
             yield from self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
 
     # -------------------------------------------------------------------------- removal
+
+    def where(self, op: RemoveWatches) -> RemoveWatches:
+        """The removal as it is meant: below a chroot, the configuration's node is known by its path outside of it."""
+        inside = self._scope.prepend(op.path)
+        if op.path != CONFIG_NODE or op.path == inside or self.watchers(inside) or not self.watchers(CONFIG_NODE):
+            return op
+        return RemoveConfigWatches(op.kind, op.watcher, op.local)
 
     def removal(self, op: RemoveWatches, coming: Iterable[Op[Any]]) -> str:
         """What a removal takes: "nothing" is there, it is done "here", or the "server" is to be asked.

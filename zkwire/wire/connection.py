@@ -36,10 +36,15 @@ CHUNK = 256 * 1024
 #: How an alert and a handshake begin, in TLS (RFC 8446, 5.1): type, version 3.
 _TLS = (b"\x15\x03", b"\x16\x03")
 
+#: Length of a frame and header of a reply; its size, and that of the header alone.
 _HEAD = struct.Struct(">iiqi")
-_HEADER_SIZE = 16
+_HEAD_SIZE, _HEADER_SIZE = 20, 16
 _LENGTH = struct.Struct(">i")
 _XID = struct.Struct(">ii")
+_unpack_head, _new = _HEAD.unpack_from, tuple.__new__
+#: xids of what does not come in the order of requests: events, pings, auth.
+_EVENT, _PINGED, _AUTH = -1, -2, -4
+_OUT_OF_ORDER = frozenset((_EVENT, _PINGED, _AUTH))
 
 
 class Slot(NamedTuple):
@@ -74,6 +79,8 @@ class Connection:
         self.last_zxid = 0
         #: Whether a ping waits for its answer.
         self.pinging = False
+        #: Bytes handed in for sending so far: where the newest request ends. Of these, bytes the socket has not taken.
+        self.written = self.unsent = 0
         #: Of the bytes reported with `sent`, so many are not out yet: the driver has handed them on, no more.
         self.lag = 0
         self._pinged = 0  # where the ping ends in the stream of sent bytes
@@ -84,7 +91,6 @@ class Connection:
         self._out: Deque[bytes] = deque()
         self._head: Union[bytes, memoryview, None] = None
         self._longest = max_request + 4
-        self._written = self._sent = 0
         self._chunks: List[bytes] = []
         self._have, self._need = 0, 4
 
@@ -114,38 +120,31 @@ class Connection:
         if xid is None:
             xid = self._next_xid
             frame = (wire or op).frame(xid, self.scope)
-            if len(frame) > self._longest:
-                frame = self.frame(op, xid)  # which says what is wrong
+            size = len(frame)
+            if size > self._longest:
+                self.frame(op, xid)  # which says what is wrong
             self._next_xid = xid + 1 if xid < XID_LIMIT else 1
             self._out.append(frame)
-            self._written = end = self._written + len(frame)
-            self.replies.append(tuple.__new__(Slot, (xid, op, token, end)))
+            self.unsent += size
+            self.written = end = self.written + size
+            self.replies.append(_new(Slot, (xid, op, token, end)))
             return
         self._append(self.frame(op, xid))
-        if xid == -4:
-            self.auth_replies.append(Slot(xid, op, token, self._written))
+        if xid == _AUTH:
+            self.auth_replies.append(Slot(xid, op, token, self.written))
         else:
-            self.pinging, self._pinged = True, self._written
+            self.pinging, self._pinged = True, self.written
 
     def _append(self, frame: bytes) -> None:
         self._out.append(frame)
-        self._written += len(frame)
-
-    @property
-    def written(self) -> int:
-        """Bytes handed in for sending so far: where the newest request ends."""
-        return self._written
+        self.unsent += len(frame)
+        self.written += len(frame)
 
     @property
     def answered(self) -> int:
         """Up to where in the bytes sent every request has been answered."""
-        end = self.replies[0].end - 1 if self.replies else self._written
+        end = self.replies[0].end - 1 if self.replies else self.written
         return min(end, self._pinged - 1) if self.pinging else end
-
-    @property
-    def unsent(self) -> int:
-        """Bytes not yet handed to the socket."""
-        return self._written - self._sent
 
     def data_to_send(self) -> Union[bytes, memoryview]:
         """The next bytes for the socket, perhaps none, perhaps not all. Report what it took with `sent`."""
@@ -166,13 +165,13 @@ class Connection:
 
     def sent(self, count: int) -> None:
         """The socket took the first `count` bytes of `data_to_send`."""
-        self._sent += count
+        self.unsent -= count
         head = self._head
         self._head = None if head is None or count >= len(head) else memoryview(head)[count:]
 
     def was_sent(self, slot: Slot) -> bool:
         """Whether the last byte of a request has left for the network."""
-        return slot.end <= self._sent - self.lag
+        return slot.end <= self.written - self.unsent - self.lag
 
     # -------------------------------------------------------------------- receiving
 
@@ -202,72 +201,90 @@ class Connection:
             data = b"".join(self._chunks)
             self._chunks, self._have = [], 0
         try:
-            self._take(data, incoming)
+            at = self._greeted(data) if self.response is None else 0
+            if self.response is not None:
+                at = self._take(data, at, incoming)
+            if at < len(data):
+                self._keep(data[at:] if at else data, incoming)
         except ProtocolError as error:
             self.error = error
             self._chunks, self._have = [], 0
         return incoming
 
-    def _take(self, data: bytes, incoming: List[Incoming]) -> None:
-        """Take whole frames from `data`; keep the rest."""
-        at, size = 0, len(data)
-        while size - at >= 4:
-            length = _LENGTH.unpack_from(data, at)[0]
-            if self.response is None:
-                self._check_first(length, data[at : at + 16])
-            elif not _HEADER_SIZE <= length <= self.max_frame:
-                if length > self.max_frame and size - at < 8 and self.replies:
-                    break  # the next four bytes say whose reply it is
-                raise self._bad_length(length, data, at, incoming)
+    def _take(self, data: bytes, at: int, incoming: List[Incoming]) -> int:
+        """Take whole frames from `data`, beginning at `at`; where the rest begins."""
+        size, replies, scope, max_frame = len(data), self.replies, self.scope, self.max_frame
+        sent = self.written - self.unsent - self.lag
+        while size - at >= _HEAD_SIZE:
+            length, xid, zxid, err = _unpack_head(data, at)
             end = at + 4 + length
+            if not _HEADER_SIZE <= length <= max_frame:
+                raise self._bad_length(length, data, at, incoming)
             if end > size:
                 break
-            if self.response is None:
-                self._handshake(data[at + 4 : end])
-            else:
-                # One frame, cut off from what follows: no length within may point beyond it.
-                self._reply(data[at:end] if end - at < size else data, incoming)
+            # One frame, cut off from what follows: no length within may point beyond it.
+            frame, body = (data[at:end], _HEAD_SIZE) if end < size else (data, at + _HEAD_SIZE)
             at = end
-        if at < size:
-            rest = data[at:] if at else data
-            self._chunks, self._have = [rest], size - at
-            length = _LENGTH.unpack_from(rest)[0] if size - at >= 4 else 0
-            self._need = 4 + length if self.response is None or length <= self.max_frame else 8
-
-    def _reply(self, frame: bytes, incoming: List[Incoming]) -> None:
-        _, xid, zxid, err = _HEAD.unpack_from(frame)
-        if xid >= 0 or xid not in _OUT_OF_ORDER:
-            if not self.replies:
+            if xid < 0 and xid in _OUT_OF_ORDER:
+                self._out_of_order(xid, err, frame, body, incoming)
+                continue
+            if not replies:
                 raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
-            slot = self.replies.popleft()
-            expected, op, token, end = slot
-            if expected != xid or end > self._sent - self.lag:
-                self.replies.appendleft(slot)
+            expected, op, token, written = replies[0]
+            if expected != xid or written > sent:
                 raise ProtocolError(f"a reply to xid {xid}, expected {expected}, and that once it is sent")
+            replies.popleft()
             if zxid > self.last_zxid:
                 self.last_zxid = zxid
-        elif xid == -1:
-            incoming.append((None, None, 0, decode(WATCHER_EVENT, frame, 20)))
-            return
-        elif xid == -2:
+            if err:
+                incoming.append((op, token, err, op.refusal(err, scope)))
+                continue
+            try:
+                incoming.append((op, token, 0, op.result(frame, body, scope)))
+            except MarshallingError as error:
+                error.path = op.path
+                incoming.append((op, token, 0, error))
+                raise
+        return at
+
+    def _keep(self, rest: bytes, incoming: List[Incoming]) -> None:
+        """Keep the beginning of a frame, unless its length shows already that it cannot be one."""
+        self._need = 4
+        if len(rest) >= 4:
+            length = _LENGTH.unpack_from(rest)[0]
+            self._need = 4 + length
+            if self.response is None:
+                self._check_first(length, rest[:16])
+            elif not _HEADER_SIZE <= length <= self.max_frame:
+                if length < _HEADER_SIZE or len(rest) >= 8 or not self.replies:
+                    raise self._bad_length(length, rest, 0, incoming)
+                self._need = 8  # the next four bytes say whose reply it is
+        self._chunks, self._have = [rest], len(rest)
+
+    def _out_of_order(self, xid: int, err: int, frame: bytes, body: int, incoming: List[Incoming]) -> None:
+        """Take what does not follow the order of requests: an event, or the answer to a ping or an auth."""
+        if xid == _EVENT:
+            incoming.append((None, None, 0, decode(WATCHER_EVENT, frame, body)))
+        elif xid == _PINGED:
             self.pinging = False
             if err or not self.replies or self.replies[0].end >= self._pinged:
                 incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
-            return
         else:
             if not self.auth_replies:
                 raise ProtocolError("an auth reply that nothing was asked for")
             _, op, token, _ = self.auth_replies.popleft()
-        if err:
-            incoming.append((op, token, err, op.refusal(err)))
-            return
-        try:
-            outcome = op.result(frame, 20, self.scope)
-        except MarshallingError as error:
-            error.path = op.path
-            incoming.append((op, token, 0, error))
-            raise
-        incoming.append((op, token, 0, outcome))
+            incoming.append((op, token, err, op.refusal(err) if err else None))
+
+    def _greeted(self, data: bytes) -> int:
+        """Take the answer to the handshake, if it is there; where what follows it begins."""
+        if len(data) < 4:
+            return 0
+        length = _LENGTH.unpack_from(data)[0]
+        self._check_first(length, data[:16])
+        if len(data) < 4 + length:
+            return 0
+        self._handshake(data[4 : 4 + length])
+        return int(4 + length)
 
     def _check_first(self, length: int, start: bytes) -> None:
         if start[:2] in _TLS:
@@ -312,6 +329,5 @@ class _Ping(Op[None]):
 
 
 _PING = _Ping()
-_OUT_OF_ORDER = frozenset((-1, -2, -4))
 
 __all__ = ["CHUNK", "MAX_FRAME", "MAX_REQUEST", "Connection", "Incoming", "Slot", "WatcherEvent", "ZookeeperError"]

@@ -3,7 +3,7 @@
 Owns their fields and codecs. Must not know operations, connections or sessions.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations": NamedTuple would compile each annotation of a field, at 1 ms of import.
 
 import struct
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -117,22 +117,19 @@ class Acls(Codec[Optional[Sequence[ACL]]]):
     least = 4
 
     def __init__(self) -> None:
-        self._packed: Tuple[Any, bytes] = ((), _pack_int(0))
+        #: The tuple packed last, and its encoding; in one attribute, since several threads may pack.
+        self.packed: Tuple[Any, bytes] = ((), _pack_int(0))
 
-    def pack(self, value: Optional[Sequence[ACL]], scope: Any) -> bytes:
-        """The encoding of the list, or of the default for None. That of the tuple packed last is kept."""
-        if value is None and scope is not None:
-            value = scope.default_acl
-        known, packed = self._packed  # in one attribute: other threads may pack other lists meanwhile
-        if value is not known:
-            packed = encode(_ACLS, value)
-            if type(value) is tuple:
-                self._packed = value, packed
+    def pack(self, value: Optional[Sequence[ACL]]) -> bytes:
+        """The encoding of the list, or of null. That of a tuple, which cannot change, is kept for the next one."""
+        packed = encode(_ACLS, value)
+        if type(value) is tuple:
+            self.packed = value, packed
         return packed
 
     def write(self, out: bytearray, value: Optional[Sequence[ACL]], scope: Any) -> None:
         """Append the list, or the default for None."""
-        out += self.pack(value, scope)
+        out += self.pack(scope.default_acl if value is None and scope is not None else value)
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[Sequence[ACL]], int]:
         """The list at `at`."""
@@ -217,4 +214,24 @@ class WatcherEvent(NamedTuple):
     path: Optional[str]
 
 
-WATCHER_EVENT: Codec[WatcherEvent] = Record(WatcherEvent, INT, INT, USTRING)
+class _Event(Codec[WatcherEvent]):
+    """Read in one go: a storm of changes is a storm of these."""
+
+    least = 12
+    _struct = struct.Struct(">iii")
+
+    def write(self, out: bytearray, value: WatcherEvent, scope: Any) -> None:
+        out += _pack_int(value.type) + _pack_int(value.state)
+        USTRING.write(out, value.path, scope)
+
+    def read(self, data: bytes, at: int, scope: Any) -> Tuple[WatcherEvent, int]:
+        kind, state, length = self._struct.unpack_from(data, at)
+        end = at + 12 + length
+        if length < 0 or end > len(data):
+            path, end = USTRING.read(data, at + 8, scope)  # null, or what is wrong
+        else:
+            path = data[at + 12 : end].decode()
+        return tuple.__new__(WatcherEvent, (kind, state, path)), end
+
+
+WATCHER_EVENT = _Event()

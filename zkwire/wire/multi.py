@@ -41,11 +41,11 @@ class _MultiOps(Codec[Sequence[Op[Any]]]):
     """The operations of a transaction, each with its header, up to a terminator."""
 
     def write(self, out: bytearray, value: Sequence[Op[Any]], scope: Any) -> None:
-        headers = _HEADERS
+        headers, parts = _HEADERS, []
         for op in value:
-            out += headers[op.opcode]
-            op.body(out, scope)
-        out += _END
+            parts.append(headers[op.opcode])
+            parts += op.parts(scope)
+        out += b"".join(parts) + _END
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Sequence[Op[Any]], int]:
         ops: List[Op[Any]] = []

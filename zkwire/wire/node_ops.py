@@ -8,19 +8,22 @@ from __future__ import annotations
 import struct
 from typing import Any, Callable, ClassVar, List, Optional, Sequence, Tuple, TypeVar, Union
 
+from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import validate_path, validate_sequential_path
 from ..values import ACL, Stat, Watcher
-from .jute import BUFFER, INT, LONG, Codec, Names, Record
+from .jute import BUFFER, INT, LONG, Codec, Names, Record, encode
 from .messages import ACLS, PATH, RESULT_ACLS, RESULT_PATH, STAT, Scope
 from .operation import (
     CHILD, DATA, EXIST, Fields, OnPath, Op, PathAndVersion, PathAndWatch, check_acl, check_data, check_version,
+    explained,
 )  # fmt: skip
 
 T = TypeVar("T")
 NAMES = Names()
 TTL_LIMIT_MS = 0xFFFFFFFFFF  # EphemeralType.TTL: 40 bits of ms
 
+_NULL = b"\xff\xff\xff\xff"
 _pack_int = struct.Struct(">i").pack
 _unpack_int = struct.Struct(">i").unpack_from
 _unpack_stat = struct.Struct(">qqqqiiiqiiq").unpack_from
@@ -59,16 +62,14 @@ class _Create(Op[T]):
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None,
         ephemeral: bool = False, sequence: bool = False,
     ) -> None:  # fmt: skip
-        self._set(path, value, acl, (1 if ephemeral else 0) | (2 if sequence else 0))
-
-    def _set(self, path: str, value: Optional[bytes], acl: Optional[Sequence[ACL]], flags: int) -> None:
-        fields = self.__dict__
-        fields["path"] = validate_sequential_path(path) if flags in _SEQUENTIAL else validate_path(path)
         if type(value) is not bytes:
             check_data(value)
         if acl is not None:
             check_acl(acl)
-        fields["value"], fields["acl"], fields["flags"] = value, acl, flags
+        fields = self.__dict__
+        fields["path"] = validate_sequential_path(path) if sequence else validate_path(path)
+        fields["value"], fields["acl"] = value, acl
+        fields["flags"] = (1 if ephemeral else 0) | (2 if sequence else 0)
 
     def conclude(self, value: Any) -> Union[T, ZookeeperError]:
         """The value, if its path is the one asked for: a caller who writes there later must not write elsewhere."""
@@ -80,17 +81,27 @@ class _Create(Op[T]):
         return outcome
 
     def write(self, out: bytearray, scope: Any) -> None:
+        """The fields."""
+        out += b"".join(self.parts(scope))
+
+    def parts(self, scope: Any) -> Sequence[bytes]:
         """The fields; a sequential create of "/" below a chroot must stay below it."""
-        path, value, flags = self.path, self.value, self.flags
+        path, value, acl, flags = self.path, self.value, self.acl, self.flags
         if path is None:  # only what a foreign client has sent
-            super().write(out, scope)
-            return
-        if scope is not None and scope.prefix:
-            path = scope.prefix + "/" if path == "/" and flags in _SEQUENTIAL else scope.prepend(path)
+            return [encode(codec, self.__dict__[name], scope) for name, codec in self.request]
+        if scope is not None:
+            if scope.prefix:
+                path = scope.prefix + "/" if path == "/" and flags in _SEQUENTIAL else scope.prepend(path)
+            if acl is None:
+                acl = scope.default_acl
         raw = path.encode()
-        out += _pack_int(len(raw)) + raw
-        out += b"\xff\xff\xff\xff" if value is None else _pack_int(len(value)) + value
-        out += ACLS.pack(self.acl, scope) + (_FLAGS.get(flags) or _pack_int(flags))
+        known, packed = ACLS.packed
+        if acl is not known:
+            packed = ACLS.pack(acl)
+        flag = _FLAGS.get(flags) or _pack_int(flags)
+        if value is None:
+            return _pack_int(len(raw)), raw, _NULL, packed, flag
+        return _pack_int(len(raw)), raw, _pack_int(len(value)), value, packed, flag
 
 
 class Create(_Create[str]):
@@ -102,6 +113,40 @@ class Create(_Create[str]):
 
     opcode = 1
     reply = RESULT_PATH
+
+
+class CreateChroot(_Create[None]):
+    """Creates the chroot of the client itself, or, with `up`, the node so many levels above it. It holds no data."""
+
+    opcode = 1
+    up: int
+
+    def __init__(self, up: int = 0, acl: Optional[Sequence[ACL]] = None) -> None:
+        super().__init__("/", b"", acl)
+        self.__dict__["up"] = up
+
+    def server_path(self, scope: Any) -> str:
+        """The path at the server, which lies outside the chroot unless `up` is 0."""
+        names = scope.prefix.split("/")
+        return "/".join(names[: max(2, len(names) - self.up)]) or "/"
+
+    def parts(self, scope: Any) -> Sequence[bytes]:
+        """The fields of a create of that path."""
+        return Create(self.server_path(scope), b"", self.acl).parts(Scope("", scope.default_acl))
+
+    def conclude(self, value: Any) -> Union[None, ZookeeperError]:
+        """None: the path is known."""
+        return None
+
+    def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[None, ZookeeperError]:
+        """The error of a create of that path."""
+        if scope is None:
+            return super().refusal(code)
+        path = self.server_path(scope)
+        error = explained(Create(path), code, None)
+        error.args = (f"the chroot {scope.prefix!r} cannot be made: {error}",)
+        error.path = "/"
+        return error
 
 
 class Create2(_Create[Tuple[str, Stat]]):
@@ -121,7 +166,8 @@ class CreateContainer(_Create[Tuple[str, Stat]]):
     reply = PATH_AND_STAT
 
     def __init__(self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None) -> None:
-        self._set(path, value, acl, 4)
+        super().__init__(path, value, acl)
+        self.__dict__["flags"] = 4
 
 
 class _Milliseconds(Codec[float]):
@@ -158,13 +204,12 @@ class CreateTTL(_Create[Tuple[str, Stat]]):
         # A bad TTL with a bad flag kills real 3.8 and 3.9 servers, so neither ever leaves this process.
         if not 0.001 <= ttl <= TTL_LIMIT_MS / 1000:
             raise ValueError(f"invalid ttl {ttl!r}: seconds, between 0.001 and {TTL_LIMIT_MS / 1000}")
-        self._set(path, value, acl, 6 if sequence else 5)
-        self.__dict__["ttl"] = ttl
+        super().__init__(path, value, acl, False, sequence)
+        self.__dict__.update(flags=6 if sequence else 5, ttl=ttl)
 
-    def write(self, out: bytearray, scope: Any) -> None:
+    def parts(self, scope: Any) -> Sequence[bytes]:
         """The fields."""
-        super().write(out, scope)
-        _TTL.write(out, self.ttl, scope)
+        return *super().parts(scope), encode(_TTL, self.ttl)
 
 
 # ------------------------------------------------------------------------- single nodes
@@ -236,7 +281,7 @@ class GetConfig(GetData):
     """
 
     def __init__(self, watch: Optional[Watcher] = None) -> None:
-        super().__init__("/zookeeper/config", watch)
+        super().__init__(CONFIG_NODE, watch)
 
     def server_path(self, scope: Any) -> str:
         """The path itself: the chroot has no part in it."""

@@ -154,6 +154,12 @@ class Op(Generic[T]):
         for name, codec in self.request:
             codec.write(out, fields[name], scope)
 
+    def parts(self, scope: Any) -> Sequence[bytes]:
+        """What `write` appends, in one or more pieces."""
+        out = bytearray()
+        self.write(out, scope)
+        return (bytes(out),)
+
     def frame(self, xid: int, scope: Any) -> bytes:
         """The whole request, with length and header."""
         out = bytearray(12)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
+from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import validate_path
 from ..values import Id, Stat, Watcher
@@ -101,6 +102,21 @@ class RemoveWatches(Op[None]):
         op, at = super().read(data, at, scope)
         op.__dict__.update(watcher=None, local=False)
         return op, at
+
+
+class RemoveConfigWatches(RemoveWatches):
+    """Removes watches on the configuration's node, which lies outside any chroot."""
+
+    def __init__(self, kind: int = 3, watcher: Optional[Watcher] = None, local: bool = False) -> None:
+        super().__init__(CONFIG_NODE, kind, watcher, local)
+
+    def server_path(self, scope: Any) -> str:
+        """The path itself: the chroot has no part in it."""
+        return self.path
+
+    def frame(self, xid: int, scope: Any) -> bytes:
+        """The whole request, without the chroot."""
+        return super().frame(xid, None)
 
 
 class SetWatches(Pathless[None]):

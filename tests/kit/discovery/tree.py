@@ -180,6 +180,8 @@ class Tree:
             if watch:
                 connection.child.add(op.path)
             return self.children(op.path)
+        if isinstance(op, ops.CreateChroot):
+            raise errors.NodeExistsError(None, op.path)  # there is none here: it is the root
         raise AssertionError(f"the model does not know {op!r}")
 
     def children(self, path: str) -> List[str]:

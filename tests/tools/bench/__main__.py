@@ -1,79 +1,94 @@
-"""Runs every client and workload in turn, several rounds interleaved, and prints medians and ratios.
+"""Runs every client and workload in turn, several rounds interleaved, and writes medians and ratios.
 
-    python -m tests.tools.bench [--rounds 5] [--instances 10000] [--only WORKLOAD] [--json FILE]
+    python -m tests.tools.bench [--rounds 5] [--instances 10000] [--only WORKLOAD] [--json FILE] [--docs FOLDER]
 
-Absolute times move with the machine; only ratios of one run count. Each measurement is a process of its own. The
-figures to be reached are printed beside what was reached, and nothing here fails: read them.
+Each measurement is a process of its own. Nothing here fails when a goal is not reached: read the table. A whole run
+writes benchmark.md and benchmark.svg into docs/.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Optional
 
-from tests.tools.bench.workloads import DIRECTORY, PATH
-from tests.kit.harness.proxy import FaultProxy
+from tests.kit.harness import packages
 from tests.kit.harness.servers import Server
 from zkwire import ZooKeeper
 from zkwire.ops import Create
 
-RUNS: Dict[str, Tuple[str, ...]] = {
-    "sequential": ("raw", "kazoo", "zkwire", "asyncio"),
-    "pipelined": ("raw", "kazoo", "zkwire", "asyncio"),
-    "batch": ("zkwire",),
-    "change": ("kazoo", "zkwire"),
-}
-#: workload, figure, ours, of whom, bound, what it is (the bounds of the first release, then the goals).
-BOUNDS = (
-    ("sequential", "p50", "zkwire", "kazoo", 0.65, "one get at a time, p50"),
-    ("sequential", "p50", "zkwire", "raw", 1.35, "one get at a time, p50"),
-    ("sequential", "p50", "zkwire", "raw", 1.15, "  goal"),
-    ("sequential", "cpu", "zkwire", "raw", 1.8, "one get at a time, CPU: goal"),
-    ("pipelined", "cpu", "zkwire", "kazoo", 0.25, "50,000 gets, 1,000 in flight, CPU"),
-    ("pipelined", "cpu", "zkwire", "kazoo", 0.15, "  goal"),
-    ("sequential", "cpu", "asyncio", "raw", 2.6, "asyncio, one get at a time, CPU: goal"),
-    ("pipelined", "cpu", "asyncio", "kazoo", 0.25, "asyncio, 1,000 in flight, CPU: goal"),
-    ("change", "load", "zkwire", "kazoo", 0.45, "initial load of the instances: goal"),
-    ("change", "p50", "zkwire", "kazoo", 0.65, "one registration to the full set"),
-)
+from . import importing, picture, report
+from .goals import RUNS, Results
+from .meter import DIRECTORY, MIXED, PATH, Figures, mixed, name
+
+PROJECT = Path(__file__).parents[3]
+VERSION = "3.8.0"
 
 
 def populate(hosts: str, instances: int) -> None:
     """The nodes that are read."""
     with ZooKeeper(hosts, timeout=30.0) as zk:
         zk.create(PATH, b"x" * 100, makepath=True)
-        zk.ensure_path(DIRECTORY)
-        futures = [zk.submit(Create(f"{DIRECTORY}/n{i:06}", b"10.0.%d.%d:8080" % divmod(i, 250))) for i in range(instances)]
-        for future in futures:
-            future.result()
+        for directory, named in ((DIRECTORY, name), (MIXED, mixed)):
+            zk.ensure_path(directory)
+            data = [b"10.0.%d.%d:8080" % divmod(i, 250) for i in range(instances)]
+            futures = [zk.submit(Create(f"{directory}/{named(i)}", data[i])) for i in range(instances)]
+            for future in futures:
+                future.result()
 
 
-def measure(client: str, workload: str, hosts: str, instances: int) -> Dict[str, float]:
-    """One process."""
-    command = [sys.executable, "-m", "tests.tools.bench.workloads", client, workload, hosts, str(instances)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def measure(client: str, workload: str, hosts: str, instances: int) -> Figures:
+    """One process, or for an import some."""
+    if workload == "import":
+        return importing.measure(client, hosts)
+    command = [sys.executable, "-m", "tests.tools.bench.worker", client, workload, hosts, str(instances)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise SystemExit(f"{client} {workload} failed:\n{done.stdout}{done.stderr}")
-    figures: Dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def bytes_per_change(server: Server, instances: int) -> Dict[str, float]:
-    """What one registration costs on the wire, counted by a proxy, in bytes received."""
-    received = {}
-    for client in RUNS["change"]:
-        with FaultProxy(server.host, server.port) as proxy:
-            marks: List[int] = []
-            figures = measure(client, "change", proxy.hosts, instances)
-            marks.append(proxy.traffic["down"].bytes)
-            received[client] = figures["p50"]
-    return received
+def run(rounds: int, instances: int, only: Optional[List[str]]) -> Results:
+    """All measurements, in every second round backwards: who comes later has no advantage."""
+    results: Results = {(workload, client): [] for workload in only or RUNS for client in RUNS[workload]}
+    with Server(VERSION, heap="512m") as server:
+        populate(server.hosts, instances)
+        for turn in range(rounds):
+            for workload, client in list(results)[:: -1 if turn % 2 else 1]:
+                began = time.monotonic()
+                results[workload, client].append(measure(client, workload, server.hosts, instances))
+                print(f"round {turn + 1}/{rounds}  {workload:14} {client:8} {time.monotonic() - began:5.1f} s",
+                      file=sys.stderr, flush=True)  # fmt: skip
+    return results
+
+
+def about(rounds: int) -> str:
+    """When, where, with what."""
+    parts = [
+        f"{datetime.date.today().isoformat()}", f"{os.cpu_count()} cores of {_processor()}, {platform.system()}",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        f"ZooKeeper {VERSION} on the same machine, nothing forced to disk", f"Java {packages.java_version(packages.java())}",
+        f"{rounds} rounds",
+    ]  # fmt: skip
+    return "; ".join(parts)
+
+
+def _processor() -> str:
+    """The machine class: what the kernel calls the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def main() -> None:
@@ -81,41 +96,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--instances", type=int, default=10_000)
-    parser.add_argument("--only", choices=sorted(RUNS))
+    parser.add_argument("--only", choices=sorted(RUNS), action="append", help="this workload; may be repeated")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--docs", metavar="FOLDER", type=Path, help="write benchmark.md and benchmark.svg there "
+                        "(docs/, if nothing is left out)")  # fmt: skip
     options = parser.parse_args()
-    results: Dict[Tuple[str, str], List[Dict[str, float]]] = {}
-    with Server("3.8.0") as server:
-        populate(server.hosts, options.instances)
-        for turn in range(options.rounds):
-            for workload, clients in RUNS.items():
-                if options.only in (None, workload):
-                    for client in clients:
-                        began = time.monotonic()
-                        results.setdefault((workload, client), []).append(
-                            measure(client, workload, server.hosts, options.instances)
-                        )
-                        print(f"round {turn + 1}/{options.rounds}  {workload:10} {client:8} "
-                              f"{time.monotonic() - began:5.1f} s", file=sys.stderr)  # fmt: skip
-    report(results, options)
+    began = time.monotonic()
+    results = run(options.rounds, options.instances, options.only)
+    written(results, about(options.rounds), options)
+    print(f"\n{report.goals(results)}\n\n{report.figures(results)}\n\n{time.monotonic() - began:.0f} s")
 
 
-def report(results: Dict[Tuple[str, str], List[Dict[str, float]]], options: Any) -> None:
-    """Medians, then ratios: the median over rounds of the ratio within a round."""
-    print(f"Python {platform.python_version()}, ZooKeeper 3.8.0 on loopback, {options.rounds} rounds, medians")
-    for (workload, client), rounds in results.items():
-        figures = "  ".join(f"{name} {statistics.median(r[name] for r in rounds):10.2f}" for name in rounds[0])
-        unit = "ms" if workload == "change" else "us"
-        print(f"  {workload:10} {client:8} {figures} {unit}")
-    for workload, figure, ours, theirs, bound, text in BOUNDS:
-        a, b = results.get((workload, ours)), results.get((workload, theirs))
-        if a and b:
-            ratio = statistics.median(x[figure] / y[figure] for x, y in zip(a, b))
-            verdict = "reached" if ratio <= bound else "NOT reached"
-            print(f"  {text:40} {ours} / {theirs} = {ratio:5.2f}   (<= {bound:.2f}: {verdict})")
+def written(results: Results, line: str, options: Any) -> None:
+    """The files that were asked for."""
+    folder: Optional[Path] = options.docs or (None if options.only else PROJECT / "docs")
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        (folder / "benchmark.md").write_text(report.markdown(results, line), encoding="utf-8")
+        (folder / "benchmark.svg").write_text(picture.svg(results, line), encoding="utf-8")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as out:
-            json.dump({f"{w} {c}": r for (w, c), r in results.items()}, out, indent=1)
+        found: Dict[str, List[Figures]] = {f"{workload} {client}": all_ for (workload, client), all_ in results.items()}
+        Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def targets() -> List[Target]:
 
 def _client(rng: Random, data: bytes) -> None:
     login = Login(DigestMD5("bob", "x", lambda: _CNONCE))
-    login.begin()
+    login.begin("h1")
     if rng.random() < 0.5:
         login.answer(_CHALLENGE)
     login.answer(data)

@@ -34,31 +34,29 @@ Patch = Tuple[Any, str, Any]
 
 def last_zxid_from_events() -> List[Patch]:
     """Events share zxids; a connection that ends between them loses the rest (zookeeper-client-rust before 0.11.1)."""
-    reply = Connection._reply
+    take = Connection._out_of_order
 
-    def wrong(self: Connection, frame: bytes, incoming: Any) -> None:
-        reply(self, frame, incoming)
-        xid, zxid = connection_module._HEAD.unpack_from(frame)[1:3]
+    def wrong(self: Connection, xid: int, err: int, frame: bytes, body: int, incoming: Any) -> None:
+        take(self, xid, err, frame, body, incoming)
         if xid == -1:
-            self.last_zxid = max(self.last_zxid, zxid)
+            self.last_zxid = max(self.last_zxid, connection_module._HEAD.unpack_from(frame, body - 20)[2])
 
-    return [(Connection, "_reply", wrong)]
+    return [(Connection, "_out_of_order", wrong)]
 
 
 def auth_reply_pops_the_head() -> List[Patch]:
     """The answer to auth is taken for that of the oldest request (kazoo)."""
-    reply = Connection._reply
+    take = Connection._out_of_order
 
-    def wrong(self: Connection, frame: bytes, incoming: Any) -> None:
-        xid = connection_module._HEAD.unpack_from(frame)[1]
+    def wrong(self: Connection, xid: int, err: int, frame: bytes, body: int, incoming: Any) -> None:
         if xid == -4 and self.replies:
             self.auth_replies.popleft()
             slot = self.replies.popleft()
             incoming.append((slot.op, slot.token, 0, True))
         else:
-            reply(self, frame, incoming)
+            take(self, xid, err, frame, body, incoming)
 
-    return [(Connection, "_reply", wrong)]
+    return [(Connection, "_out_of_order", wrong)]
 
 
 def relative_zxid_read_live() -> List[Patch]:
