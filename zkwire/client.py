@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from .config import GRACE, Front
-from .errors import OperationTimeoutError, TLSError
+from .errors import OperationTimeoutError, TLSError, ZookeeperError
 from .io.dispatch import On
 from .io.driver import PAUSE, Driver
 from .io.four_letter import Asking, Question, version_of
@@ -144,7 +144,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         Raises at once what can be known at once: `ValueError`, `FrameTooLargeError`, `TooManyPendingError`,
         `ConnectionClosedError`, `AuthFailedError`. In a signal handler these may be the future's outcome instead.
         """
-        return self._driver.submit(op, then, force)
+        return self._driver.submit(op, force, then)
 
     def future(self) -> Future[Any]:
         """A future to be settled by hand, with `set_result` or `set_exception`."""
@@ -173,14 +173,17 @@ class ZooKeeper(Front, Blocking, method=_blocking):
                 try:
                     answer = driver.finish(future, deadline, timeout)
                 except Exception as error:
-                    del future  # or the error would hold this frame, and the frame the error
                     future = steps.throw(error)
                 else:
                     future = steps.send(answer)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except ZookeeperError as error:
+            # The traceback holds the recipe's frames, and these hold the error: without it, all is freed at once.
+            raise error.with_traceback(None)  # noqa: B904  # it is the same error
         finally:
+            future = answer = None  # as this frame would
             steps.close()
 
     def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:

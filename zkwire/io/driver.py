@@ -130,8 +130,8 @@ class Driver:
             while lock in waiters:
                 waiters.remove(lock)
 
-    def submit(self, op: Op[T], then: Optional[Callable[[Future[T]], object]] = None, force: bool = False) -> Future[T]:
-        """Hand an operation to the core; its future."""
+    def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
+        """Hand an operation to the core; its future. `force` as of `Session.submit`, `then` is called with it in the end."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session
