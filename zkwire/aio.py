@@ -146,8 +146,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                         future = steps.send(answer)
             except StopIteration as stop:
                 return stop.value
+            except ZookeeperError as error:
+                # The traceback holds the recipe's frames, and these hold the error: without it, all is freed at once.
+                raise error.with_traceback(None)  # noqa: B904  # it is the same error
             finally:
-                future = None  # an error that is raised here holds this frame, and the future holds the error
+                future = answer = None  # as this frame would
                 steps.close()
 
     async def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:

@@ -15,7 +15,8 @@ from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, until
 from tests.kit.hostile import Wire
 from zkwire.errors import (
-    ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, ProtocolError, UnimplementedError,
+    ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, ProtocolError,
+    UnimplementedError,
 )  # fmt: skip
 from zkwire.io.four_letter import LIMIT, WORDS, Question, version_of
 

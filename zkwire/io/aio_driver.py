@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import weakref
 from collections import deque
 from itertools import zip_longest
 from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
@@ -84,7 +85,7 @@ class AsyncDriver:
         self.loop: Any = None
         self._channels: Dict[Link, Channel] = {}
         self._main: Optional[Channel] = None  # that of the session's link, once it is connected
-        self._resolver = Resolver(self._resolved)
+        self._resolver = Resolver(functools.partial(_resolved, weakref.ref(self)))
         self._timer: Optional[asyncio.TimerHandle] = None
         self._due = 0.0  # when, by the clock of the session
         #: What is yet to be handed out: Replied, Fired, and calls of listeners and of the logger.
@@ -278,12 +279,8 @@ class AsyncDriver:
 
     # ------------------------------------------------------------------ the connections
 
-    def _resolved(self) -> None:
-        """Called on the thread of a look-up."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            self.loop.call_soon_threadsafe(self._step)
-
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Go on with all attempts to connect: a name was resolved."""
         for channel in list(self._channels.values()):
             channel.step()
 
@@ -426,6 +423,14 @@ class AsyncDriver:
                 self._call(function, WatchedEvent(EventType.NONE, KeeperState.CONNECTED, path))
         if not task.cancelled() and task.exception() is not None:
             self._logger.error("exception in a watcher's task", exc_info=task.exception())
+
+
+def _resolved(driver_ref: weakref.ref[AsyncDriver]) -> None:
+    """Called on the thread of a look-up, which may take longer than the client lives."""
+    driver = driver_ref()
+    if driver is not None and driver.loop is not None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            driver.loop.call_soon_threadsafe(driver.step)
 
 
 def _settle(future: Any, outcome: Any) -> None:
