@@ -176,8 +176,17 @@ class Discovery:
             self._ask(_BARRIER, "", ops.Exists(self.directory))
 
     def _directory_changed(self, event_type: str) -> None:
-        """Before 3.6: its list has changed, or it has come or gone."""
-        if self._recursive or event_type not in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
+        """Its list has changed, or it has come or gone; or, of the recursive watch, anything below it has changed.
+
+        Some compatible servers tell the watched path instead of the node's, so that all nodes are to be read again; what
+        is under way already will be answered with the change.
+        """
+        if self._recursive:
+            self._replica = Replica()
+            if (_LIST, "") not in self._reading:
+                self._ask(_LIST, "", self._list())
+            return
+        if event_type not in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
             return
         # A list under way when a CHILD event comes has not been answered yet, and will show the change.
         if event_type != EventType.CHILD or (_LIST, "") not in self._reading:
