@@ -379,7 +379,7 @@ class Session:
             return
         if self._may_expire() and now >= self._heartbeat.expires_at():
             self._put_away("the session has expired")
-            self._expire(f"no server heard from for {self.timeout * 4 / 3:.1f} s")
+            self._expire(f"no server that knows of it heard from for {self._heartbeat.known_timeout * 4 / 3:.1f} s")
             self._pause(now)
         elif self.phase == PAUSING and now >= self._pause_ends:
             self._dial(now)
