@@ -60,7 +60,7 @@ def until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -
 def kill_session(zk: Any, hosts: str) -> int:
     """End the session from outside: somebody else resumes it, and closes it. Its id."""
     for _ in range(5):
-        client_id = zk.client_id
+        client_id = until(lambda: zk.client_id)
         other = ZooKeeper(hosts, client_id=client_id, timeout=zk.session_timeout)
         try:
             other.start(10)
@@ -69,6 +69,7 @@ def kill_session(zk: Any, hosts: str) -> int:
             other.close()
         if number == client_id[0]:
             return number
+        until(lambda gone=client_id: zk.client_id != gone)  # it had ended before, and the client hears of it only now
     raise AssertionError("the session ends by itself, again and again, before it can be ended")
 
 
