@@ -41,7 +41,7 @@ class Discovery:
         self._replica = Replica()
         self._connected = False
         self._recursive = True
-        self._watch_alone = False  # the recursive watch is asked for before all else: a loss shows then what it is due to
+        self._watch_alone = False  # asked for before all else: a loss shows then what it is due to
         self._session: Optional[int] = None
         self._round = 0  # answers of earlier rounds no longer count
         self._reading: Dict[Tuple[str, str], int] = {}  # how many reads of a thing are under way
@@ -186,7 +186,7 @@ class Discovery:
     def _directory_changed(self, event_type: str) -> None:
         """Its list has changed, or it has come or gone; or, of the recursive watch, anything below it has changed.
 
-        Some compatible servers tell the watched path instead of the node's, so that all nodes are to be read again; what
+        Compatible servers tell the watched path instead of the node's, so that all nodes are to be read again; what
         is under way already will be answered with the change.
         """
         if self._recursive:
