@@ -12,21 +12,21 @@ import weakref
 from time import monotonic
 from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
-from .io.four_letter import Asking
-from .io.dispatch import On
-from .io.driver import Driver
-from .errors import ConnectionClosedError, ForkedError, OperationTimeoutError, TLSError
-from .io.four_letter import Question, version_of
 from .config import GRACE, Front
-from .io.future import Future, Passive
-from .session.host_provider import Host
-from .wire.operation import Op
+from .errors import OperationTimeoutError, TLSError
+from .io.dispatch import On
+from .io.driver import PAUSE, Driver
+from .io.four_letter import Asking, Question, version_of
+from .io.future import Future
+from .io.process import is_refused
 from .ops import Multi
 from .recipes import Work, drive
-from .values import KeeperState
-from .session.session import CLOSE_LIMIT, ENDED
 from .session.actions import StateChanged
+from .session.host_provider import Host
+from .session.session import CLOSE_LIMIT, ENDED, NEW
+from .values import KazooState, KeeperState
 from .verbs import Blocking, Transaction
+from .wire.operation import Op
 
 T = TypeVar("T")
 
@@ -61,7 +61,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     """
 
     def _set_up(self) -> None:
-        self._started = False
         me = weakref.WeakMethod(self._state_changed)
         self._driver = Driver(
             self._session, self._logger, lambda event: _hand_on(me, event), "zkwire", self._ssl_context
@@ -78,25 +77,31 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         `TLSError` once all hosts were tried, if none gave a session and TLS failed with one; `ConnectionClosedError`
         if it was closed.
         """
-        driver = self._driver
-        if driver.forked:
-            raise ForkedError()
-        if not self._started:
-            self._started = True
-            driver.start()
-        with driver.changed:
-            driver.changed.wait_for(lambda: self.connected or driver.session.phase == ENDED, timeout)
-        error = self._no_session(timeout)
-        if error is not None:
-            if isinstance(error, (OperationTimeoutError, TLSError)):
+        driver, session, deadline = self._driver, self._session, monotonic() + timeout
+        no_thread = None
+        while True:
+            try:
+                driver.start()
+                break
+            except RuntimeError as error:  # "can't start new thread": the system's limit is reached
+                no_thread = f"no session within {timeout} s; the system gives no thread: {error}"
+            if monotonic() >= deadline or not threading.main_thread().is_alive():  # or the interpreter ends
                 self._close(GRACE)
-            raise error
+                raise OperationTimeoutError(no_thread)
+            driver.until(lambda: session.phase == ENDED, min(PAUSE, max(0.0, deadline - monotonic())))
+        driver.until(lambda: session.state == KazooState.CONNECTED or session.phase == ENDED, deadline - monotonic())
+        failure = self._no_session(timeout)
+        if failure is not None:
+            if isinstance(failure, (OperationTimeoutError, TLSError)):
+                self._close(GRACE)
+            raise failure
 
     def close(self) -> None:
         """End the session, its ephemeral nodes with it, and every call under way. Takes at most 5 s; idempotent.
 
-        May be called from a watcher. What was submitted before is still answered if the server answers in time; later
-        calls raise `ConnectionClosedError`.
+        May be called from a watcher, and from a signal handler: if that has interrupted a call of this client, `close`
+        does not wait for the end, but brings it about. What was submitted before is still answered if the server
+        answers in time; later calls raise `ConnectionClosedError`.
         """
         self._close(CLOSE_LIMIT)
 
@@ -110,7 +115,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def __enter__(self) -> ZooKeeper:
         try:
             self.start()
-        except BaseException:  # nobody will call __exit__
+        except BaseException:  # no one will call __exit__
             self._close(GRACE)
             raise
         return self
@@ -121,47 +126,29 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def _set_hosts(self, hosts: Sequence[Host]) -> None:
         self._driver.set_hosts(hosts)
 
-    # ---------------------------------------------------------------------------- state
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection, and a session on it."""
-        return super().connected and not self._driver.forked
-
     def _state_changed(self, event: StateChanged) -> None:
-        """On the I/O path: hand it on, if it is news."""
+        """With the driver's lock held: queue the calls of the listeners, if it is news."""
         for listener in self._listeners.of(event.state):
             tell = listener if isinstance(listener, On) else functools.partial(self._listeners.tell, listener)
             self._driver.call(tell, event.state)
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T], then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
+    def submit(
+        self, op: Op[T], then: Optional[Callable[[Future[T]], object]] = None, *, force: bool = False
+    ) -> Future[T]:
         """Send an operation (from `zkwire.ops`) without waiting; a future with `concurrent.futures.Future`'s methods.
 
         `then(future)` is called with the outcome as by `add_done_callback`, but surely before what happens later.
-        Operations are done in the order of their submission. Raises at once what can be known at once: `ValueError`,
-        `FrameTooLargeError`, `TooManyPendingError`, `ConnectionClosedError`, `AuthFailedError`.
+        `force`: the operation is not refused for `max_pending`. Operations are done in the order of their submission.
+        Raises at once what can be known at once: `ValueError`, `FrameTooLargeError`, `TooManyPendingError`,
+        `ConnectionClosedError`, `AuthFailedError`. In a signal handler these may be the future's outcome instead.
         """
-        return self._submit(op, False, then)
-
-    def _submit_step(self, op: Op[T], force: bool) -> Future[T]:
-        return self._submit(op, False, force=force)
-
-    def _submit(
-        self, op: Op[T], at_once: bool, then: Optional[Callable[[Future[T]], object]] = None, force: bool = False
-    ) -> Future[T]:
-        if not self._started:
-            raise ConnectionClosedError("not started: call start() first")
-        future: Future[T] = Future(self._driver, op.path)
-        if then is not None:
-            future.add_done_callback(then)
-        self._driver.submit(op, future, at_once, force)
-        return future
+        return self._driver.submit(op, then, force)
 
     def future(self) -> Future[Any]:
-        """A future to be settled by whoever asked for it, with `set_result` or `set_exception`."""
-        return Future(Passive(self._driver.call))
+        """A future to be settled by hand, with `set_result` or `set_exception`."""
+        return self._driver.future()
 
     def transaction(self) -> BlockingTransaction:
         """Collect operations to be done together or not at all; `commit` does them, as does leaving `with`."""
@@ -175,16 +162,18 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         """Do an operation or a recipe, and wait for its result, at most `timeout` seconds (None: `request_timeout`)."""
         if timeout is None:
             timeout = self._request_timeout
-        deadline = None if timeout is None else monotonic() + timeout
         if isinstance(work, Op):
-            return self._finish(self._submit(work, True), deadline, timeout)
-        steps = drive(work, self._submit_step, self._abandon)
+            return self._driver.execute(work, timeout)
+        driver = self._driver
+        deadline = None if timeout is None else monotonic() + timeout
+        steps = drive(work, driver.submit, driver.give_up)
         try:
             future = next(steps)
             while True:
                 try:
-                    answer = self._finish(future, deadline, timeout)
+                    answer = driver.finish(future, deadline, timeout)
                 except Exception as error:
+                    del future  # or the error would hold this frame, and the frame the error
                     future = steps.throw(error)
                 else:
                     future = steps.send(answer)
@@ -201,8 +190,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         `request_timeout`, else 2). Raises `UnimplementedError` for a word the server may not answer, as most may not
         be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 1 MiB.
         """
-        if self._driver.forked:
-            raise ForkedError()
         question, (host, address) = Question(word), self._to_ask()
         asking = Asking(host, address, self._ssl_context, monotonic() + self._patience(timeout))
         self._driver.ask(asking, question)
@@ -211,26 +198,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
         """The version of the server we are connected to, as (3, 9, 3); raises as `command` does."""
         return version_of(self.command(b"srvr", timeout=timeout))
-
-    def _abandon(self, future: Future[Any]) -> bool:
-        """Nobody waits for it any more; True if its operation will never be sent."""
-        return not self._driver.forked and self._driver.abandon(future)
-
-    def _finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
-        """The result of a future that nobody else waits for, by `deadline`."""
-        try:
-            left = None if deadline is None else max(0.0, deadline - monotonic())
-            done = self._driver.wait(future, left)
-        except BaseException:  # KeyboardInterrupt, say: nobody will come for the result
-            self._abandon(future)
-            raise
-        if not done:
-            unsent = self._abandon(future)
-            error = OperationTimeoutError(f"no answer within {timeout} s", future.path)
-            error.maybe_applied = not unsent
-            if not future.done():
-                raise error
-        return future.settled()
 
 
 class BlockingTransaction(Transaction[List[Any]]):
@@ -252,8 +219,8 @@ def _hand_on(method: weakref.WeakMethod[Any], event: StateChanged) -> None:
 
 def _forgotten(driver: Driver) -> None:
     """The client was collected without `close`: its threads must not live on, keeping the session alive."""
-    if driver.session.phase not in (ENDED, "new") and not driver.forked:
-        threading.Thread(target=driver.close, args=(CLOSE_LIMIT,), daemon=True).start()
+    if not is_refused(driver) and driver.session.phase not in (ENDED, NEW):
+        driver.request_close()
         warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)  # which may raise
 
 

@@ -244,8 +244,8 @@ class Front:
         if session.state == KazooState.CONNECTED:
             return None
         if session.phase == ENDED:
-            refused = isinstance(session.last_error, (AuthFailedError, TLSError))
-            return session.last_error if refused else ConnectionClosedError()
+            told = isinstance(session.last_error, (AuthFailedError, TLSError, ConnectionClosedError))
+            return session.last_error if told else ConnectionClosedError()
         text = f"no session within {timeout} s; the last attempt: "
         if session.last_error is None:
             return OperationTimeoutError(f"{text}{session.host or session.hosts[0]} has not answered so far")

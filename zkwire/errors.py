@@ -13,6 +13,7 @@ Owns what can go wrong and what is said about it. Must not know how an error cam
     │   └── ForkedError                 the client belongs to the parent process
     ├── AuthFailedError (-115), SessionClosedRequireSaslError (-124)
     ├── OperationTimeoutError (-7), RequestTimeoutError (-122)      also TimeoutError
+    ├── NestedCallError                 a signal handler waits in the midst of the call it has interrupted
     ├── TooManyPendingError             max_pending requests are under way already
     └── NoNodeError, NodeExistsError, ...   one class for each answer of the server
 
@@ -174,6 +175,19 @@ class TooManyPendingError(ZookeeperError):
     """`max_pending` requests are queued or under way; nothing was sent. Wait for some of them first."""
 
     explanation = "too many requests are pending"
+
+
+class NestedCallError(ZookeeperError):
+    """A call that waits was made in the midst of another call of the same client on the same thread. Nothing was sent.
+
+    Signal handlers do that, and finalizers: the interrupted call cannot go on while they wait. Have the handler set a
+    flag, or hand the work to another thread; `submit`, which does not wait, `close` and `stop` work everywhere.
+    """
+
+    explanation = (
+        "this thread is in the midst of another call of this client, which a signal handler (or a finalizer) has "
+        "interrupted; let the handler only set a flag, or do this on another thread (submit() and close() may be used)"
+    )
 
 
 class OperationTimeoutError(ZookeeperError, TimeoutError, code=-7):
@@ -350,7 +364,7 @@ __all__ = [
     "APIError", "AuthFailedError", "BadArgumentsError", "BadVersionError", "ConnectionClosedError",
     "ConnectionLoss", "DataInconsistency", "EphemeralOnLocalSessionError", "ForkedError",
     "FrameTooLargeError", "InvalidACLError", "InvalidCallbackError", "InvalidStateError", "MarshallingError",
-    "NewConfigNoQuorumError", "NoAuthError", "NoChildrenForEphemeralsError", "NoNodeError", "NoWatcherError",
+    "NestedCallError", "NewConfigNoQuorumError", "NoAuthError", "NoChildrenForEphemeralsError", "NoNodeError", "NoWatcherError",
     "NodeExistsError", "NotEmptyError", "NotReadOnlyCallError", "OperationTimeoutError", "ProtocolError",
     "QuotaExceededError", "ReconfigDisabledError", "ReconfigInProcessError", "RequestTimeoutError",
     "RolledBackError", "RuntimeInconsistency", "SessionClosedRequireSaslError", "SessionExpiredError",

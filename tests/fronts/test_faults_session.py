@@ -315,7 +315,7 @@ def test_nobody_is_left_without_an_answer_when_close_returns(front: Front, monke
     if not front.is_asyncio:  # whose one thread does both, in this order
 
         def keep_the_keeper_waiting() -> None:
-            with real(zk)._driver._lock:
+            with real(zk)._driver._sockets.lock:
                 threading.Event().wait(0.2)  # on a busy machine it comes late
 
         threading.Timer(0.3, keep_the_keeper_waiting).start()

@@ -55,7 +55,7 @@ def test_a_child_is_refused_and_lets_go_of_the_connection(front: Front) -> None:
     client, states = real(zk), Log()
     zk.add_listener(states)
     zk.create("/a", ephemeral=True)
-    sock = client._wire.transport.get_extra_info("socket") if front.is_asyncio else client._driver._socket
+    sock = client._wire.transport.get_extra_info("socket") if front.is_asyncio else client._driver._sockets.main.sock
     inode = os.readlink(f"/proc/self/fd/{sock.fileno()}")
     attempts: List[Callable[[], Any]] = [
         lambda: client.submit(GetData("/a")), lambda: use(client.get("/a")), lambda: use(client.create("/b")),
@@ -263,7 +263,7 @@ def test_user_code_never_runs_where_bytes_are_read(front: Front) -> None:
     threads = set(where.seen)
     assert len(threads) == 1 and threading.current_thread() not in threads
     if front.loop is None:
-        assert client._driver._keeper not in threads
+        assert client._driver._io._thread not in threads
     else:
         assert threads == {front.loop.thread}
 
@@ -371,7 +371,7 @@ def test_a_future_is_what_it_says_however_one_waits(front: Front) -> None:
             future.result(0.001)
         assert not future.done()
     if front.loop is None:  # wakes that mean nothing
-        until(lambda: real(zk)._driver._followers)
+        until(lambda: real(zk)._driver._turns._followers)
         for _ in range(50):
             for lock in list(future._locks or ()):
                 try:

@@ -1,387 +1,400 @@
-"""The blocking front's engine: the threads that share one session core and one socket.
+"""The blocking front's engine, as callers' threads see it: submit, wait, close.
 
-Owns who reads and who waits, and time. Must not know verbs. How it works:
+Owns which thread reads, and what a thread may do where it is. Must not know verbs. How it works:
 
-- The core and the socket are touched only under `_lock`, and the socket never blocks: no two threads are ever inside
-  it, which TLS sockets do not survive (python/cpython#137583). Waiting happens outside the lock, with poll.
-- A thread that waits for a result reads the socket itself: it leads, and settles the results of the others, who
-  follow. A sequential call then takes two system calls more than a bare socket, and no change of threads.
-- The keeper, a thread of ours, dials, keeps the deadlines, and reads while nobody leads. While calls are made one
-  after the other it stays off the socket, and looks every `PARKED` seconds whether it is needed again.
-- Sending is put off while something is under way and nobody waits: it goes along with the next receipt (as Nagle's
+- A thread that waits for a result reads the socket itself: it leads, and settles the results of the others, which
+  follow. A sequential call takes the two system calls of a bare socket, and no change of threads.
+- At the end of its wait a leader passes on to the follower that has waited longest. The I/O thread reads where no
+  thread waits, and stays off the socket while calls are made one after the other.
+- Sending is put off while something is under way and no thread waits: it goes along with the next receipt (as Nagle's
   algorithm would have it), with a waiting call, or when there is enough for a system call.
+- A signal handler interrupts the main thread anywhere, perhaps while that holds the lock or waits. What the handler
+  asks for is then queued for the I/O thread; a call that would have to wait raises `NestedCallError`.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
+import sys
 import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from time import monotonic
-from typing import Any, Callable, Optional, Sequence, Set, Union
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
-from .four_letter import Asking
-from .process import now
-from .dispatch import On
-from ..errors import ConnectionClosedError, ForkedError, TLSError, ZookeeperError
-from .process import track
-from .four_letter import Question
-from .future import Future, release
-from ..session.host_provider import Host
-from .line import Line
-from ..wire.operation import Op
-from ..session.link import Link
-from ..session.session import DIALING, ENDED, Session
+from ..errors import ConnectionClosedError, NestedCallError, OperationTimeoutError, ZookeeperError
 from ..session.actions import StateChanged
-from .dialer import LONGEST_WAIT, READ, WRITE, Address, Attempt, SecureAttempt, begin, reader, wait_for
+from ..session.host_provider import Host
+from ..session.session import ENDED, NEW, Session
+from ..wire.operation import Op
+from .dialer import LONGEST_WAIT
+from .dispatch import Dispatcher, On
+from .four_letter import Asking, Question
+from .future import CancelledError, Future, Passive, release
+from .io_thread import IoThread
+from .process import now, refuse, track
+from .sockets import Sockets
 
-#: How long the keeper stays away from the socket after a call was seen reading, in seconds. The price of a longer
-#: time is a later event right after a call, that of a shorter one a thread that wakes more often for nothing.
-PARKED = 0.005
-#: A thread that was woken to read does so within this time, in seconds, or something is wrong with it.
-LATER = 1.0
+if TYPE_CHECKING:
+    from _thread import LockType
+    import logging
+
+T = TypeVar("T")
 #: This many bytes are worth a system call of their own.
 ENOUGH = 32 * 1024
+#: Between two attempts to start a thread, where the system gives none, in seconds.
+PAUSE = 0.1
 
 
-class Driver(Line):
-    """Runs a `Session` on a socket. `on_state` is called with each `StateChanged`, and must only hand it on."""
+class Driver:
+    """Runs a `Session` on sockets. `on_state` is called with each `StateChanged`, and must only hand it on."""
 
     def __init__(
         self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str,
         ssl_context: Any = None,
     ) -> None:  # fmt: skip
-        super().__init__(session, logger, on_state, name, ssl_context)
-        self._reading = allocate_lock()  # held by the one who may read: a leader, or the keeper
-        self._leads = 0
-        self._attempt: Union[Attempt, SecureAttempt, None] = None
-        self._askings: Set[Asking] = set()
-        self.forked = False
-        self._keeper = threading.Thread(target=self._keep, name=f"{name} keeper", daemon=True)
+        self.session = session
+        self._io = io = IoThread(session, on_state, logger, name, ssl_context)
+        self._sockets, self._turns = io.sockets, io.turns
+        #: Where user code runs.
+        self.dispatcher = io.dispatcher
+        self._started = False
         track(self)
+
+    # ------------------------------------------------------------------------ guards
+
+    def check(self) -> None:
+        """In the child of a fork this raises `ForkedError`, as does all that is public here."""
+
+    def may_wait(self) -> bool:
+        """Whether this thread may wait for a result: not while it is in the midst of another call of this client."""
+        me = get_ident()
+        busy = me == self._io.ident or me in self._turns.inside or self._sockets.lock.locked()
+        return not busy or not self._beneath()
+
+    def _beneath(self) -> bool:
+        """Whether this thread has been interrupted in a call of this driver, or is the I/O thread.
+
+        The stack tells, and nothing that a signal handler which raises could leave behind. Only asked where a mark of
+        a thread, or the lock, says that it may be so.
+        """
+        if get_ident() == self._io.ident:
+            return True
+        frame: Optional[FrameType] = sys._getframe(1)
+        names = globals()
+        while frame is not None and frame.f_globals is names:  # the present call
+            frame = frame.f_back
+        while frame is not None:
+            if frame.f_globals is names and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _refuse_nested(self) -> None:
+        if self._beneath():
+            raise NestedCallError()
+        self._turns.inside.discard(get_ident())
 
     # ------------------------------------------------------------------- for the front
 
     def start(self) -> None:
-        """Begin to connect."""
-        with self._lock:
-            self.session.start(now())
-            self._waker.open()
-            self._act()
-        self._keeper.start()
+        """Begin to connect. `RuntimeError` if the system gives no thread: call it again."""
+        sockets = self._sockets
+        if sockets.lock.locked() and self._beneath():
+            raise NestedCallError()
+        with sockets.lock:
+            if not self._started:
+                self.session.start(now())
+                sockets.waker.open()
+                sockets.perform()
+                self._started = True
+        self._io.start()
 
-    def submit(self, op: Op[Any], future: Future[Any], at_once: bool, force: bool = False) -> None:
-        """Hand an operation to the core. `at_once`: somebody is going to wait for it; `force` as the core has it."""
-        if self.forked:
-            raise ForkedError()
-        session = self.session
-        with self._lock:
+    def until(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait until the state is such, at most `timeout` seconds; whether it is."""
+        deadline, waiters, me = monotonic() + timeout, self._sockets.state_waiters, get_ident()
+        if me in self._turns.inside:
+            self._refuse_nested()
+        lock = allocate_lock()
+        lock.acquire()
+        try:
+            self._turns.inside.add(me)
+            while True:
+                waiters.append(lock)
+                left = deadline - monotonic()
+                if done() or left <= 0:
+                    return done()
+                lock.acquire(True, min(left, LONGEST_WAIT))
+        finally:
+            self._turns.inside.discard(me)
+            while lock in waiters:
+                waiters.remove(lock)
+
+    def submit(self, op: Op[T], then: Optional[Callable[[Future[T]], object]] = None, force: bool = False) -> Future[T]:
+        """Hand an operation to the core; its future."""
+        if not self._started:
+            raise ConnectionClosedError("not started: call start() first")
+        sockets, session = self._sockets, self.session
+        future: Future[T] = Future(self, op.path)
+        if then is not None:
+            future.add_done_callback(then)
+        if sockets.lock.locked() and self._beneath():
+            self._io.later(functools.partial(self._submit_later, op, future, force))
+            return future
+        with sockets.lock:
             try:
                 session.submit(op, future, now(), force)
                 if session.has_actions:
-                    self._act()
-                if at_once or session.idle or session.unsent >= ENOUGH:
-                    self._flush()
+                    sockets.perform()
+                main = sockets.main
+                if main is not None and (session.idle or session.unsent >= ENOUGH):
+                    sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
                 raise
             except BaseException:
-                self._interrupted(())
+                sockets.interrupted(())
                 raise
+        return future
+
+    def _submit_later(self, op: Op[Any], future: Future[Any], force: bool) -> None:
+        """On the I/O thread: what is wrong with it is its outcome."""
+        try:
+            self.session.submit(op, future, now(), force)
+        except (ZookeeperError, ValueError, TypeError) as error:
+            future.settle(error)
+
+    def submit_many(self, ops: Sequence[Op[Any]], force: bool = False) -> List[Future[Any]]:
+        """Hand many operations to the core, under one lock and with as few system calls as go; their futures.
+
+        What is wrong with one is its outcome.
+        """
+        if not self._started:
+            raise ConnectionClosedError("not started: call start() first")
+        sockets, session = self._sockets, self.session
+        futures: List[Future[Any]] = [Future(self, op.path) for op in ops]
+        if sockets.lock.locked() and self._beneath():
+            for op, future in zip(ops, futures):
+                self._io.later(functools.partial(self._submit_later, op, future, force))
+            return futures
+        with sockets.lock:
+            at = now()
+            try:
+                for op, future in zip(ops, futures):
+                    try:
+                        session.submit(op, future, at, force)
+                    except (ZookeeperError, ValueError, TypeError) as error:
+                        future.settle(error)
+                if session.has_actions:
+                    sockets.perform()
+                if sockets.main is not None:
+                    sockets.flush(sockets.main)
+            except BaseException:
+                sockets.interrupted(())
+                raise
+        return futures
+
+    def execute(self, op: Op[T], timeout: Optional[float]) -> T:
+        """Do an operation and wait for its result, at most `timeout` seconds (None: as long as the session lets it)."""
+        me = get_ident()
+        if not self._started:
+            raise ConnectionClosedError("not started: call start() first")
+        sockets, session = self._sockets, self.session
+        if me in self._turns.inside or sockets.lock.locked():
+            self._refuse_nested()
+        deadline = None if timeout is None else monotonic() + timeout
+        future: Future[T] = Future(self, op.path)
+        with sockets.lock:
+            try:
+                session.submit(op, future, now())
+                if session.has_actions:
+                    sockets.perform()
+                main = sockets.main
+                if main is not None:
+                    sockets.flush(main)
+            except (ZookeeperError, ValueError, TypeError):
+                raise
+            except BaseException:
+                sockets.interrupted(())
+                raise
+        return self._finish(future, deadline, timeout, me)
+
+    def finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
+        """The result of a future that no one else waits for, by `deadline` (`timeout` seconds after the beginning)."""
+        if not future._done:
+            self._flush()
+        return self._finish(future, deadline, timeout, get_ident())
+
+    def _flush(self) -> None:
+        """A thread is going to wait: what was put off is sent now."""
+        sockets = self._sockets
+        main = sockets.main
+        if main is not None and main.link.unsent and not main.blocked:
+            if sockets.lock.locked() and self._beneath():
+                raise NestedCallError()
+            with sockets.lock:
+                sockets.flush(main)
+
+    def _finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float], me: int) -> T:
+        try:
+            done = future._done or self._wait(future, deadline, me)
+        except BaseException:  # KeyboardInterrupt, say: no one will come for the result
+            self.give_up(future)
+            raise
+        if not done:
+            unsent = self.give_up(future)
+            if not future._done:
+                error = OperationTimeoutError(f"no answer within {timeout} s", future.path)
+                error.maybe_applied = not unsent
+                raise error
+        outcome = future._outcome
+        if isinstance(outcome, Exception):
+            try:
+                raise outcome
+            finally:  # or the error would hold this frame, and the frame the error
+                del outcome, future
+        result: T = outcome
+        return result
+
+    def give_up(self, future: Future[Any]) -> bool:
+        """No thread waits for `future` any more; True if its operation was not sent, and never will be."""
+        lock = self._sockets.lock
+        if lock.locked() and self._beneath():
+            self._io.later(functools.partial(self.session.cancel, future, True))
+            return False
+        with lock:
+            return not future._done and self.session.cancel(future, True)
 
     def set_hosts(self, hosts: Sequence[Host]) -> None:
         """Hand other hosts to the core."""
-        if self.forked:
-            raise ForkedError()
-        with self._lock:
+        sockets = self._sockets
+        if sockets.lock.locked() and self._beneath():
+            raise NestedCallError()
+        with sockets.lock:
             self.session.set_hosts(hosts, now())
-            self._act()
-            self._flush()
-        self._waker.wake()
+            sockets.perform()
+            if sockets.main is not None:
+                sockets.flush(sockets.main)
+        sockets.waker.wake()
 
     def ask(self, asking: Asking, question: Question) -> None:
         """Have a question answered beside the session, on the caller's thread, and no longer than there is a client."""
-        self._askings.add(asking)
+        self._io.askings.add(asking)
         try:
             if self.session.phase == ENDED:
                 asking.give_up(ConnectionClosedError())
             asking.ask(question)
         finally:
-            self._askings.discard(asking)
+            self._io.askings.discard(asking)
 
-    def close(self, timeout: float) -> None:
-        """End the session and the threads; returns within about `timeout` seconds, whatever the server does."""
-        if self.forked:
-            return
-        deadline = monotonic() + timeout
-        with self._lock:
-            self.session.close(now())
-            self._act()
-            self._flush()
-        self._waker.wake()
-        with self.changed:
-            self.changed.wait_for(lambda: self.session.phase == ENDED, timeout)
-        with self._lock:
-            if self.session.phase != ENDED:  # it may be time, and the keeper late
-                self.session.timed_out(now())
-                self._act()
-        if self._keeper.ident is not None and threading.current_thread() is not self._keeper:
-            self._keeper.join(max(0.0, deadline - monotonic()))
-        self.dispatcher.end(max(0.0, deadline - monotonic()))
+    def future(self) -> Future[Any]:
+        """A future to be settled by hand."""
+        return Passive(self).future()
 
     # -------------------------------------------------------------- a future's host
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have user code called on the dispatch thread, or on the one it was wrapped for."""
-        if self.forked:
-            raise ForkedError()
         if isinstance(function, On):
             function(*arguments)
         else:
             self.dispatcher.call(function, *arguments)
 
     def withdraw(self, future: Future[Any]) -> bool:
-        """Take its operation back if it is still queued; True if it will never be sent."""
-        if self.forked:
-            raise ForkedError()
-        with self._lock:
-            return self.session.cancel(future)
-
-    def abandon(self, future: Future[Any]) -> bool:
-        """Nobody waits for `future` any more; True if its operation will never be sent."""
-        if self.forked:
-            raise ForkedError()
-        with self._lock:
-            return self.session.cancel(future, forget=True)
+        """Take its operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
+        lock = self._sockets.lock
+        if lock.locked() and self._beneath():
+            raise NestedCallError()
+        with lock:
+            unsent = self.session.cancel(future)
+            if unsent:
+                future.settle(CancelledError(None, future.path))
+        return unsent
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
-        """Block until `future` is done, reading the socket if nobody else does; watchers called before come first."""
-        if not future.done():
-            if self.forked:
-                raise ForkedError()
-            deadline = None if timeout is None else monotonic() + timeout
-            if self.session.unsent:
-                with self._lock:
-                    self._flush()
-            while not future.done():
-                if self._socket is not None and self._reading.acquire(False):
-                    try:
-                        self._lead(future, deadline)
-                    finally:
-                        self._reading.release()
-                        self._promote()
-                else:
-                    self._follow(future, deadline)
+        """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
+        self._flush()
+        return self._wait(future, None if timeout is None else monotonic() + timeout, get_ident())
+
+    def _wait(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
+        """Block until `future` is done, or `deadline`; the thread reads the socket if no other does."""
+        turns, sockets = self._turns, self._sockets
+        inside = turns.inside
+        if me in inside or me == self._io.ident:
+            self._refuse_nested()
+        try:
+            inside.add(me)
+            while not future._done:
+                if sockets.main is None or not self._lead(future, deadline, me):
+                    self._follow(future, deadline, me)
                 if deadline is not None and monotonic() >= deadline:
                     break
-        if future.behind > self.dispatcher.returned and not self.forked:
-            self.dispatcher.let_run(future.behind)
-        return future.done()
-
-    def _lead(self, future: Future[Any], deadline: Optional[float]) -> None:
-        self._leads += 1
-        while not future.done():
-            sock = self._socket
-            if sock is None:
-                return
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                return
-            if self._readable(None if left is None else min(left, LONGEST_WAIT) * 1000):
-                with self._lock:
-                    if sock is self._socket:
-                        self._receive()
-
-    def _follow(self, future: Future[Any], deadline: Optional[float]) -> None:
-        """Wait until the future is done, or the one who leads stops."""
-        lock = future.lock()
-        self._followers.append((future, lock))
-        if future.done() or (self._socket is not None and not self._reading.locked()):
-            return  # done, or the leader has stopped between two looks: try to lead
-        lock.acquire(True, -1 if deadline is None else min(max(0.0, deadline - monotonic()), LONGEST_WAIT))
-
-    def _promote(self) -> None:
-        """Somebody who waits should lead now; if there is nobody, the keeper reads when it sees nobody leading."""
-        followers = self._followers
-        while followers:
-            try:
-                future, lock = followers.popleft()
-            except IndexError:
-                break
-            if not future.done():
-                release(lock)
-                return
-        if self.session.in_flight:
-            self._waker.wake()
-
-    # ------------------------------------------------------------------------ the keeper
-
-    def _keep(self) -> None:
-        seen = -1
-        try:
-            while self.session.phase != ENDED:
-                parked = self._leads != seen or self._reading.locked()
-                seen = self._leads
-                readable = self._sleep(parked)
-                if self._dial is not None or self._attempt is not None:
-                    self._connect()
-                if self._lookout.active:
-                    self._look_out()
-                if readable or self._retired:
-                    self._read_for_others()
-                self._keep_time()
-        except Exception as error:
-            self._logger.exception("the keeper of a ZooKeeper client has died; please report this")
-            with self._lock:  # without it nobody would ever be told anything
-                self.session.abort(f"the client has failed: {error!r}")
-                self._act()
         finally:
-            self._clean_up()
+            inside.discard(me)
+            turns.pass_on()
+        return future._done
 
-    def _keep_time(self) -> None:
-        """Do what is due. What has arrived counts first."""
-        with self._lock:
-            deadline = self.session.deadline()
-        if deadline is not None and now() >= deadline:
-            self._read_for_others()
-            self._let_lead()
-            with self._lock:
-                self.session.timed_out(now())
-                self._act()
-        with self._lock:
-            self._flush()
-
-    def _let_lead(self) -> None:
-        """If we are late, whoever leads may be later: woken by what has arrived, but not come to read it yet."""
-        receipts, end = self._receipts, monotonic() + LATER
-        while self._reading.locked() and receipts == self._receipts and monotonic() < end:
-            with self._lock:
-                sock = self._socket
-                if sock is None or not wait_for(0, (sock.fileno(), READ)):
-                    return
-            wait_for(PARKED, (self._waker.fileno(), READ))
-
-    def _sleep(self, parked: bool) -> bool:
-        """Wait for something to do; whether there is something to read, or somebody has asked us to look."""
-        with self._lock:
-            deadline, sock, attempt = self.session.deadline(), self._socket, self._attempt
-            wanted = [(self._waker.fileno(), READ), *self._lookout.wanted()]
-            times = [deadline, self._lookout.next_step, attempt.next_step if attempt is not None else None]
-        deadline = min((at for at in times if at is not None), default=None)
-        timeout = None if deadline is None else max(0.0, deadline - now())
-        if attempt is not None:
-            wanted += attempt.waiting_for
-        if sock is not None:
-            mask = (0 if parked else READ) | (WRITE if self._blocked else 0)
-            if mask:
-                wanted.append((sock.fileno(), mask))
-            if parked:
-                timeout = PARKED if timeout is None else min(PARKED, timeout)
-        ready = wait_for(timeout, *wanted)
-        asked = self._waker.fileno() in ready
-        if asked:
-            self._waker.drain()
-        return asked or len(ready) > 0
-
-    def _read_for_others(self) -> None:
-        """Nobody leads: read what there is."""
-        if self._reading.acquire(False):
-            try:
-                with self._lock:
-                    for sock in self._retired:
-                        sock.close()
-                    self._retired.clear()
-                    self._receive()
-            finally:
-                self._reading.release()
-                self._promote_quietly()
-
-    def _promote_quietly(self) -> None:
-        """As `_promote`, for the keeper, who need not wake itself."""
-        while self._followers:
-            try:
-                future, lock = self._followers.popleft()
-            except IndexError:
-                return
-            if not future.done():
-                release(lock)
-                return
-
-    def _connect(self) -> None:
-        """Go on with the attempt to connect, or begin with the newest one asked for."""
-        with self._lock:
-            dial, self._dial = self._dial, None
-            wanted = self.session.phase == DIALING
-        if self._attempt is not None and (dial is not None or not wanted):
-            self._attempt.give_up()
-            self._attempt = None
-        if dial is not None:
-            self._logger.debug("= connecting to %s", dial.host)
-            look_up = self._resolver.look_up(dial.host)
-            order, tried = functools.partial(self._order, dial), functools.partial(self.session.tried, dial)
-            self._attempt = begin(dial, look_up, self._ssl_context, order, tried)
-        attempt = self._attempt
-        if attempt is None:
-            return
+    def _lead(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
+        """Read until `future` is done; False if it is another thread's turn."""
+        turns, sockets = self._turns, self._sockets
         try:
-            sock = attempt.step(now())
-        except (OSError, TLSError) as error:
-            self._attempt = None
-            with self._lock:
-                if self._dial is None:
-                    self._lost(error if isinstance(error, TLSError) else str(error))
+            if not turns.take(me):
+                return False
+            turns.leads += 1
+            while not future._done:
+                main = sockets.main
+                left = None if deadline is None else deadline - monotonic()
+                if main is None or (left is not None and left <= 0):
+                    break
+                if main.wait(left):
+                    with sockets.lock:
+                        if main.is_open:
+                            sockets.receive(main)
+        finally:
+            turns.give_back(me)
+        return True
+
+    def _follow(self, future: Future[Any], deadline: Optional[float], me: int) -> None:
+        """Wait until the future is done, or it is this thread's turn to read."""
+        lock = future.attend()
+        try:
+            self._turns.join(me, future, lock)
+            if not future._done and (self._turns.taken or self._sockets.main is None):
+                lock.acquire(True, -1 if deadline is None else min(max(0.0, deadline - monotonic()), LONGEST_WAIT))
+        finally:
+            self._turns.leave(me)
+            future.leave(lock)
+
+    # ------------------------------------------------------------------------- the end
+
+    def request_close(self) -> None:
+        """Have the I/O thread end the session. May be called anywhere, by a signal handler too."""
+        self._io.close_requested = True
+        self._sockets.waker.wake()
+
+    def close(self, timeout: float) -> None:
+        """End the session and the threads; returns within about `timeout` seconds, whatever the server does.
+
+        A thread that is in the midst of another call only asks for it.
+        """
+        self.request_close()
+        if not self.may_wait():
             return
-        if sock is not None:
-            self._attempt = None
-            with self._lock:
-                if self._dial is not None or self.session.phase != DIALING:
-                    sock.close()  # the core has changed its mind meanwhile
-                    return
-                self._socket, self._readable = sock, reader(sock.fileno())
-                self.session.connected(self._link, now(), attempt.address)  # type: ignore[arg-type]
-                self._act()
-                self._flush()
-                if self._ssl_context is not None:
-                    self._receive()  # with the end of the handshake something may have come that poll cannot see
-            for _, lock in list(self._followers):
-                release(lock)
-
-    def _order(self, link: Link, addresses: Sequence[Address]) -> Sequence[Address]:
-        with self._lock:
-            return self.session.candidates(link, addresses)
-
-    def _look_out(self) -> None:
-        """Go on with the second connection."""
-        with self._lock:
-            self._lookout.step(now())
-            self._act()
-            self._flush()
-
-    def _clean_up(self) -> None:
-        with self._lock:
-            self._disconnect()
-            self._lookout.end()
-            retired, self._retired = self._retired, []
-        for asking in tuple(self._askings):
-            asking.give_up(ConnectionClosedError())
-        if self._attempt is not None:
-            self._attempt.give_up()
-        with self._reading:  # a leader may still be in poll, woken by the shutdown
-            for sock in retired:
-                sock.close()
-        self._waker.close()
-
-    # ------------------------------------------------------------------------- after fork
+        deadline, sockets = monotonic() + timeout, self._sockets
+        with sockets.lock:
+            self.session.close(now())
+            sockets.perform()
+            if sockets.main is not None:
+                sockets.flush(sockets.main)
+        sockets.waker.wake()
+        self.until(lambda: self.session.phase == ENDED, timeout)
+        with sockets.lock:
+            if self.session.phase != ENDED:  # it may be time, and the I/O thread late
+                self.session.timed_out(now())
+                sockets.perform()
+        self._io.join(max(0.0, deadline - monotonic()))
+        self.dispatcher.end(max(0.0, deadline - monotonic()))
 
     def disown(self) -> None:
         """In the child of a fork: drop the descriptors, without a word to the server, and refuse all use."""
-        self.forked = True
-        self._lock, self._reading = allocate_lock(), allocate_lock()
-        for sock in [self._socket, *self._retired]:
-            if sock is not None:
-                sock.close()
-        self._socket = None
-        if self._attempt is not None:
-            self._attempt.give_up()
-        self._lookout.disown()
-        self._waker.close()
+        self._io.disown()
+        refuse(self)

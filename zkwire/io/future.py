@@ -1,19 +1,18 @@
-"""The answer to come of an operation of the blocking front.
+"""The outcome to come of an operation of the blocking front.
 
-Owns waiting and callbacks of one result, with the methods of `concurrent.futures.Future` at a tenth of its cost. Must
-not know operations, sockets or sessions.
+Owns waiting for one outcome, and the calls it brings about, with the methods of `concurrent.futures.Future` at a tenth
+of its cost. Must not know operations, sockets or sessions. There is no lock in it: what two threads may do at once is
+one call of a list each, and a signal handler may come in between anywhere.
 """
 
 from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, LockType, allocate_lock
-from typing import Any, Callable, Generic, List, Optional, Protocol, TypeVar
+from typing import Any, Callable, Generic, List, Optional, Protocol, Tuple, TypeVar, Union
 
 from ..errors import OperationTimeoutError, ZookeeperError
 
 T = TypeVar("T")
-#: Held while the list of those who wait is made, by one of two who come at once.
-_making = allocate_lock()
 
 
 class CancelledError(ZookeeperError):
@@ -23,13 +22,16 @@ class CancelledError(ZookeeperError):
 
 
 class Host(Protocol):
-    """What a future needs of the one who settles it."""
+    """What a future needs of its maker."""
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
         """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
 
     def withdraw(self, future: Future[Any]) -> bool:
-        """Take its operation back if it is still queued; True if it will never be sent."""
+        """Take its operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
+
+    def check(self) -> None:
+        """Raise `ForkedError` in the child of a fork, where no outcome will come."""
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call user code, but not here and not now."""
@@ -38,132 +40,150 @@ class Host(Protocol):
 class Future(Generic[T]):
     """The outcome of an operation, perhaps still to come. Made by `submit`; thread-safe."""
 
-    __slots__ = ("_host", "_done", "_outcome", "_locks", "_callbacks", "_cancelled", "behind", "path")
+    __slots__ = ("_host", "_done", "_outcome", "_hooks", "path", "__weakref__")
 
     def __init__(self, host: Host, path: Optional[str] = None) -> None:
-        self._host = host
-        self._done = self._cancelled = False
+        self._host, self.path = host, path
+        self._done = False
         self._outcome: Any = None
-        self._locks: Optional[List[LockType]] = None
-        self._callbacks: Optional[List[Callable[[Future[T]], object]]] = None
-        #: How many callbacks had been handed out when the answer came; `wait` lets those run first.
-        self.behind = 0
-        self.path = path
+        #: Locks of threads that wait, and functions to be called; these in a tuple, which compares without their help.
+        self._hooks: List[Union[LockType, Tuple[Callable[[Future[T]], object]], None]] = []
 
     def done(self) -> bool:
         """Whether the outcome is in, the operation cancelled included."""
+        if not self._done:
+            self._host.check()
         return self._done
 
     def running(self) -> bool:
         """Whether the outcome is still to come."""
-        return not self._done
+        return not self.done()
 
     def cancelled(self) -> bool:
         """Whether `cancel` succeeded."""
-        return self._cancelled
+        return self.done() and isinstance(self._outcome, CancelledError)
 
     def cancel(self) -> bool:
-        """Take the operation back if it is still queued; False if it was sent or is done already."""
-        if self._done or not self._host.withdraw(self):
-            return self._cancelled
-        self._cancelled = True
-        self.settle(CancelledError(None, self.path))
-        return True
+        """Take the operation back if it was not sent; False if it was sent or is done already."""
+        return self.cancelled() or self._host.withdraw(self)
 
     def result(self, timeout: Optional[float] = None) -> T:
         """The result; blocks until it is in, at most `timeout` seconds (None: as long as the session lets it take).
 
         Raises the operation's error, or `OperationTimeoutError`, after which the operation goes on.
         """
-        self._host.wait(self, timeout)
-        if not self._done:
+        if not self._done and not self._host.wait(self, timeout):
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
-        return self.settled()
-
-    def settled(self) -> T:
-        """The result of a future that is done; raises the operation's error."""
         outcome = self._outcome
         if isinstance(outcome, Exception):
-            raise outcome
+            try:
+                raise outcome
+            finally:  # or the error would hold this frame, and the frame the error
+                del self, outcome
         value: T = outcome
         return value
 
     def exception(self, timeout: Optional[float] = None) -> Optional[Exception]:
         """The operation's error, or None if it succeeded; blocks as `result` does."""
-        self._host.wait(self, timeout)
-        if not self._done:
+        if not self._done and not self._host.wait(self, timeout):
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
         return self._outcome if isinstance(self._outcome, Exception) else None
 
     def add_done_callback(self, function: Callable[[Future[T]], object]) -> None:
         """Call `function(future)` on the dispatch thread once the outcome is in, or soon if it is already."""
-        if self._callbacks is None:
-            with _making:
-                if self._callbacks is None:
-                    self._callbacks = []
-        self._callbacks.append(function)
+        self._hooks.append((function,))
         if self._done:
-            self._run_callbacks()
+            self._run_hooks()
 
-    # ---------------------------------------------------- for the one who settles it
+    # ------------------------------------------------------------------ for its maker
 
-    def settle(self, outcome: Any, behind: int = 0) -> None:
-        """The outcome is in: a result, or an exception instance."""
-        if self._done:
-            return
-        self._outcome, self.behind = outcome, behind
-        self._done = True
-        for lock in self._locks or ():
-            release(lock)
-        if self._callbacks is not None:
-            self._run_callbacks()
+    def settle(self, outcome: Any) -> None:
+        """The outcome is in: a result, or an exception instance. One thread at a time: the maker holds a lock."""
+        if not self._done:
+            self._outcome = outcome
+            self._done = True
+            if self._hooks:
+                self._run_hooks()
 
     def set_result(self, result: T) -> None:
         """For makers of futures of their own (`ZooKeeper.future`): the result is in."""
-        self.settle(result)
+        self._settle_once(result)
 
     def set_exception(self, error: Exception) -> None:
         """For makers of futures of their own (`ZooKeeper.future`): there will be no result."""
-        self.settle(error)
+        self._settle_once(error)
 
-    def lock(self) -> LockType:
-        """A lock that opens when the outcome is in; look at `done` again before waiting for it."""
+    def _settle_once(self, outcome: Any) -> bool:
+        """Settle it, on any thread; False if another was faster. See `Passive`."""
+        try:
+            self._hooks.remove(None)
+        except ValueError:
+            return False
+        self.settle(outcome)
+        return True
+
+    def attend(self) -> LockType:
+        """A lock that opens when the outcome is in; it may be in before this returns. Call `leave` in the end."""
         lock = allocate_lock()
         lock.acquire()
-        if self._locks is None:
-            with _making:
-                if self._locks is None:
-                    self._locks = []
-        self._locks.append(lock)
+        self._hooks.append(lock)
         return lock
 
-    def _run_callbacks(self) -> None:
-        callbacks = self._callbacks
-        while callbacks:
+    def leave(self, lock: LockType) -> None:
+        """The lock of `attend` is needed no more."""
+        try:
+            self._hooks.remove(lock)
+        except ValueError:
+            pass  # opened meanwhile
+
+    def _run_hooks(self) -> None:
+        """Do what waits for the outcome; each exactly once, whatever threads do so at the same time."""
+        hooks = self._hooks
+        while hooks:
             try:
-                function = callbacks.pop(0)
+                hook = hooks.pop(0)
             except IndexError:  # another thread took the last one
                 return
-            self._host.call(function, self)
+            if isinstance(hook, tuple):
+                self._host.call(hook[0], self)
+            elif hook is not None:
+                release(hook)
 
 
 class Passive:
-    """The host of futures that are settled by hand: whoever waits just waits, and reads no socket meanwhile."""
+    """The host of futures that are settled by hand: a thread that waits just waits, and reads no socket meanwhile."""
 
-    def __init__(self, call: Callable[..., None]) -> None:
-        self.call = call
+    def __init__(self, driver: Host) -> None:
+        self._driver = driver
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call user code, but not here and not now."""
+        self._driver.call(function, *arguments)
+
+    def check(self) -> None:
+        """Raise `ForkedError` in the child of a fork."""
+        self._driver.check()
+
+    def future(self) -> Future[Any]:
+        """A future that the first call of `set_result` or `set_exception` settles."""
+        future: Future[Any] = Future(self)
+        future._hooks.append(None)  # taken by the one who settles it
+        return future
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
         """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
-        if not future.done():
-            lock = future.lock()
+        self.check()
+        lock = future.attend()
+        try:
             if not future.done():
                 lock.acquire(True, -1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
+        finally:
+            future.leave(lock)
         return future.done()
 
     def withdraw(self, future: Future[Any]) -> bool:
         """There is nothing that could be sent."""
-        return True
+        return future._settle_once(CancelledError())
 
 
 def release(lock: LockType) -> None:

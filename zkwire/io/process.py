@@ -72,10 +72,21 @@ class Guard:
         """In the child of a fork: refuse what is asked of the front."""
         front = self._front()
         if front is not None:
-            kind = type(front)
-            same = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__slots__": ()}
-            refusing = type(kind.__name__, (kind,), {**same, **_REFUSING})
-            object.__setattr__(front, "__class__", refusing)
+            refuse(front)
+
+
+def refuse(thing: object) -> None:
+    """In the child of a fork: have every name of `thing` without an underscore raise `ForkedError`."""
+    if not is_refused(thing):
+        kind = type(thing)
+        same = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__slots__": ()}
+        refusing = type(kind.__name__, (kind,), {**same, **_REFUSING})
+        object.__setattr__(thing, "__class__", refusing)
+
+
+def is_refused(thing: object) -> bool:
+    """Whether `thing` was the parent's."""
+    return type(thing).__getattribute__ is _refuse
 
 
 def _refuse(front: object, name: str) -> Any:

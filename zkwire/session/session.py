@@ -289,7 +289,8 @@ class Session:
             error = self.last_error
             raise type(error)(str(error)) if isinstance(error, AuthFailedError) else AuthFailedError(str(error))
         if self.phase == ENDED or self._closing is not None:
-            raise ConnectionClosedError()
+            reason = str(self.last_error) if isinstance(self.last_error, ConnectionClosedError) else None
+            raise ConnectionClosedError(reason)
 
     # ---------------------------------------------------------------- from the network
 
