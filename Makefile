@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help check test faults lint demo bench fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test faults lint demo bench bench-check crowd fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
@@ -12,6 +12,8 @@ help:
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
 	@echo "make bench     measurements beside kazoo 2.11.0 and a bare socket loop; writes docs/benchmark.md and .svg (five minutes)"
+	@echo "make bench-check  system calls, Python calls, bytecodes and memory of the hot paths, against their limits (ten seconds)"
+	@echo "make crowd     how ten thousand clients come back to an ensemble, by simulation (ARGS=--compare: under other rules)"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
@@ -39,6 +41,12 @@ demo:
 
 bench:
 	@$(PYTHON) tests/tools/venvs.py bench python -m tests.tools.bench $(ARGS)
+
+bench-check:
+	@$(PYTHON) -m tests.tools.bench.check
+
+crowd:
+	@$(PYTHON) -m tests.tools.crowd $(ARGS)
 
 simulate:
 	@$(PYTHON) -m tests.tools.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)

@@ -8,6 +8,8 @@ order, and carries out `operations`. Rules:
    same: it may be the first event of a transaction (or of the end of a session) that did more.
 2. With ZooKeeper 3.6 and later one persistent recursive watch tells of every change, and each costs one read. Before
    3.6, one watch is on the list and one on each node; a changed list is read again, of the nodes only the new ones.
+   Where the connection was lost with the request for the recursive watch, that request is alone the next time: servers
+   that hang up on what they do not know are found out by this.
 3. Trouble is published with the last good set. Whatever the trouble was, reading starts again: at once with a new
    connection, otherwise ever more slowly.
 """
@@ -39,6 +41,7 @@ class Discovery:
         self._replica = Replica()
         self._connected = False
         self._recursive = True
+        self._watch_alone = False  # asked for before all else: a loss shows then what it is due to
         self._session: Optional[int] = None
         self._round = 0  # answers of earlier rounds no longer count
         self._reading: Dict[Tuple[str, str], int] = {}  # how many reads of a thing are under way
@@ -126,9 +129,13 @@ class Discovery:
             self._recursive = False
             self._abort()
             self._later(0.0, now)  # the server hangs up on it, or did before; a new connection loads as well
+        elif kind == _WATCH and self._watch_alone and not isinstance(outcome, Exception):
+            self._watch_alone = False
+            self._ask(_LIST, "", self._list())
         elif isinstance(outcome, errors.NoNodeError):
             self._missing(kind, name)
         elif isinstance(outcome, Exception):
+            self._watch_alone |= kind == _WATCH and isinstance(outcome, errors.ConnectionLoss)
             self._failed(outcome, now)
         elif kind == _LIST:
             self._listed(outcome)
@@ -146,7 +153,8 @@ class Discovery:
         self._retry_at = None
         if self._recursive:
             self._ask(_WATCH, "", ops.AddWatch(self.directory, self._watcher, True))
-        self._ask(_LIST, "", self._list())
+        if not self._recursive or not self._watch_alone:
+            self._ask(_LIST, "", self._list())
 
     def _list(self) -> ops.GetChildren:
         return ops.GetChildren(self.directory, None if self._recursive else self._watcher)
@@ -176,8 +184,17 @@ class Discovery:
             self._ask(_BARRIER, "", ops.Exists(self.directory))
 
     def _directory_changed(self, event_type: str) -> None:
-        """Before 3.6: its list has changed, or it has come or gone."""
-        if self._recursive or event_type not in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
+        """Its list has changed, or it has come or gone; or, of the recursive watch, anything below it has changed.
+
+        Compatible servers tell the watched path instead of the node's, so that all nodes are to be read again; what
+        is under way already will be answered with the change.
+        """
+        if self._recursive:
+            self._replica = Replica()
+            if (_LIST, "") not in self._reading:
+                self._ask(_LIST, "", self._list())
+            return
+        if event_type not in (EventType.CHILD, EventType.CREATED, EventType.DELETED):
             return
         # A list under way when a CHILD event comes has not been answered yet, and will show the change.
         if event_type != EventType.CHILD or (_LIST, "") not in self._reading:

@@ -31,7 +31,7 @@ class Member(NamedTuple):
 
 
 class EnsembleConfig(NamedTuple):
-    """A configuration: its version (zxid of the change that made it, 0 if there was none) and its members, by number."""
+    """A configuration: its version (the zxid that made it, 0 if none did) and its members, by number."""
 
     version: int
     members: Tuple[Member, ...]
@@ -43,7 +43,7 @@ class EnsembleConfig(NamedTuple):
 
 
 def parse_config(data: bytes) -> EnsembleConfig:
-    """The configuration in the data of `get_config`. Raises `ValueError` for what is none; unknown lines are left out."""
+    """The configuration in the data of `get_config`. Raises `ValueError`; unknown lines are left out."""
     version, members = 0, {}
     for line in data.decode().splitlines():
         key, _, value = line.partition("=")
@@ -55,7 +55,7 @@ def parse_config(data: bytes) -> EnsembleConfig:
 
 
 def _member(number: int, text: str) -> Member:
-    """One member, `host:2888:3888:participant;0.0.0.0:2181` (QuorumPeer.QuorumServer); of several addresses the first."""
+    """One member, `host:2888:3888:participant;0.0.0.0:2181` (QuorumPeer.QuorumServer); the first address of several."""
     addresses, _, client = text.partition(";")
     role = "observer" if addresses.endswith(":observer") else "participant"
     address = addresses.partition("|")[0].removesuffix(":" + role)

@@ -159,17 +159,16 @@ class SessionClosedRequireSaslError(AuthFailedError, code=-124):
     """
 
     explanation = (
-        "the server takes only authenticated sessions: by SASL (sasl=) if it has sessionRequireClientSASLAuth, else by "
-        "one of its enforce.auth.schemes (auth_data= for digest, ssl_context= with a client certificate for x509)"
+        "the server takes only authenticated sessions: by SASL (sasl=) if sessionRequireClientSASLAuth is set there, "
+        "by one of its enforce.auth.schemes (such as auth_data= for digest) if enforce.auth.enabled is"
     )
 
     @classmethod
     def remedied(cls, sasl: bool, auth: bool, path: Optional[str] = None) -> SessionClosedRequireSaslError:
-        """The error for a client that has `sasl=` set or not, and credentials (`auth_data=`, `add_auth`) or not."""
-        has = [name for name, given in (("sasl=", sasl), ("auth_data=", auth)) if given]
-        if not has:
-            return cls(f"{cls.explanation}; this client has neither sasl= nor auth_data=", path)
-        return cls(f"{cls.explanation}; this client has {' and '.join(has)}, which the server does not take", path)
+        """The error for a client that has `sasl=` or not, and credentials (`auth_data=`, `add_auth`) or not."""
+        has = " and ".join(name for name, given in (("sasl=", sasl), ("auth_data=", auth)) if given)
+        ours = f"this client has {has}, which is not enough" if has else "this client has neither"
+        return cls(f"{cls.explanation}; {ours}", path)
 
 
 class TooManyPendingError(ZookeeperError):

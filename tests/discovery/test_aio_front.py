@@ -8,10 +8,12 @@ from typing import Any, List
 import pytest
 
 from tests.conftest import AnyServer
+from tests.kit.fronts import listeners
 from tests.kit.harness.ports import lease, release
 from tests.kit.aio import Log, aio, eventually
 from zkdisco import ClientClosedError, Event, NotRegisteredError, Service
 from zkdisco.aio import Client, Instancer, Registrar
+from tests.kit.sessions import end_session
 from zkwire import AsyncZooKeeper
 from zkwire.errors import OperationTimeoutError
 
@@ -22,8 +24,7 @@ def now() -> float:
 
 async def expire(client: Client, hosts: str) -> None:
     """End the session of a client from outside, as its expiry would."""
-    async with AsyncZooKeeper(hosts, client_id=client.zk.client_id):
-        pass
+    await asyncio.get_running_loop().run_in_executor(None, end_session, hosts, client.zk.client_id)
 
 
 @aio
@@ -118,7 +119,7 @@ async def test_a_stopped_instancer_does_not_start_again(server38: AnyServer, uni
             await instancer.stop()
             with pytest.raises(ClientClosedError):
                 await instancer.start()
-        assert client._children == [] and client.zk._listeners == []
+        assert client._children == [] and listeners(client.zk) == ()
 
 
 @aio
@@ -204,14 +205,14 @@ async def test_a_running_client_is_borrowed(server38: AnyServer, unique: str) ->
     with pytest.raises(ValueError, match="running"):
         await client.start()
     await client.stop()
-    assert zk._listeners == [], "nothing is left with somebody else's client"
+    assert listeners(zk) == (), "nothing is left with somebody else's client"
     await zk.start()
     async with Client(zk=zk, event_handler=events) as client:
         instancer = Instancer(client, f"/{unique}/api")
         await instancer.start()
         node = await client.register(Service(f"/{unique}", "api", b"x"))
         assert await zk.exists(node)
-    assert zk.connected and zk._listeners == []
+    assert zk.connected and listeners(zk) == ()
     assert await zk.exists(node) is None, "the session goes on, so the node had to be deleted"
     await zk.delete(f"/{unique}", recursive=True)
     await zk.close()

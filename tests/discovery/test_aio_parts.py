@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from tests.kit.fronts import listeners
 from tests.kit.harness.proxy import FaultProxy
 from tests.kit.discovery.live import Seen, kill_session, owner
 from zkdisco import ClientClosedError, Event, NotRegisteredError, Service
@@ -232,7 +233,7 @@ def test_a_running_zookeeper_is_left_running_and_clean(server38: Any, where: str
             await Instancer(client, where + "/api")
             await client.stop()
             assert shared.connected and await shared.exists(node) is None
-            assert shared._listeners == []
+            assert listeners(shared) == ()
 
     run(main)
 

@@ -104,6 +104,44 @@ def test_instances_come_change_and_go(world: World) -> None:
     assert [event for event in world.shown if event.error is None] == sets
 
 
+@fault("X20")
+def test_an_event_of_the_directory_itself_means_that_anything_below_may_have_changed() -> None:
+    """Some servers' recursive watches tell the watched path, whatever happened to which node."""
+    world = World()
+    world.tree.tells_watched_path = True
+    world.make_directory()
+    a = world.add("a", b"1")
+    assert world.run() == Event(("1",))
+    world.add("b", b"2")
+    assert world.run() == Event(("1", "2"))
+    world.change(ops.SetData(a, b"3"))
+    assert world.run() == Event(("2", "3"))
+    world.change(ops.Delete(a))
+    assert world.run() == Event(("2",))
+    world.change(ops.Delete(f"{DIRECTORY}/b"))
+    world.change(ops.Delete(DIRECTORY))
+    assert world.run() == Event(())
+    world.make_directory()
+    world.add("c", b"4")
+    assert world.run() == Event(("4",))
+
+
+@fault("X20")
+def test_many_such_events_cost_one_list_and_one_read_of_each_node() -> None:
+    world = World()
+    world.tree.tells_watched_path = True
+    world.make_directory()
+    paths = [world.add(f"n{i}", b"1") for i in range(5)]
+    world.run()
+    for path in paths * 4:
+        world.change(ops.SetData(path, b"2"))
+    while world.peer.down:
+        world.peer.hear()
+    asked = [type(op) for _, op in world.peer.up]
+    assert asked == [ops.GetChildren]
+    assert world.run() == Event(("2",) * 5)
+
+
 def test_null_data_is_empty(world: World) -> None:
     world.make_directory()
     world.add("a", None)
@@ -347,6 +385,7 @@ def schedule(seed: int, steps: int = STEPS) -> World:
     rng = random.Random(seed)
     world = World(rng.random() < 0.5)
     tree, peer = world.tree, world.peer
+    tree.tells_watched_path = seed % 4 == 0
     if rng.random() < 0.7:
         world.make_directory()
     for _ in range(steps):

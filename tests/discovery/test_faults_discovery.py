@@ -18,7 +18,7 @@ from zkwire.errors import (
     ConnectionClosedError, ConnectionLoss, NoAuthError, NoChildrenForEphemeralsError, OperationTimeoutError,
     QuotaExceededError, ThrottledOpError, ZookeeperError,
 )  # fmt: skip
-from zkwire.ops import Create, Delete, GetChildren, GetData
+from zkwire.ops import AddWatch, Create, Delete, GetChildren, GetData
 from zkwire.values import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 
 DIRECTORY = "/org/api"
@@ -238,10 +238,11 @@ def test_observers_that_are_slow_full_or_raise_harm_nobody(front: Front) -> None
     scene = Scene(front)
     scene.add("a")
     instancer = scene.watch()
-    go, entered, slow = threading.Event(), threading.Event(), Log()
+    go, entered, slow, heard = threading.Event(), threading.Event(), Log(), Log()
     full: Any = front.loop.call(asyncio.Queue, 1) if front.loop is not None else queue.Queue(1)
 
     def raises(event: Event) -> None:
+        heard(event)
         raise ValueError("from an observer")
 
     def blocks(event: Event) -> Any:
@@ -275,7 +276,9 @@ def test_observers_that_are_slow_full_or_raise_harm_nobody(front: Front) -> None
             return None
 
     until(lambda: taken() == newest)
-    until(lambda: len(front.complaints) >= 6)
+    # On a busy machine it is slow as well: how many sets it hears before the newest is up to the scheduler.
+    heard.until(lambda seen: seen[0] == Event(("a",)) and seen[-1] == newest)
+    until(lambda: len(front.complaints) == len(heard.seen))
     assert all("exception in the observer" in complaint for complaint in front.complaints)
     front.complaints.clear()
     instancer.stop()
@@ -721,3 +724,59 @@ def test_stopping_behind_a_zookeeper_that_was_closed_waits_for_nothing(front: Fr
     scene.client.stop()
     assert time.monotonic() - began < 1.0, "there is no session whose nodes would have to be deleted"
     assert scene.nodes() == []
+
+
+# ------------------------------------------------------- servers compatible but for something
+
+
+def shown(scene: Scene, *instances: str) -> None:
+    """The newest set is this one, soon."""
+    scene.observed.until(lambda seen: seen[-1] == Event(instances), 15.0)
+
+
+@fault("X20")
+def test_a_server_whose_recursive_watches_tell_the_watched_path(front: Front) -> None:
+    """Every change is seen nevertheless: of the set and of the data."""
+    scene = Scene(front, watched_path_in_events=True)
+    scene.add("a")
+    scene.watch()
+    shown(scene, "a")
+    scene.add("b")
+    shown(scene, "a", "b")
+    scene.operator.set(f"{DIRECTORY}/a", b"c")
+    shown(scene, "b", "c")
+    scene.operator.delete(f"{DIRECTORY}/a")
+    shown(scene, "b")
+
+
+@fault("X19")
+@pytest.mark.parametrize("kind", ["hangs_up_on", "answers_without_body"])
+def test_a_server_that_does_not_know_recursive_watches_in_its_own_way(front: Front, kind: str) -> None:
+    """addWatch is hung up on, or answered without a body: discovery shows the set, and its changes."""
+    scene = Scene(front, **{kind: frozenset({AddWatch.opcode})})
+    scene.add("a")
+    scene.watch()
+    shown(scene, "a")
+    scene.add("b")
+    shown(scene, "a", "b")
+    connections = len(scene.requests.presented)
+    scene.operator.set(f"{DIRECTORY}/a", b"c")
+    shown(scene, "b", "c")
+    assert len(scene.requests.presented) == connections <= 5, "no endless reconnects"
+
+
+@fault("X21")
+def test_a_server_upgraded_in_place(front: Front) -> None:
+    """The session survives, and so does what is shown."""
+    scene = Scene(front, "3.5")
+    scene.add("a")
+    scene.watch()
+    shown(scene, "a")
+    session = scene.zk.client_id
+    scene.server.upgrade("3.9")
+    scene.observed.until(lambda seen: any(event.error for event in seen))
+    shown(scene, "a")
+    until(lambda: scene.operator.connected)
+    scene.add("b")
+    shown(scene, "a", "b")
+    assert scene.zk.client_id == session

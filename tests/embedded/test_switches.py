@@ -12,6 +12,7 @@ from typing import Any, List, Tuple
 
 import pytest
 
+from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, until
 from zkdisco import Event, Service
 from zkwire import KeeperState
@@ -221,6 +222,7 @@ def test_stop_and_start(front: Front) -> None:
     assert zk.get("/a")[1].version == 0 and short.get("/a")[0] == b"1"
 
 
+@fault("X21")
 def test_upgrade(front: Front) -> None:
     """The session survives, and what the old version did not know, the new one does."""
     server, zk, states = client(front, version="3.5")
@@ -231,6 +233,9 @@ def test_upgrade(front: Front) -> None:
     server.upgrade("3.9")
     assert states.wait(4) == [SUSPENDED, CONNECTED] * 2
     assert zk.client_id[0] == session and zk.exists("/mine") and zk.server_version()[:2] == (3, 9)
+    zk.add_watch("/a", log)
+    zk.set("/a", b"2")
+    assert log.wait(1)[0].type == "CHANGED"
     with pytest.raises(ValueError, match="4.0"):
         server.upgrade("4.0")
 

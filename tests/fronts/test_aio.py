@@ -14,6 +14,7 @@ import zkwire.aio
 from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
 from tests.kit.aio import Log, aio, eventually, run
+from tests.kit.sessions import end_session
 from zkwire import AsyncZooKeeper, Id, ZooKeeper, make_digest_acl
 from zkwire.errors import (
     AuthFailedError, BadVersionError, ConnectionClosedError, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError,
@@ -425,8 +426,7 @@ async def expire(zk: AsyncZooKeeper, hosts: str) -> None:
     assert zk.client_id is not None
     lost = Log()
     zk.add_listener(lost)
-    async with AsyncZooKeeper(hosts, client_id=zk.client_id):
-        pass
+    await asyncio.get_running_loop().run_in_executor(None, end_session, hosts, zk.client_id)
     await lost.until(lambda seen: KazooState.LOST in seen)
     zk.remove_listener(lost)
 

@@ -18,6 +18,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
 from tests.kit.harness.proxy import FaultProxy
+from tests.kit.sessions import end_session
 from tests.kit.hostile import ANSWERS, Scripted, Wire
 from tests.kit.world import STAT0, framed, header, reply_frame, welcome_frame
 from tests.kit.aio import Log, aio, eventually, run, until_state
@@ -553,8 +554,7 @@ async def test_expiry_from_outside(server38: AnyServer, unique: str) -> None:
         zk.add_listener(states)
         await zk.get(path, log)
         await zk.add_watch(path, log)
-        async with AsyncZooKeeper(server38.hosts, client_id=before):
-            pass
+        await asyncio.get_running_loop().run_in_executor(None, end_session, server38.hosts, before)
         await states.until(lambda seen: seen[-2:] == [KazooState.LOST, KazooState.CONNECTED])
         assert states.seen.count(KazooState.LOST) == 1
         assert [(e.type, e.state) for e in log.seen if e.type == EventType.NONE] == [

@@ -13,7 +13,8 @@ from tests.kit.fronts import Front, Requests, until
 from tests.kit.hostile import Wire
 from tests.kit.world import framed, header
 from zkwire.errors import (
-    ConnectionClosedError, NoAuthError, NoNodeError, OperationTimeoutError, TooManyPendingError, ZookeeperError,
+    ConnectionClosedError, NoAuthError, NoNodeError, OperationTimeoutError, SessionClosedRequireSaslError,
+    TooManyPendingError, ZookeeperError,
 )  # fmt: skip
 from zkwire.ops import Create, Delete, Exists, GetChildren, GetChildren2, GetConfig, GetData, RemoveWatches
 from zkwire.values import ACL, OPEN_ACL_UNSAFE, Id
@@ -64,6 +65,35 @@ def test_a_reply_whose_content_nobody_needs_may_have_any(front: Front, body: byt
     zk.remove_watches("/a")
     zk.add_auth("digest", "u:p")
     assert zk.connected and scripted.connections == 1
+    scripted.request = None
+
+
+# ------------------------------------------------------------------------- authentication wanted
+
+
+@fault("X24")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "this client has neither"),
+        ({"auth_data": [("digest", "u:p")]}, "this client has auth_data=, which is not enough"),
+    ],
+)
+def test_a_server_that_wants_authentication(front: Front, options: Any, says: str) -> None:
+    """One class for one code: in the call it answers, in those under way, and in all later ones."""
+    scripted = front.scripted()
+    zk = front.client(scripted.hosts, timeout=PATIENT, **options)
+    scripted.request = lambda wire, xid, op: op.path is None or op.path == "/1" or not wire.send(
+        framed(header(xid - 1, 1, -124)) if op.path == "/2" else b""
+    )
+    futures = front.submit(zk, [GetData(f"/{number}") for number in range(1, 4)])
+    for future in futures:
+        error = future.exception(10)
+        assert type(error) is SessionClosedRequireSaslError and error.code == -124
+        assert "sasl=" in str(error) and "enforce.auth.schemes" in str(error) and says in str(error)
+    for call in (lambda: zk.get("/"), lambda: zk.create("/a"), lambda: zk.start()):
+        with pytest.raises(SessionClosedRequireSaslError, match=says):
+            call()
     scripted.request = None
 
 

@@ -302,7 +302,7 @@ def test_a_server_that_reads_nothing(scripted: Scripted, client: Callable[..., Z
 @pytest.mark.slow
 def test_a_flood_of_events_starves_nobody(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """T10, M16: calls are answered, timers run, memory stays."""
-    zk = client()
+    zk = client(timeout=4 * T)  # long enough for a busy machine to take in a whole flood
     zk.start()
     flood = event_frame("CHANGED", "/other") * 30_000
 

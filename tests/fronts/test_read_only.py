@@ -342,6 +342,66 @@ def test_a_read_only_server_with_another_session_for_us_is_no_proof_either() -> 
     assert world.session.client_id == (SID, PASSWORD)
 
 
+def resumed_world(**options: Any) -> World:
+    """A session of the ensemble that a read-only server before 3.7 has resumed, half a second after it was lost."""
+    world = World(hosts=2, read_only=True, **options).open()
+    world.lose()
+    world.advance(60.0, until=lambda: world.session.phase == "dialing")
+    assert world.now - 1000.0 < T / 3
+    world.connect()
+    return world
+
+
+@fault("X26")
+@pytest.mark.parametrize("granted_ms", [9000, 60000])
+def test_a_session_resumed_by_a_read_only_server_is_lost_at_its_time_however_well_that_answers(granted_ms: int) -> None:
+    """4/3 of the timeout after the last word of a server that knows, whatever this one grants. What it serves then is a
+    session of its own making."""
+    world, mine = resumed_world(), Heard()
+    heard_at = 1000.0
+    world.welcome(read_only=True, timeout_ms=granted_ms)
+    assert (world.states, world.session.client_id) == ([CONNECTED, SUSPENDED, CONNECTED], (SID, PASSWORD))
+    assert world.session.client_state == RO
+    world.submit(GetData("/a", mine), "get")
+    world.answer(DATA, zxid=5)
+    while LOST not in world.states:
+        assert world.now < heard_at + 2 * T, "it is not lost"
+        world.advance(0.5, until=lambda: LOST in world.states)
+        if LOST not in world.states:
+            world.pong(zxid=5)
+    assert world.now - heard_at == pytest.approx(T * 4 / 3, abs=0.1)
+    assert mine.events == [("NONE", "/a")] and world.session.client_id is None
+    world.advance(60.0, until=lambda: world.session.phase == "dialing")
+    handshake = world.connect().handshake
+    assert handshake is not None and (handshake.session_id, handshake.last_zxid_seen) == (0, 0)
+    assert handshake.timeout_ms == T * 1000
+
+
+@fault("X26")
+def test_a_session_resumed_by_a_read_only_server_goes_on_with_a_read_write_one_in_time() -> None:
+    world = resumed_world()
+    world.welcome(read_only=True)
+    until_probe(world)
+    peer = world.probe_connect()
+    assert peer.handshake is not None and (peer.handshake.session_id, peer.handshake.passwd) == (SID, PASSWORD)
+    world.probe_receive(welcome_frame())
+    assert (world.session.client_state, world.session.client_id) == (RW, (SID, PASSWORD))
+    for _ in range(20):
+        world.advance(T / 3 + 0.1)
+        world.pong()
+    assert world.states == [CONNECTED, SUSPENDED, CONNECTED, SUSPENDED, CONNECTED]
+
+
+@fault("X26")
+def test_a_made_up_session_is_kept_as_long_as_its_server_answers() -> None:
+    """No other server knows of it: here the read-only server's word counts."""
+    world = read_only_world()
+    for _ in range(20):
+        world.advance(1.0)
+        world.pong()
+    assert world.states == [CONNECTED]
+
+
 def test_expired_is_expired_when_a_read_write_server_says_so() -> None:
     world = World(hosts=2, read_only=True).open()
     world.lose()
@@ -407,6 +467,48 @@ def states_of(zk: Any) -> List[str]:
     told: List[str] = []
     zk.add_listener(lambda state: told.append(zk.client_state if state == CONNECTED else state))
     return told
+
+
+@fault("X26")
+@pytest.mark.parametrize("version", ["3.4", "3.5", "3.6"])
+def test_a_session_that_the_majority_has_given_away_is_lost_though_a_read_only_server_resumes_it(
+    front: Front, version: str
+) -> None:
+    server = front.server(version=version)
+    zk, told = front.client(server.hosts, read_only=True), Log()
+    zk.create("/mine", ephemeral=True)
+    first = zk.client_id
+    zk.add_listener(told)
+    server.go_read_only()
+    wait_for(lambda: zk.client_state == RO)
+    assert zk.client_id == first and zk.exists("/mine") and told.seen == [SUSPENDED, CONNECTED]
+    assert server.expire(first[0])  # nothing on this server shows it
+    began = time.monotonic()
+    told.until(lambda seen: LOST in seen)
+    assert time.monotonic() - began < 1.0 * 4 / 3 + 1.0
+    told.until(lambda seen: seen[-1] == CONNECTED)
+    assert zk.client_id != first and zk.client_state == RO
+    server.go_read_only(False)
+    wait_for(lambda: zk.client_state == RW)
+    assert zk.exists("/mine") is None and zk.client_id != first
+
+
+@fault("X26")
+@pytest.mark.parametrize("version", ["3.4", "3.6", "3.7", "3.9"])
+def test_a_session_survives_a_short_loss_of_the_quorum(front: Front, version: str) -> None:
+    """Before 3.7 the read-only server resumes it; since then it hangs up, and the client waits."""
+    server = front.server(version=version)
+    zk, told = front.client(server.hosts, read_only=True, timeout=20.0), Log()
+    zk.create("/mine", ephemeral=True)
+    first = zk.client_id
+    zk.add_listener(told)
+    server.go_read_only()
+    told.wait(1)
+    if version < "3.7":
+        wait_for(lambda: zk.client_state == RO)
+    server.go_read_only(False)
+    wait_for(lambda: zk.client_state == RW)
+    assert zk.client_id == first and zk.exists("/mine") and LOST not in told.seen
 
 
 @fault("S14")

@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 from collections import defaultdict
-from typing import Any, Callable, Dict, Iterable, Iterator, List
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 import pytest
 
@@ -200,6 +200,12 @@ def eager(zk: Any) -> Any:
     """The client, which from now on makes no random pause after a loss."""
     real(zk)._session._hosts._random = lambda: 0.0
     return zk
+
+
+def listeners(zk: Any) -> Tuple[Any, ...]:
+    """The listeners a client has: no public name tells."""
+    found: Tuple[Any, ...] = real(zk)._listeners._all
+    return found
 
 
 def told(zk: Any) -> Log:

@@ -14,6 +14,7 @@ from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
 from tests.kit.harness.proxy import FaultProxy
 from tests.fronts.test_client import Log
+from tests.kit.sessions import end_session
 from zkwire import ZooKeeper
 from zkwire.errors import (
     ConnectionClosedError, ConnectionLoss, NoNodeError, OperationTimeoutError, UnimplementedError, ZookeeperError,
@@ -61,10 +62,8 @@ def told(zk: ZooKeeper) -> Log:
 
 def killed(zk: ZooKeeper, hosts: str) -> None:
     """End the client's session from outside, as an operator can: resume it elsewhere, and close it there."""
-    other = ZooKeeper(hosts, timeout=T, client_id=zk.client_id)
-    other.start()
-    assert other.client_id == zk.client_id
-    other.close()
+    assert zk.client_id is not None
+    end_session(hosts, zk.client_id)
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])

@@ -254,6 +254,25 @@ def test_a_refused_replay_does_not_move_the_zxid_either() -> None:
     assert ever.events == [("PERSISTENT_WATCH_REMOVED", "/p")]
 
 
+def test_a_forgotten_read_behind_a_refused_replay_in_the_same_bytes_is_not_reported() -> None:
+    """The caller has stopped waiting, and was told so. Found by seed 53 of the simulation, with a mutant."""
+    world = World().open()
+    armed(world, GetData("/a", Heard()), READ, zxid=0x10)
+    world.lose()
+    world.submit(GetData("/b"), "forgotten")
+    world.submit(GetData("/c"), "wanted")
+    world.advance(5, until=lambda: world.session.phase == "dialing")
+    world.connect()
+    world.welcome()
+    assert not world.session.cancel("forgotten", forget=True)
+    replay, *reads = world.waiting
+    world.receive(b"".join([
+        reply_frame(replay.op, replay.xid, err=-127), *(reply_frame(read.op, read.xid, READ, zxid=0x60) for read in reads)
+    ]))  # fmt: skip
+    assert "forgotten" not in world.settled
+    assert world.failed("wanted", ConnectionLoss).sent
+
+
 def test_persistent_watches_are_told_to_read_afresh() -> None:
     """W17: they get no catch-up events."""
     world, ever, below = World().open(), Heard(), Heard()

@@ -10,6 +10,7 @@ from typing import List, Type
 import pytest
 
 from zkwire import errors
+from tests.kit.catalogue import fault
 from zkwire.errors import (
     BY_CODE, AuthFailedError, ConnectionClosedError, ConnectionLoss, ForkedError, FrameTooLargeError,
     MarshallingError, NoNodeError, OperationTimeoutError, ProtocolError, RequestTimeoutError, RolledBackError,
@@ -159,3 +160,18 @@ def test_errors_survive_pickle_and_copy(cls: Type[ZookeeperError]) -> None:
 
 def test_pickled_connection_loss_keeps_sent() -> None:
     assert pickle.loads(pickle.dumps(ConnectionLoss(sent=False))).sent is False
+
+
+@fault("X24")
+@pytest.mark.parametrize(
+    ("sasl", "auth", "says"),
+    [
+        (False, False, "this client has neither"), (True, False, "this client has sasl=, which is not enough"),
+        (True, True, "this client has sasl= and auth_data=, which"),
+    ],
+)  # fmt: skip
+def test_authentication_that_is_required_names_causes_and_remedies(sasl: bool, auth: bool, says: str) -> None:
+    error = SessionClosedRequireSaslError.remedied(sasl, auth, "/a")
+    assert (type(error), error.code, error.path) == (SessionClosedRequireSaslError, -124, "/a")
+    for part in ("sessionRequireClientSASLAuth", "enforce.auth.schemes", "sasl=", "auth_data=", says):
+        assert part in str(error)

@@ -300,6 +300,77 @@ def test_names_read_as_a_vector_of_strings_does() -> None:
                 assert fast == slow or isinstance(fast, MarshallingError)
 
 
+def one_by_one(data: bytes) -> Tuple[List[str], int]:
+    """The names, and the offset behind them, by the letter of the format; `MarshallingError` for anything else."""
+    try:
+        (count,) = struct.unpack_from(">i", data)
+        if not 0 <= count * 4 <= len(data) - 4:
+            raise MarshallingError("count")
+        names, at = [], 4
+        for _ in range(count):
+            (length,) = struct.unpack_from(">i", data, at)
+            if not 0 <= length <= len(data) - at - 4:
+                raise MarshallingError("length")
+            names.append(data[at + 4 : at + 4 + length].decode())
+            at += 4 + length
+        return names, at
+    except (struct.error, UnicodeDecodeError) as error:
+        raise MarshallingError("malformed") from error
+
+
+def adversarial_names(rng: random.Random) -> List[str]:
+    """Names that look like the lengths between them, equally long or nearly so, ASCII or not."""
+    length = rng.choice([0, 1, 2, 3, 4, 5, 9, 10, 32, 126, 127, 128, 129, 255, 256, 257])
+    alphabet = rng.choice(["ab", "\0a", "\0" + chr(length % 128), "\0\x01\x02" + chr(length % 128), "aé", "\0é日" + chr(length % 128)])
+    spread = rng.choice([0, 0, 0, 1, 3])
+    names = []
+    for _ in range(rng.choice([0, 1, 7, 8, 9, 20])):
+        size = max(0, length + rng.randint(-spread, spread))
+        name = "".join(rng.choice(alphabet) for _ in range(size))
+        if rng.random() < 0.2 and size >= 4:  # the very bytes of a length, at any place
+            at = rng.randrange(size - 3)
+            name = name[:at] + "\0\0\0" + chr(rng.choice([size % 128, length % 128, 1])) + name[at + 4 :]
+        if spread == 0:  # equally long in bytes
+            name = name.encode()[:length].decode("utf-8", "ignore")
+            name += "b" * (length - len(name.encode()))
+        names.append(name)
+    return names
+
+
+def test_names_are_split_as_they_are_read_one_by_one() -> None:
+    """Whatever the names contain, whatever follows them, and however the bytes are spoiled."""
+    with seeded() as rng:
+        for _ in range(4000):
+            names = adversarial_names(rng)
+            whole = encode(NAMES, names) + rng.choice([b"", b"", bytes(68), b"tail", b"\0\0\0\1a"])
+            assert NAMES.read(whole, 0, None)[0] == names
+            for data in (whole, *mutations(whole, rng, 4)):
+                plain = outcome(one_by_one, data)
+                if isinstance(plain, MarshallingError):
+                    assert refuses(decode, NAMES, data), data.hex()
+                else:
+                    assert NAMES.read(data, 0, None) == plain, data.hex()
+
+
+def test_names_of_each_kind() -> None:
+    kinds = (["abc"], ["abc", "de"], ["é", "\0\0\0"], ["a" * 200], ["", "a"], ["a\0\0\0\5"], ["a" * 127, "a"], ["\0"])
+    for names in (kind * 9 for kind in kinds):
+        data = encode(NAMES, names)
+        assert NAMES.read(data, 0, None) == (names, len(data))
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 2**24, 2**31 - 1])
+@pytest.mark.parametrize("count", [8, 1000, 2**29, 2**31 - 1])
+def test_hostile_counts_and_lengths_of_names_allocate_nothing(count: int, length: int) -> None:
+    data = struct.pack(">ii", count, length) + bytes(4000)
+    tracemalloc.start()
+    try:
+        outcome(decode, NAMES, data)  # eight names of no bytes are names
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_codecs_are_of_the_classes_other_modules_rely_on() -> None:
     assert isinstance(BUFFER, Buffer)
     assert isinstance(USTRING, UString)

@@ -91,9 +91,9 @@ class ServerCore:
     def _reset(self) -> None:
         settings = self.settings
         self.data = Database(settings, self.identities, self._deliver)
-        #: Sessions of the ensemble that the majority has ended while this server, without a quorum, could not hear of it.
+        #: Sessions that the majority has ended while this server, without a quorum, could not hear of it.
         self.given_away: Dict[int, Session[Link]] = {}
-        #: Sessions of the ensemble that this server has ended alone, without a quorum; for the majority they live on.
+        #: Sessions that this server has ended alone, without a quorum; for the majority they live on.
         self._ended_alone: Dict[int, Session[Link]] = {}
         self.sessions: Sessions[Link] = Sessions(
             self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout

@@ -28,7 +28,8 @@ class Heartbeat:
     """The deadlines of one session; `timeout` is the one asked for, then the one granted, in seconds."""
 
     def __init__(self, timeout: float) -> None:
-        self.requested = self.timeout = timeout
+        #: `known_timeout` is what a server granted that knows whether the session lives.
+        self.requested = self.timeout = self.known_timeout = timeout
         #: When a reply came last; when bytes of any kind came last from a server that knows whether the session lives;
         #: and when this client sent something, which tells the server that it lives.
         self.replied_at = self.contact_at = self.sent_at = 0.0
@@ -53,7 +54,7 @@ class Heartbeat:
         self.timeout = timeout if timeout >= SHORTEST_TIMEOUT else INSTEAD
         self.replied_at = self.sent_at = self.mark_due = now
         if proven:
-            self.contact_at = now
+            self.contact_at, self.known_timeout = now, self.timeout
         self._leased_at = self._greeted_at
         self.marks.clear()
 
@@ -70,7 +71,7 @@ class Heartbeat:
 
     def forget(self) -> None:
         """The session is gone; the next one is asked for afresh."""
-        self.timeout = self.requested
+        self.timeout = self.known_timeout = self.requested
 
     def reply_begun(self, now: float) -> None:
         """The first bytes of a reply have arrived, which counts once."""
@@ -104,4 +105,4 @@ class Heartbeat:
 
         After a jump of the clock, as of a suspended machine, a server is asked before we decide by ourselves.
         """
-        return max(self.contact_at + self.timeout * 4 / 3, self._lost + self.timeout / 3)
+        return max(self.contact_at + self.known_timeout * 4 / 3, self._lost + self.known_timeout / 3)

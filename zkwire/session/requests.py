@@ -293,6 +293,7 @@ class Requests:
 
     def opened(self, link: Link) -> None:
         """The handshake is through: auth infos, watches, and what waited, in this order."""
+        self.forgotten.clear()  # not before: answers may come behind the one that ended the link, in the same bytes
         for info in self.auth_infos:
             link.prove(info)
         if SetWatches2 in self._unknown():
@@ -390,7 +391,6 @@ class Requests:
         for slot in connection.replies:
             if type(slot.token) is not Internal and slot.token not in self.forgotten:
                 self._reply(slot.token, failure(slot.op.path, connection.was_sent(slot)))
-        self.forgotten.clear()
 
     # ------------------------------------------------------------------------- failing
 

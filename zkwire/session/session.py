@@ -25,8 +25,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..errors import (
-    AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError, SessionExpiredError,
-    TLSError, ZookeeperError,
+    AuthFailedError, ConnectionClosedError, ConnectionLoss, FrameTooLargeError, ProtocolError,
+    SessionClosedRequireSaslError, SessionExpiredError, TLSError, ZookeeperError,
 )  # fmt: skip
 from ..ops import Op, Ping
 from ..values import KazooState, KeeperState
@@ -37,7 +37,7 @@ from .auth import AuthInfo, Login
 from .heartbeat import Heartbeat
 from .host_provider import Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
-from .requests import CONSEQUENCES, EXPIRED, MOVED, UNIMPLEMENTED, Requests, failing
+from .requests import CONSEQUENCES, EXPIRED, MOVED, NEEDS_SASL, UNIMPLEMENTED, Requests, failing
 from .rw_probe import ReadWriteProbe
 
 if TYPE_CHECKING:
@@ -380,7 +380,7 @@ class Session:
             return
         if self._may_expire() and now >= self._heartbeat.expires_at():
             self._put_away("the session has expired")
-            self._expire(f"no server heard from for {self.timeout * 4 / 3:.1f} s")
+            self._expire(f"no server that knows of it heard from for {self._heartbeat.known_timeout * 4 / 3:.1f} s")
             self._pause(now)
         elif self.phase == PAUSING and now >= self._pause_ends:
             self._dial(now)
@@ -418,6 +418,10 @@ class Session:
                 else:
                     on_reply(token, outcome)
                 continue
+            if err == NEEDS_SASL:
+                has_auth = any(True for _ in requests.auth_infos)
+                outcome = SessionClosedRequireSaslError.remedied(self._login is not None, has_auth, op.path)
+                reply = op, token, err, outcome
             if type(token) is Internal:
                 if self.link is not None:  # or a reply before this one was the end of it
                     self._internal(op, token, err, outcome, now)
@@ -656,7 +660,7 @@ class Session:
         """AUTH_FAILED or CLOSED: for ever."""
         self.phase, self.last_error, self.link = ENDED, error, None
         failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
-        self._requests.end(failing(failure, str(error)))
+        self._requests.end(failing(type(error) if isinstance(error, failure) else failure, str(error)))
         self._closing = None
         self._stay()
         self._state(KazooState.LOST, client_state, error)

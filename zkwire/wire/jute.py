@@ -249,10 +249,10 @@ def _split_short(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], 
     characters. If every piece is, the pieces are the names, whatever they contain.
     """
     rest = data[at:]
-    if not rest.isascii():
+    if not rest.isascii() or rest.count(b"\0\0\0") != count:
         return None
     before, *pieces = rest.decode().split("\0\0\0")
-    if before or len(pieces) != count:
+    if before:
         return None
     try:
         names = [piece[1:] for piece in pieces if piece[0] == _LAST_BYTE[len(piece)]]

@@ -7,6 +7,7 @@ import time
 from typing import Any, Callable, List, Optional
 
 from zkdisco import Event
+from tests.kit.sessions import end_session
 from zkwire import ZooKeeper
 
 
@@ -58,18 +59,11 @@ def until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -
 
 
 def kill_session(zk: Any, hosts: str) -> int:
-    """End the session from outside: somebody else resumes it, and closes it. Its id."""
-    for _ in range(5):
-        client_id = zk.client_id
-        other = ZooKeeper(hosts, client_id=client_id, timeout=zk.session_timeout)
-        try:
-            other.start(10)
-            number: int = other.client_id[0]
-        finally:
-            other.close()
-        if number == client_id[0]:
-            return number
-    raise AssertionError("the session ends by itself, again and again, before it can be ended")
+    """End the session from outside. Its id."""
+    client_id = until(lambda: zk.client_id, what="a session")
+    end_session(hosts, client_id)
+    number: int = client_id[0]
+    return number
 
 
 def data_below(zk: ZooKeeper, directory: str) -> List[str]:

@@ -42,7 +42,9 @@ class Peer:
             if self.session is not None:
                 self.lose_session()
             self.session = self.tree.open()
-        connection = Connection(self.session, lambda event: self.down.append(("event", event, None, None)))
+        connection = Connection(
+            self.session, lambda event: self.down.append(("event", event, None, None)), self.tree.tells_watched_path
+        )
         self.connection = connection
         self.tree.connections.append(connection)
         catch_up = self._replay(connection)

@@ -25,10 +25,13 @@ class Node:
 
 
 class Connection:
-    """The server's end: watches, and where events go."""
+    """The server's end: watches, and where events go.
 
-    def __init__(self, session: int, send: Callable[[WatchedEvent], None]) -> None:
-        self.session, self.send = session, send
+    With `tells_watched_path`, events of recursive watches carry the watched path instead of the node's.
+    """
+
+    def __init__(self, session: int, send: Callable[[WatchedEvent], None], tells_watched_path: bool = False) -> None:
+        self.session, self.send, self._tells_watched_path = session, send, tells_watched_path
         self.data: Set[str] = set()
         self.child: Set[str] = set()
         self.recursive: Set[str] = set()
@@ -40,7 +43,10 @@ class Connection:
             hit |= path in table
             table.discard(path)
         if kind != EventType.CHILD:
-            hit |= any(path == above or path.startswith(above.rstrip("/") + "/") for above in self.recursive)
+            above = [one for one in self.recursive if path == one or path.startswith(one.rstrip("/") + "/")]
+            if above and self._tells_watched_path and not hit:
+                path = above[0]
+            hit |= bool(above)
         if hit:
             self.send(WatchedEvent(kind, KeeperState.CONNECTED, path))
 
@@ -52,6 +58,8 @@ class Tree:
         self.nodes: Dict[str, Node] = {"/": Node(b"", 0, 0)}
         self.zxid = 0
         self.knows_recursive = recursive
+        #: See `Connection`.
+        self.tells_watched_path = False
         self.sessions: Set[int] = set()
         self.connections: List[Connection] = []
         self.directory = directory

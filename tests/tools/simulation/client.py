@@ -61,6 +61,8 @@ class Client:
         # What the tap knows: of the session, and when a sign of life came last.
         self.sid, self.password, self.zxid = 0, b"\0" * 16, 0
         self.granted, self.contact_at, self.replied_at = float(timeout), self.now(), self.now()
+        #: When a server of the majority was heard from last, by the world's clock.
+        self.majority_at = self._clock.now
         self.refused = False
         self.identities: List[bytes] = []
         # Of the user.

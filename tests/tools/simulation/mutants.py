@@ -23,7 +23,7 @@ from zkwire.session.watch_modes import WatchModes
 from zkwire.ops import SetWatches2
 from zkwire.wire.operation import CHILD, DATA
 from zkwire.values import WatchedEvent
-from zkwire.session.session import Session
+from zkwire.session.session import DIALING, HANDSHAKE, OPEN, PAUSING, Session
 from zkwire.session.actions import Fired, Replied
 from zkwire.session.watches import Watches
 
@@ -238,6 +238,24 @@ def expires_too_soon() -> List[Patch]:
     return [(Heartbeat, "expires_at", lambda self: self.contact_at + self.timeout / 2)]
 
 
+def read_only_answer_taken_for_proof() -> List[Patch]:
+    """Whatever a read-only server says counts as a sign of life; before 3.7 it resumes what was given away (all clients)."""
+    granted, received = Heartbeat.granted, Session.received
+
+    def proven(self: Heartbeat, timeout: float, now: float, _: bool) -> None:
+        granted(self, timeout, now, True)
+
+    def heard(self: Session, link: Any, data: bytes, now: float) -> None:
+        received(self, link, data, now)
+        if link is self.link and self.phase == OPEN:
+            self._heartbeat.contact_at = now
+
+    def may_expire(self: Session) -> bool:
+        return self.client_id is not None and self.phase in (PAUSING, DIALING, HANDSHAKE)
+
+    return [(Heartbeat, "granted", proven), (Session, "received", heard), (Session, "_may_expire", may_expire)]
+
+
 def zxid_kept_by_a_new_session() -> List[Patch]:
     """After expiry the last zxid is not forgotten: a wiped ensemble is never joined again."""
     expired = Requests.expired
@@ -396,7 +414,7 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         resume_with_zxid_zero, watch_set_at_call_time, exists_watch_in_the_wrong_list, watches_not_set_again,
         watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,
         deletion_leaves_the_child_watch, data_before_the_event, watches_outlive_the_session, never_expires_by_itself,
-        expires_too_soon, zxid_kept_by_a_new_session, identities_forgotten_on_reconnect, partial_send_forgotten,
+        expires_too_soon, read_only_answer_taken_for_proof, zxid_kept_by_a_new_session, identities_forgotten_on_reconnect, partial_send_forgotten,
         outcome_forgotten_on_disconnect, watch_modes_displace_one_another, recursive_watch_silences_children,
         resync_of_a_lasting_watch_kept_quiet, chroot_without_its_slash, operations_before_the_identities, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
         resync_not_heard, registration_not_renewed, create_repeated_without_looking, stranger_taken_for_ours,

@@ -7,7 +7,10 @@ was not; I4 nothing is sent twice; I5 what a session sees of a node never goes b
 has seen; I6 the event comes before the data; I7 a watch fires once, and no change is missed for good; I8 no event
 without a change and a watch; I9 states follow their graph; I10 both sides know the same watches; I11 frames are legal
 where they stand; I12 nothing is left over; I13 a session is called expired only if it is, or after long silence; I14 when its time is over at the server, its
-client is connected no more.
+client is connected no more, but to a read-only server, which is no proof; I15 while a client announces CONNECTED,
+CONNECTED_RO or SUSPENDED with a session that a read-write server has made or resumed, the majority has not given that
+session away longer ago than four thirds of the time-out, counted from the last answer of a server of the majority if that
+came later (what a read-only server says is no sign of life).
 D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, in the end;
 D4 none once its removal is confirmed; D5 nobody else's node is deleted.
 """

@@ -1,14 +1,17 @@
 """The server of a simulation: a `ServerCore` that keeps account of what it does.
 
-Owns the ledger's view of what was applied and the history of the directories of discovery. Must not know clients.
+Owns the ledger's view of what was applied, the history of the directories of discovery, and what a part without a quorum
+believes of sessions. Must not know clients.
 """
 
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from zkwire.embedded.core import ServerCore
+from zkwire.embedded.sessions import Session, Sessions
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.writes import WRITES
 
@@ -19,13 +22,21 @@ _FAILED = b"\xff\xff\xff\xff\0"
 
 
 class Server(ServerCore):
-    """`history` has, for each directory, every set of instances there ever was, in order."""
+    """`history` has, for each directory, every set of instances there ever was, in order.
+
+    The server as a whole stands for the majority, and `sessions` is the truth. The part without a quorum knows the sessions
+    there were when it lost touch, by a table of its own; what it says of them, and whether it resumes them, is up to the
+    version. It sees the majority's nodes: that its own may be older, or gone, is not simulated.
+    """
 
     def __init__(self, settings: Settings, ledger: Ledger, directories: Sequence[str], random: Random, now: float) -> None:
         self.ledger = ledger
         self.counting = True
         #: Connections to a part without a quorum, which serves reads.
         self.minority: Set[Any] = set()
+        #: When a session was given away.
+        self.given_away_at: Dict[int, float] = {}
+        self._alone = False
         #: How many data sets there have been: zxids of different ones say nothing about each other.
         self.generation = 0
         self.history: Dict[str, List[Tuple[str, ...]]] = {directory: [()] for directory in directories}
@@ -33,6 +44,7 @@ class Server(ServerCore):
 
     def _reset(self) -> None:
         super()._reset()
+        self._left_behind: Sessions[Any] = self._no_sessions()
         self.generation += 1
         inner = self.data.answer
 
@@ -48,12 +60,54 @@ class Server(ServerCore):
         self.data.answer = answer  # type: ignore[method-assign]
         self.note()
 
+    def _no_sessions(self) -> Sessions[Any]:
+        settings = self.settings
+        table: Sessions[Any] = Sessions(
+            self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
+        )
+        table.password = self.sessions.password  # type: ignore[method-assign]  # which all servers can tell from the id
+        return table
+
+    def split(self, now: float) -> None:
+        """A part of the servers loses touch with the others: from now on it hears of no session."""
+        self._left_behind = self._no_sessions()
+        for session in self.sessions.all():
+            self._left_behind.put(Session(session.id, session.timeout_ms, session.local), now)
+
+    @contextmanager
+    def _as_minority(self) -> Iterator[None]:
+        whole, truth = self.read_only, self.sessions
+        self._alone, self.read_only, self.sessions = True, True, self._left_behind
+        try:
+            yield
+        finally:
+            self._alone, self.read_only, self.sessions = False, whole, truth
+
     def receive(self, link: Any, data: bytes, now: float) -> None:
         """As ever, or as a read-only server for those of the minority."""
-        whole = self.read_only
-        self.read_only = whole or link in self.minority
-        super().receive(link, data, now)
-        self.read_only = whole
+        if link in self.minority:
+            with self._as_minority():
+                super().receive(link, data, now)
+        else:
+            super().receive(link, data, now)
+
+    def tick(self, now: float) -> None:
+        """As ever, and the minority looks for silent sessions of its own."""
+        super().tick(now)
+        with self._as_minority():
+            for session in self.sessions.expired(now, self.judges_local_only):
+                self.end_session(session, now)
+
+    def wipe(self, now: float) -> None:
+        """As ever: no session is left."""
+        for id_ in self.alive():
+            self.given_away_at.setdefault(id_, now)
+        super().wipe(now)
+
+    def expire(self, id_: int, now: float) -> None:
+        """The majority gives a session away."""
+        if self.faults.expire(id_, now):
+            self.given_away_at.setdefault(id_, now)
 
     def answer_silently(self, *request: Any) -> None:
         """Carry out a request of somebody whose account is not kept."""
@@ -62,9 +116,18 @@ class Server(ServerCore):
         self.counting = True
 
     def end_session(self, session: Any, now: float, request: Any = None) -> None:
-        """As ever, and then look at what is left."""
+        """As ever, and then look at what is left. What ends without a quorum does not end for the majority."""
+        if not self.read_only:
+            self.given_away_at.setdefault(session.id, now)
+            super().end_session(session, now, request)
+            self.note()
+            return
+        nodes = self.data.tree.ephemerals.pop(session.id, None)
         super().end_session(session, now, request)
-        self.note()
+        if nodes is not None:
+            self.data.tree.ephemerals[session.id] = nodes
+        if self._alone:
+            self._ended_alone.pop(session.id, None)
 
     def note(self) -> None:
         """Remember how the directories are now."""

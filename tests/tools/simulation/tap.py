@@ -94,7 +94,7 @@ class Tap:
         """The client is about to get bytes."""
         client, down = self._client, self._down
         if self._welcome and not self._beside:  # before, it may be anybody who speaks
-            client.contact_at = client.now()
+            self._sign_of_life()
         down += data
         while len(down) >= 4:
             end = 4 + _LENGTH.unpack_from(down)[0]
@@ -111,6 +111,12 @@ class Tap:
             if xid > 0 and zxid > client.zxid:
                 client.zxid = zxid
 
+    def _sign_of_life(self) -> None:
+        """The session lives, says who knows: no read-only server, unless it has made the session up."""
+        client = self._client
+        if client.sid == 0 or not self._response.read_only:
+            client.contact_at, client.majority_at = client.now(), client.world.clock.now
+
     def _welcomed(self, frame: bytes) -> None:
         self._response = decode(CONNECT_RESPONSE, frame)
         self._welcome = self._response.timeout_ms > 0
@@ -126,5 +132,5 @@ class Tap:
         if not response.read_only:  # a read-only one makes sessions up
             client.sid, client.password = response.session_id, response.passwd
         client.granted, client.replied_at = response.timeout_ms / 1000, client.now()
-        client.contact_at = client.now()
+        self._sign_of_life()
         self._identities = list(client.identities)

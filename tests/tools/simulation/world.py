@@ -6,7 +6,7 @@ Owns what each kind of step does, and when all must be well again. Must not know
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import zkdisco.runner
 import zkwire.session.watches
@@ -32,8 +32,10 @@ from .users import act
 DIRECTORIES = ("/svc/web", "/svc/db")
 #: Chroots of clients.
 ROOTS = ("", "", "", "/svc")
-VERSIONS = ("3.9", "3.9", "3.8", "3.6", "3.5", "3.4")
+VERSIONS = ("3.9", "3.9", "3.8", "3.7", "3.6", "3.5", "3.4")
 TICK = 0.5
+#: Seconds on top of four thirds of the time-out after which a client knows that its session may be gone (I15).
+AWARE = 0.5
 #: Virtual seconds in which all must be well again after the last fault: a time-out, and the longest pause of zkdisco.
 HEALTHY_WITHIN = 90.0
 
@@ -52,6 +54,8 @@ class World:
         self.latency = rng.choice((0.001, 0.01, 0.05))
         self.slow_handshakes = self.fragile = self.down = self.deaf = False
         self.split = rng.random() < 0.3
+        #: Clients that reach no server of the majority while the servers are split.
+        self.cut_off: Set[Client] = set()
         self.wires: List[Any] = []  # (wire, link, client)
         self.faults = 0
         lag = rng.choice((0.0, 0.0, 0.02, 0.2))
@@ -115,7 +119,7 @@ class World:
             return
         latency = 1.5 if self.slow_handshakes and self.rng.random() < 0.5 else self.latency
         link = self.server.accept((f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
-        if self.split and self.rng.random() < 0.5:
+        if self.split and (client in self.cut_off or self.rng.random() < 0.5):
             self.server.minority.add(link)
 
         def to_server(data: bytes) -> None:
@@ -158,13 +162,24 @@ class World:
         self.clock.at(self.clock.now + TICK, self._tick)
 
     def _look_at_leases(self) -> None:
-        """Whose time is over must know before the server hands over: it is connected no more."""
-        now = self.clock.now
-        ending = {session.id for session in self.server.sessions.expired(now, self.server.read_only)}
+        """Whose time is over must know before the server hands over: it is connected no more, but to a read-only server.
+
+        Whose session is given away must know soon enough, by itself if need be: read-only servers do not know it.
+        """
+        now, server = self.clock.now, self.server
+        ending = {session.id for session in server.sessions.expired(now, server.judges_local_only) if not server.read_only}
         for client in self.clients:
-            if client.sid in ending and now >= client.frozen_until and not client.jumped:
-                state = client.session.state
+            if now < client.frozen_until:
+                continue
+            state, client_state = client.session.state, client.session.client_state
+            if client.sid in ending and not client.jumped and client_state != KeeperState.CONNECTED_RO:
                 require(state != KazooState.CONNECTED, "I14", "client {} is {} as its session ends", client.number, state)
+            gone = server.given_away_at.get(client.sid)
+            if gone is not None:
+                since = now - max(gone, client.majority_at, client.frozen_until)
+                late = since - client.granted * 4 / 3
+                require(late < AWARE, "I15", "client {} is {} and keeps session {:#x}, given away {:.1f} s ago, {:.1f} s after the last word of the majority",
+                        client.number, client_state, client.sid, now - gone, now - client.majority_at)  # fmt: skip
 
     # ---------------------------------------------------------------------- the steps
 
@@ -274,7 +289,7 @@ class World:
     def _expire(self, rng: Random) -> None:
         sessions = self.server.sessions.all()
         if sessions:
-            self.server.faults.expire(rng.choice(sessions).id, self.clock.now)
+            self.server.expire(rng.choice(sessions).id, self.clock.now)
             self.flush()
 
     def _lag(self, rng: Random) -> None:
@@ -290,8 +305,11 @@ class World:
     def _split(self, rng: Random) -> None:
         """Some servers lose their quorum; or it is back, and some of them have not noticed yet."""
         self.split = not self.split
+        self.cut_off = {one for one in self.clients if self.split and rng.random() < 0.4}
+        if self.split:
+            self.server.split(self.clock.now)
         for wire, link, client in list(self.wires):
-            if wire is client.wire and rng.random() < 0.5 and (self.split or link in self.server.minority):
+            if wire is client.wire and (client in self.cut_off or rng.random() < 0.5) and (self.split or link in self.server.minority):
                 wire.cut(True, True)
 
     def _freeze(self, rng: Random) -> None:
