@@ -183,8 +183,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
-        for module in ("zkwire.io.line", "zkwire.io.driver", "zkwire.aio", "zkwire.io.aio_driver", "zkwire.config"):
-            monkeypatch.setattr(f"{module}.now", lambda: time.monotonic() + self.ahead)
+        for module in ("sockets", "driver", "io_thread", "aio_driver"):
+            monkeypatch.setattr(f"zkwire.io.{module}.now", lambda: time.monotonic() + self.ahead)
 
 
 @fault("B05")

@@ -306,7 +306,7 @@ def test_a_stranger_with_a_wrong_password_costs_a_connection_not_the_session(fro
 @fault("S09")
 def test_nobody_is_left_without_an_answer_when_close_returns(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a long session timeout the core gives up at the very moment up to which close() waits."""
-    for module in ("session", "client", "aio"):
+    for module in ("session.session", "client", "aio"):
         monkeypatch.setattr(f"zkwire.{module}.CLOSE_LIMIT", 0.4)
     scripted = front.scripted()
     zk = front.client(scripted.hosts, timeout=30.0)

@@ -183,6 +183,7 @@ class Passive:
 
     def withdraw(self, future: Future[Any]) -> bool:
         """There is nothing that could be sent."""
+        self.check()
         return future._settle_once(CancelledError())
 
 
