@@ -96,13 +96,16 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     # ----------------------------------------------------------------------------- work
 
-    def submit(self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None) -> AsyncFuture[T]:
+    def submit(
+        self, op: Op[T], then: Optional[Callable[[asyncio.Future[T]], object]] = None, *, force: bool = False
+    ) -> AsyncFuture[T]:
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
-        `then(future)` is called with the outcome, as by `add_done_callback`. Raises as `ZooKeeper.submit` does. If
-        `future.cancel()` returns True, the operation is never sent; if False, it was sent before, or is done.
+        `then(future)` is called with the outcome, as by `add_done_callback`. `force` and what is raised are as of
+        `ZooKeeper.submit`. If `future.cancel()` returns True, the operation is never sent; if False, it was sent before,
+        or is done.
         """
-        future = self._driver.submit(op)
+        future = self._driver.submit(op, force)
         if then is not None:
             future.add_done_callback(then)
         return future

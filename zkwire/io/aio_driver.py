@@ -121,7 +121,7 @@ class AsyncDriver:
         future: AsyncFuture[T] = AsyncFuture(loop=loop)
         future.session = session
         session.submit(op, future, now(), force)
-        if session.has_actions or session.phase != OPEN:
+        if not op.plain or session.phase != OPEN:  # others may have been done at once, or wait
             self._perform()
         main = self._main
         if main is not None and not self._flushing:
@@ -291,7 +291,7 @@ class AsyncDriver:
         self.flush(channel)
 
     def received(self, channel: Channel, data: bytes) -> None:
-        """Bytes have come, perhaps none, which is news if TLS had something to say."""
+        """Bytes of a link have come."""
         session, link = self.session, channel.key
         if channel.paused:
             link.lagging(channel.lag)
