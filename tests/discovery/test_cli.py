@@ -175,6 +175,7 @@ def test_sasl(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert alone.returncode == 2 and "without --sasl-user" in alone.stderr
 
 
+@pytest.mark.slow
 def test_tls() -> None:
     with EmbeddedServer() as server, Relay(server.port, pki.server_context(client_ca="ca")) as relay:
         with ZooKeeper(server.hosts) as zk:

@@ -178,6 +178,7 @@ def otherwise(said: str, answers: Dict[str, str]) -> str:
     return "\n".join(f"{question}: {answers.get(question, answer)}" for question, answer in lines)
 
 
+@pytest.mark.slow
 @fault("X26")
 @pytest.mark.parametrize(
     "version, local, said",

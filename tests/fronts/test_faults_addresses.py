@@ -23,6 +23,7 @@ HOSTS = f"{NAME}:1"
 WITHIN = {"dead": 0.3, "deaf": 0.3, "rude": 0.3, "silent": 1.5}
 
 
+@pytest.mark.slow
 @fault("X15")
 @pytest.mark.parametrize("manner", WITHIN)
 def test_the_next_address_is_tried(manner: str, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +37,7 @@ def test_the_next_address_is_tried(manner: str, front: Front, monkeypatch: pytes
         assert first.connections <= 1
 
 
+@pytest.mark.slow
 @fault("X15")
 @pytest.mark.parametrize("manner", WITHIN)
 def test_the_next_address_is_tried_behind_tls(manner: str, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +109,7 @@ def test_thirty_clients_spread_over_a_name(front: Front, monkeypatch: pytest.Mon
     assert sum(counts) == 30 and min(counts) >= 1, counts  # at random, none is left out once in 60,000 runs
 
 
+@pytest.mark.slow
 @fault("X06")
 def test_thirty_attempts_while_the_name_service_hangs_have_one_thread(
     front: Front, monkeypatch: pytest.MonkeyPatch

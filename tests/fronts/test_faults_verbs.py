@@ -208,6 +208,7 @@ def cut_off(server: Any, proxy: Any) -> None:
     proxy.cut_after(0, "down")
 
 
+@pytest.mark.slow
 @fault("X31")
 def test_a_protected_create_in_doubt_that_times_out(front: Front) -> None:
     server = front.server()
@@ -223,6 +224,7 @@ def test_a_protected_create_in_doubt_that_times_out(front: Front) -> None:
     assert prefix in str(error) and "perhaps done" in str(error)
 
 
+@pytest.mark.slow
 @fault("X31")
 def test_a_protected_create_in_doubt_whose_client_is_closed(front: Front) -> None:
     server = front.server()
@@ -277,6 +279,7 @@ def test_a_create_that_fails_once_its_parents_are_made(front: Front) -> None:
     assert not nothing.value.maybe_applied and "done" not in str(nothing.value)
 
 
+@pytest.mark.slow
 @fault("X31")
 def test_what_is_still_queued_at_the_time_out_is_not_in_doubt(front: Front) -> None:
     """Reads went through, no write left the process."""

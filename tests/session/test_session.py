@@ -1154,6 +1154,7 @@ def test_bytes_that_wait_are_bounded_as_well_as_operations() -> None:
     world.session.submit(GET, 10, world.now, force=True)
 
 
+@pytest.mark.slow
 @fault("X09")
 def test_giving_up_a_batch_takes_time_by_its_own_size_only() -> None:
     """Each look at all that waits would take minutes here."""

@@ -3,11 +3,14 @@
 Owns the ways to count: Python calls and bytecodes in the package itself, system calls of sockets and polling on every
 thread, memory. Must not know limits. The server is a process of its own, so that nothing of it is counted.
 
-- A Python call is a frame of a file of zkwire that is entered, on any thread; `files` are those of the caller's thread.
+- A Python call is a frame of a file of zkwire that is entered, on the thread that does the work: the caller's, but for
+  events, which other threads deliver. `files` are those of these frames.
 - A system call is a call of a C function that is one: `recv`, `send`, `poll` and their like. `sys.setprofile` reports it
-  whoever holds the function; nothing is replaced. Locks that block are not seen.
+  whoever holds the function; nothing is replaced. Locks that block are not seen. `elsewhere` are those of other threads:
+  the I/O thread wakes now and then by the clock, so that this figure alone grows a little on a busy machine.
 - A bytecode is one that a frame of zkwire executes: it sees loops, which calls do not. It differs by version of Python.
-- `bytes` is what each of many operations in flight holds at the peak; `left` is how many memory blocks each leaves behind.
+- `bytes` is the peak of memory, divided by the number of operations, which all are in flight where they are pipelined;
+  `left` is how many memory blocks each leaves behind.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ PACKAGE = os.path.dirname(zkwire.__file__) + os.sep
 EMBEDDED = PACKAGE + "embedded"
 NODE, DIRECTORY, CHILDREN = "/node", "/directory", 1000
 OPERATIONS, TRACED, IN_FLIGHT = 100, 25, 1000
-#: The least of so many tries counts: the I/O thread wakes now and then, whatever the operations are.
+#: The least of so many tries counts: now and then the I/O thread reads a reply before the caller does.
 TRIES = 3
 
 _NAMES = {"recv", "recv_into", "recvmsg", "send", "sendall", "sendmsg", "poll", "select", "read", "write"}
@@ -50,6 +53,7 @@ class Counts(NamedTuple):
     calls: float
     files: int
     system: float
+    elsewhere: float
     opcodes: float
     bytes: float
     left: float
@@ -63,63 +67,72 @@ def _is_system_call(function: Any) -> bool:
 
 
 class Profile:
-    """What `sys.setprofile` and `sys.settrace` report, of all threads that are begun inside `threads`."""
+    """What `sys.setprofile` and `sys.settrace` report of the caller's thread, and of threads begun inside `threads`.
 
-    def __init__(self) -> None:
-        self.on = False
-        self.calls = self.system = self.opcodes = 0
+    With `caller`, the caller's thread does the work, without it the others do.
+    """
+
+    def __init__(self, bytecodes: bool, caller: bool) -> None:
+        self._bytecodes, self._caller = bytecodes, caller
+        self._thread = threading.get_ident()
+        self._on = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.calls = self.system = self.elsewhere = self.opcodes = 0
         self.files: Set[str] = set()
-        self._caller = threading.get_ident()
 
-    def profile(self, frame: Any, event: str, argument: Any) -> None:
-        """For `sys.setprofile`."""
-        if not self.on:
+    def _works(self) -> bool:
+        return (threading.get_ident() == self._thread) == self._caller
+
+    def _profile(self, frame: Any, event: str, argument: Any) -> None:
+        if not self._on:
             return
         if event == "call":
             name = frame.f_code.co_filename
-            if name.startswith(PACKAGE):
+            if name.startswith(PACKAGE) and self._works():
                 self.calls += 1
-                if threading.get_ident() == self._caller:
-                    self.files.add(name)
+                self.files.add(name)
         elif event == "c_call" and _is_system_call(argument):
-            self.system += 1
+            if self._works():
+                self.system += 1
+            else:
+                self.elsewhere += 1
 
-    def trace(self, frame: Any, event: str, argument: Any) -> Any:
-        """For `sys.settrace`."""
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+    def _trace(self, frame: Any, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE) or not self._works():
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._opcode
 
     def _opcode(self, frame: Any, event: str, argument: Any) -> Any:
-        if event == "opcode" and self.on:
+        if event == "opcode" and self._on:
             self.opcodes += 1
         return self._opcode
 
     @contextlib.contextmanager
-    def threads(self, bytecodes: bool) -> Iterator[None]:
+    def threads(self) -> Iterator[None]:
         """Threads begun inside are counted."""
-        install, hook = (threading.settrace, self.trace) if bytecodes else (threading.setprofile, self.profile)
-        install(hook)  # type: ignore[operator]
+        install: Any = threading.settrace if self._bytecodes else threading.setprofile
+        install(self._trace if self._bytecodes else self._profile)
         try:
             yield
         finally:
-            install(None)  # type: ignore[arg-type, operator]
+            install(None)
 
     @contextlib.contextmanager
-    def counting(self, bytecodes: bool, caller: bool = True) -> Iterator[None]:
-        """What happens inside is counted, on this thread only if `caller`."""
-        install, hook = (sys.settrace, self.trace) if bytecodes else (sys.setprofile, self.profile)
-        self.calls = self.system = self.opcodes = 0
-        self.files.clear()
-        self.on = True
-        if caller:
-            install(hook)  # type: ignore[operator]
+    def counting(self) -> Iterator[None]:
+        """What happens inside is counted."""
+        install: Any = sys.settrace if self._bytecodes else sys.setprofile
+        self._clear()
+        self._on = True
+        if self._caller:
+            install(self._trace if self._bytecodes else self._profile)
         try:
             yield
         finally:
-            install(None)  # type: ignore[operator]
-            self.on = False
+            install(None)
+            self._on = False
 
 
 @contextlib.contextmanager
@@ -144,9 +157,13 @@ def populate(hosts: str) -> None:
 
 
 class Workload(NamedTuple):
-    """`work(client, count)` does so many operations; `caller` says whether what the caller's thread does is counted."""
+    """`work(client, count)` does so many operations, on the thread of the `caller`, or other threads do.
+
+    Memory is measured over `many` of them.
+    """
 
     work: Callable[[Any, int], object]
+    many: int = IN_FLIGHT
     caller: bool = True
     prepare: Callable[[Any, int], object] = lambda zk, count: None
 
@@ -215,8 +232,8 @@ class _Watched:
 
 
 BLOCKING = {
-    "get, blocking": Workload(_gets), "get, pipelined": Workload(_pipelined), "create, pipelined": Workload(_creates),
-    f"get_children of {CHILDREN}": Workload(_children),
+    "get, blocking": Workload(_gets, OPERATIONS), "get, pipelined": Workload(_pipelined), "create, pipelined": Workload(_creates),
+    f"get_children of {CHILDREN}": Workload(_children, OPERATIONS),
 }  # fmt: skip
 
 
@@ -230,7 +247,10 @@ async def _awaited_pipelined(zk: AsyncZooKeeper, count: int) -> None:
         await future
 
 
-AWAITED = {"asyncio: get, one at a time": _awaited, "asyncio: get, pipelined": _awaited_pipelined}
+AWAITED = {
+    "asyncio: get, one at a time": Workload(_awaited, OPERATIONS),
+    "asyncio: get, pipelined": Workload(_awaited_pipelined),
+}  # fmt: skip
 
 
 def count_all(hosts: str) -> Dict[str, Counts]:
@@ -238,39 +258,39 @@ def count_all(hosts: str) -> Dict[str, Counts]:
     found = {}
     watched = _Watched(hosts)
     try:
-        workloads = {**BLOCKING, "event, delivered": Workload(watched.change, False, watched.prepare)}
+        workloads = {**BLOCKING, "event, delivered": Workload(watched.change, IN_FLIGHT, False, watched.prepare)}
         for name, workload in workloads.items():
             found[name] = blocking(hosts, workload)
     finally:
         watched.close()
-    for name, work in AWAITED.items():
-        found[name] = asyncio.run(_on_loop(hosts, work))
+    for name, workload in AWAITED.items():
+        found[name] = asyncio.run(_on_loop(hosts, workload))
     return found
 
 
 def blocking(hosts: str, workload: Workload) -> Counts:
     """One workload of the blocking front."""
-    results: List[Tuple[float, int, float]] = []
+    profiles: List[Tuple[float, ...]] = []
+    opcodes: List[float] = []
     for bytecodes, count in ((False, OPERATIONS), (True, TRACED)):
-        profile = Profile()
-        with profile.threads(bytecodes):
+        profile = Profile(bytecodes, workload.caller)
+        with profile.threads():
             zk = ZooKeeper(hosts)
             zk.start()
         with zk:
             _work(workload, zk, count)
             for _ in range(TRIES):
                 workload.prepare(zk, count)
-                with profile.counting(bytecodes, workload.caller):
+                with profile.counting():
                     workload.work(zk, count)
-                results.append(_each(profile, bytecodes, count))
-    with ZooKeeper(hosts) as zk:
-        with _no_collector():
-            _work(workload, zk, IN_FLIGHT)
-            memory: List[Tuple[float, float]] = []
-            for _ in range(TRIES):
-                with _memory(memory):
-                    _work(workload, zk, IN_FLIGHT)
-    return _least(results, memory)
+                _note(profile, count, profiles, opcodes)
+    memory: List[Tuple[float, float]] = []
+    with ZooKeeper(hosts) as zk, _no_collector():
+        _work(workload, zk, workload.many)
+        for _ in range(TRIES):
+            with _memory(memory, workload.many):
+                _work(workload, zk, workload.many)
+    return _least(profiles, opcodes, memory)
 
 
 def _work(workload: Workload, zk: Any, count: int) -> None:
@@ -278,30 +298,33 @@ def _work(workload: Workload, zk: Any, count: int) -> None:
     workload.work(zk, count)
 
 
-async def _on_loop(hosts: str, work: Callable[[Any, int], Any]) -> Counts:
-    results: List[Tuple[float, int, float]] = []
+async def _on_loop(hosts: str, workload: Workload) -> Counts:
+    work: Any = workload.work
+    profiles: List[Tuple[float, ...]] = []
+    opcodes: List[float] = []
+    memory: List[Tuple[float, float]] = []
     async with AsyncZooKeeper(hosts) as zk:
         for bytecodes, count in ((False, OPERATIONS), (True, TRACED)):
-            profile = Profile()
+            profile = Profile(bytecodes, True)
             await work(zk, count)
             for _ in range(TRIES):
-                with profile.counting(bytecodes):
+                with profile.counting():
                     await work(zk, count)
-                results.append(_each(profile, bytecodes, count))
+                _note(profile, count, profiles, opcodes)
         with _no_collector():
-            await work(zk, IN_FLIGHT)
-            memory: List[Tuple[float, float]] = []
+            await work(zk, workload.many)
             for _ in range(TRIES):
-                with _memory(memory):
-                    await work(zk, IN_FLIGHT)
-    return _least(results, memory)
+                with _memory(memory, workload.many):
+                    await work(zk, workload.many)
+    return _least(profiles, opcodes, memory)
 
 
-def _each(profile: Profile, bytecodes: bool, count: int) -> Tuple[float, int, float]:
-    """Calls, files and system calls of an operation; or its bytecodes, with -1 for files."""
-    if bytecodes:
-        return profile.opcodes / count, -1, 0.0
-    return profile.calls / count, len(profile.files), profile.system / count
+def _note(profile: Profile, count: int, profiles: List[Tuple[float, ...]], opcodes: List[float]) -> None:
+    """What one try has counted, for each operation: either kind."""
+    if profile.opcodes:
+        opcodes.append(profile.opcodes / count)
+    else:
+        profiles.append((profile.calls / count, len(profile.files), profile.system / count, profile.elsewhere / count))
 
 
 @contextlib.contextmanager
@@ -316,8 +339,8 @@ def _no_collector() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory(found: List[Tuple[float, float]]) -> Iterator[None]:
-    """The peak in bytes, and what is left in blocks, of `IN_FLIGHT` operations done inside: the share of each."""
+def _memory(found: List[Tuple[float, float]], count: int) -> Iterator[None]:
+    """The peak in bytes, and what is left in blocks, of so many operations done inside: the share of each."""
     blocks = sys.getallocatedblocks()
     tracemalloc.start()
     try:
@@ -325,13 +348,10 @@ def _memory(found: List[Tuple[float, float]]) -> Iterator[None]:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    found.append((peak / IN_FLIGHT, (sys.getallocatedblocks() - blocks) / IN_FLIGHT))
+    found.append((peak / count, (sys.getallocatedblocks() - blocks) / count))
 
 
-def _least(results: List[Tuple[float, int, float]], memory: List[Tuple[float, float]]) -> Counts:
-    counted = [result for result in results if result[1] >= 0]
-    return Counts(
-        calls=min(calls for calls, _, _ in counted), files=min(files for _, files, _ in counted),
-        system=min(system for _, _, system in counted), opcodes=min(one for one, files, _ in results if files < 0),
-        bytes=min(peak for peak, _ in memory), left=min(left for _, left in memory),
-    )  # fmt: skip
+def _least(profiles: List[Tuple[float, ...]], opcodes: List[float], memory: List[Tuple[float, float]]) -> Counts:
+    calls, files, system, elsewhere = (min(column) for column in zip(*profiles))
+    peak, left = (min(column) for column in zip(*memory))
+    return Counts(calls, int(files), system, elsewhere, min(opcodes), peak, left)
