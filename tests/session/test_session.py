@@ -1232,3 +1232,21 @@ def test_an_answer_of_the_server_that_is_a_time_out_is_not_ours() -> None:
     world.answer(err=-7)
     world.failed(1, OperationTimeoutError)
     assert world.states == [CONNECTED]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_an_auth_info_keeps_no_session_alive(answered: bool) -> None:
+    """Servers answer it without a look at the session; and it is answered beside the others. The lease counts from the
+    request before it. Found by seed 319 of the simulation (500 steps)."""
+    world = World(timeout=9.0).open()
+    world.submit(GET, 1)
+    sent_at = world.now
+    world.advance(2.0)
+    world.submit(Auth("digest", b"ann:secret"), "auth")
+    world.advance(0.1)
+    world.submit(GET, 2)
+    world.answer(DATA)
+    if answered:
+        world.receive(framed(header(-4)))
+    assert world.session.state_at(sent_at + 8.9) == CONNECTED
+    assert world.session.state_at(sent_at + 9.0) == KazooState.SUSPENDED

@@ -135,10 +135,14 @@ class Requests:
         return max(self.last_zxid, connection.last_zxid if connection is not None else 0)
 
     def submit(self, op: Op[Any], token: Any, now: float, is_open: bool, force: bool) -> bool:
-        """Send an operation, or queue it; whether something was sent. See `Session.submit` for what is raised."""
+        """Send an operation, or queue it; whether something was sent that keeps the session alive.
+
+        An auth info does not: servers answer it without a look at the session. See `Session.submit` for what is raised.
+        """
         if not op.alone:
             if isinstance(op, Auth):
-                return self._add_auth(op, token, now, is_open)
+                self._add_auth(op, token, now, is_open)
+                return False
             raise ValueError(f"{op!r} cannot be submitted: it belongs into a transaction, or is made by the session")
         if isinstance(op, RemoveWatches):
             op = self.watches.where(op)
@@ -209,14 +213,12 @@ class Requests:
         """A connection with this client's scope and limits."""
         return Connection(self.scope, *self._limits)
 
-    def _add_auth(self, op: Auth, token: Any, now: float, is_open: bool) -> bool:
+    def _add_auth(self, op: Auth, token: Any, now: float, is_open: bool) -> None:
         info = self.auth_infos.add(op, token, now)
         if info.proven:
             self._reply(token, None)
         elif is_open and self.link is not None and not info.asked:
             self.link.prove(info)
-            return True
-        return False
 
     def _comes_later(self, op: RemoveWatches) -> bool:
         """Whether a removal has to wait, for it may concern what is under way or waits itself."""

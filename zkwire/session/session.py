@@ -232,7 +232,7 @@ class Session:
             self._sent(now)
 
     def _sent(self, now: float) -> None:
-        """Something was sent that will be answered."""
+        """Something was sent that keeps the session alive, and will be answered."""
         connection = self._requests.connection
         self._heartbeat.sent_at = now
         if connection is not None and now >= self._heartbeat.mark_due:
