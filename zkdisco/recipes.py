@@ -1,6 +1,7 @@
 """Steps of discovery over zkwire's operations, as generators; see `zkwire.recipes` for how they run.
 
-Owns how directories are made, and how our own nodes are recognised. Must not know threads, asyncio or intents.
+Owns how directories are made, and how the nodes of one registration are recognised. Must not know threads, asyncio or
+intents.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ._zkwire import ACL, Stat, errors, ops, paths, recipes
 
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
-#: Parents may vanish while we build on them; somebody who removes them again and again wins.
+#: Parents may vanish while nodes are made below them: it is tried so many times.
 PATIENCE = 10
 
 

@@ -76,7 +76,7 @@ class ProtocolError(ZookeeperError):
 
 
 class MarshallingError(ProtocolError, code=-5):
-    """Bytes that do not decode as the record they should be; from the server: it could not decode ours."""
+    """Bytes that do not decode as the record they should be. As an answer: the server could not decode the request."""
 
     maybe_applied = True
     explanation = "bytes that do not decode"
@@ -103,8 +103,8 @@ class TLSError(ProtocolError):
 class ConnectionLoss(ZookeeperError, code=-4):
     """The connection was lost before the answer came.
 
-    `sent` says whether the request had left this process: False means certainly not applied, True that nobody
-    knows (it may have been applied, or may yet be). The library never sends a write again by itself.
+    `sent` says whether the request had left this process: False means certainly not applied, True that it is
+    not known: it may have been applied, or may yet be. The library never sends a write again by itself.
     """
 
     explanation = "connection lost before the answer came"
@@ -166,9 +166,9 @@ class SessionClosedRequireSaslError(AuthFailedError, code=-124):
     @classmethod
     def remedied(cls, sasl: bool, auth: bool, path: Optional[str] = None) -> SessionClosedRequireSaslError:
         """The error for a client that has `sasl=` or not, and credentials (`auth_data=`, `add_auth`) or not."""
-        has = " and ".join(name for name, given in (("sasl=", sasl), ("auth_data=", auth)) if given)
-        ours = f"this client has {has}, which is not enough" if has else "this client has neither"
-        return cls(f"{cls.explanation}; {ours}", path)
+        has = " and ".join(name for name, is_set in (("sasl=", sasl), ("auth_data=", auth)) if is_set)
+        given = f"this client has {has}, which is not enough" if has else "this client has neither"
+        return cls(f"{cls.explanation}; {given}", path)
 
 
 class TooManyPendingError(ZookeeperError):

@@ -241,7 +241,7 @@ def get_many(paths: Sequence[str]) -> Recipe[List[Union[Tuple[bytes, Stat], Zook
 
 
 def protected_name(name: str, guid: Optional[str] = None) -> Tuple[str, str]:
-    """`(prefix, prefix + name)` with a prefix nobody else uses: `_c_<32 hex>-`, which Curator and Go read too."""
+    """`(prefix, prefix + name)` with a prefix that is unique: `_c_<32 hex>-`, which Curator and Go read too."""
     prefix = f"_c_{guid or os.urandom(16).hex()}-"
     return prefix, prefix + name
 
@@ -252,8 +252,8 @@ def create_protected(
 ) -> Recipe[Any]:  # fmt: skip
     """Create a node under a name of its own, so that it is found again if the answer is lost: never two of them.
 
-    `make(path)` gives the operation. A node left by an earlier session of ours is dying: it is deleted, and a new one
-    made.
+    `make(path)` gives the operation. A node that an earlier session of this client has left is about to vanish: it
+    is deleted, and a new one made.
     """
     parent, name = parent_of(path), path.rpartition("/")[2]
     prefix, name = protected_name(name)
@@ -264,8 +264,7 @@ def create_protected(
             if in_doubt:
                 found = yield from _find(parent, prefix)
                 if found is not None:
-                    ours = not ephemeral or found[1].ephemeralOwner == (front.client_id or (0,))[0]
-                    if ours:
+                    if not ephemeral or found[1].ephemeralOwner == (front.client_id or (0,))[0]:
                         return found if op.opcode != Create.opcode else found[0]
                     yield from _delete_quietly(found[0])
                 in_doubt = False

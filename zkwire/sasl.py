@@ -72,7 +72,7 @@ def quote(text: str) -> str:
 
 
 def md5(data: bytes) -> bytes:
-    """The mechanism's own hash, no guard of ours; `ValueError` if this Python has none (FIPS)."""
+    """The hash that the mechanism prescribes, and nothing else. `ValueError` if this Python has none (FIPS)."""
     return hashlib.new("md5", data, usedforsecurity=False).digest()
 
 
@@ -140,22 +140,22 @@ class DigestMD5:
     def step(self, challenge: bytes) -> Optional[bytes]:
         """The answer to the challenge, then None for the server's proof; `AuthFailedError` if either is bad."""
         try:
-            told = parse_pairs(challenge)
+            fields = parse_pairs(challenge)
         except ValueError as error:
             raise AuthFailedError(str(error)) from None
         if self._expected is None:
-            return self._answer(told)
-        if not hmac.compare_digest(told.get("rspauth", "").encode(), self._expected):
+            return self._answer(fields)
+        if not hmac.compare_digest(fields.get("rspauth", "").encode(), self._expected):
             raise AuthFailedError("the server has not proved that it knows the password")
         return None
 
-    def _answer(self, told: Dict[str, str]) -> bytes:
-        realm, nonce = told.get("realm", ""), told.get("nonce")
+    def _answer(self, fields: Dict[str, str]) -> bytes:
+        realm, nonce = fields.get("realm", ""), fields.get("nonce")
         if not nonce:
             raise AuthFailedError("no nonce in the server's challenge")
-        if "auth" not in [choice.strip() for choice in told.get("qop", "auth").split(",")]:
+        if "auth" not in [choice.strip() for choice in fields.get("qop", "auth").split(",")]:
             raise AuthFailedError("the server's challenge does not offer qop=auth")
-        if told.get("algorithm") != "md5-sess":
+        if fields.get("algorithm") != "md5-sess":
             raise AuthFailedError("the server's challenge does not offer algorithm=md5-sess")
         exchange = DigestExchange(self._user, self._password, realm, nonce, self._cnonce(), self._uri)
         self._expected = exchange.proof("").encode()

@@ -100,7 +100,7 @@ class ACL(NamedTuple):
 
 #: Anyone may do anything.
 OPEN_ACL_UNSAFE: Tuple[ACL, ...] = (ACL(Permissions.ALL, Id("world", "anyone")),)
-#: The identities of this session may do anything, nobody else anything. Needs `add_auth` or SASL first.
+#: The identities of this session may do anything, all others nothing. Needs `add_auth` or SASL first.
 CREATOR_ALL_ACL: Tuple[ACL, ...] = (ACL(Permissions.ALL, Id("auth", "")),)
 #: Anyone may read.
 READ_ACL_UNSAFE: Tuple[ACL, ...] = (ACL(Permissions.READ, Id("world", "anyone")),)
@@ -125,7 +125,7 @@ def make_digest_acl_credential(username: str, password: str) -> str:
 
 def make_digest_acl(username: str, password: str, read: bool = False, write: bool = False, create: bool = False,
                     delete: bool = False, admin: bool = False, all: bool = False) -> ACL:  # noqa: A002  # fmt: skip
-    """An `ACL` for whoever authenticates with `add_auth("digest", "username:password")`."""
+    """An `ACL` for the clients that authenticate with `add_auth("digest", "username:password")`."""
     return make_acl("digest", make_digest_acl_credential(username, password), read, write, create, delete, admin, all)
 
 

@@ -161,7 +161,7 @@ class Verbs:
     ) -> Op[Optional[Stat]]:
         """The node's `Stat`, or None if there is none. `watch` is called once, when that changes.
 
-        A node that comes and goes while the connection is lost is not told of: the watch waits on.
+        Of a node that is created and deleted while the connection is lost nothing is heard: the watch stays.
         """
         return Exists(path, watch)
 
@@ -213,7 +213,7 @@ class Verbs:
 
     @verb
     def sync(self, path: str, *, timeout: Optional[float] = None) -> Op[str]:
-        """Let our server catch up with the leader, so that reads behind this see all writes before it; the path."""
+        """Let the server catch up with the leader, so that reads behind this see all writes before it; the path."""
         return Sync(path)
 
     @verb
@@ -253,8 +253,6 @@ class Verbs:
         it may have missed changes, and so it is if it takes longer over events than they take to come, when 100,000
         wait. ZooKeeper 3.6 and later; `UnimplementedError` before.
         """
-        if not callable(watcher):
-            raise TypeError(f"a watcher must be callable, not {watcher!r}")
         return AddWatch(path, watcher, recursive)
 
     @verb
@@ -263,7 +261,7 @@ class Verbs:
     ) -> Op[None]:
         """Remove all watches of a path, or those of one watcher; each hears of it. Raises `NoWatcherError`.
 
-        The server is asked only when nobody here waits for the path any more, and not at all with `local`.
+        The server is asked only when no watcher of this client is left for the path, and not at all with `local`.
         """
         return RemoveWatches(path, ANY_WATCH, watcher, local)
 

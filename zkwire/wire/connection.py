@@ -26,7 +26,7 @@ from .messages import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectR
 MAX_REQUEST = 0xFFFFF
 #: Answers may be longer than requests: the biggest legal node, with its Stat and header, is. Four times that.
 MAX_FRAME = 4 * 1024 * 1024
-#: A ConnectResponse has 37 bytes, with a password of 16; ours may be longer, but not without bound.
+#: A ConnectResponse has 37 bytes, with a password of 16. A longer one is taken, within this bound.
 MAX_HANDSHAKE = 4096
 MAX_PASSWORD = 1024
 #: xids wrap to 1: those below have a meaning of their own (ClientCnxn.getXid).
@@ -312,8 +312,8 @@ class Connection:
         if len(body) < 20:  # a read-only server of 3.8 answers with a reply header and -119
             code = _HEAD.unpack(b"\0\0\0\0" + body)[3] if len(body) == _HEADER_SIZE else None
             raise ProtocolError(f"the server refused the session ({len(body)} bytes, error {code})", code=code)
-        if body == self._request:  # a local port that nobody listens on can connect to itself
-            raise ProtocolError("our own bytes come back: nobody listens there, or somebody who only repeats")
+        if body == self._request:  # a connection to a local port without a listener can be to itself
+            raise ProtocolError("the bytes sent come back: nothing listens there, or an echo service")
         response = decode(CONNECT_RESPONSE, body)
         if response.protocol_version != 0:
             raise ProtocolError(f"protocol version {response.protocol_version} in the answer to the handshake")
