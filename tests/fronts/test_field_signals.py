@@ -456,10 +456,12 @@ async def main():
     started = zk.start()
     if started is not None:
         await started
-    print("up", flush=True)
-    last = time.monotonic()
+    last, samples = time.monotonic(), 0
     while True:
         now = time.monotonic()
+        samples += 1
+        if samples == 50:
+            print("up", flush=True)
         seen = zk.state, zk.connected, zk.client_state, zk.client_id is not None
         if now - last > timeout:                    # the process was stopped between the samples
             print(json.dumps(seen), flush=True)
