@@ -133,7 +133,7 @@ class Slow:
         self.began.set()
         end = time.monotonic() + self.seconds
         while not self.may_return.is_set() and time.monotonic() < end:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(min(0.1, self.seconds))
 
 
 @fault("X08")
@@ -150,10 +150,13 @@ def test_a_slow_watcher_delays_no_call(front: Front, seconds: float) -> None:
         for number in range(200):
             other.set("/slow", b"%d" % number)
         assert slow.began.wait(10)
-        began = time.monotonic()
-        for _ in range(20):
-            zk.get("/unrelated", timeout=0.2)
-        assert time.monotonic() - began < 20 * 0.02 + SLACK, "20 calls"
+        late = 0
+        for _ in range(50):
+            began = time.monotonic()
+            zk.get("/unrelated", timeout=1.0)
+            late += time.monotonic() - began > 0.15
+            slow.may_return.wait(0.02)  # while the watcher is called for the next event
+        assert late <= 1, "one may be late for want of a processor"
         began = time.monotonic()
         zk.set("/slow", b"mine")  # its own event is queued behind the others
         assert time.monotonic() - began < 0.1 + SLACK
