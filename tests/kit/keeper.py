@@ -35,13 +35,13 @@ def _send(sock: socket.socket, body: bytes) -> None:
 
 
 class Keeper:
-    """Listens before the server at `port`.
+    """Listens before the server at `port`, itself at `host` and `port_here`.
 
     `unknown` are opcodes it hangs up on, without a word. `down(body)` and `up(body)` may change frames behind the
     handshakes, `greeting(body)` the client's handshake; `up` may return None for a frame that is to be lost.
     """
 
-    def __init__(self, port: int, unknown: Iterable[int] = ()) -> None:
+    def __init__(self, port: int, unknown: Iterable[int] = (), host: str = "127.0.0.1", port_here: int = 0) -> None:
         self.target = ("127.0.0.1", port)
         self.unknown: Set[int] = set(unknown)
         self.down: Callable[[bytes], bytes] = lambda body: body
@@ -52,7 +52,7 @@ class Keeper:
         self.connections = 0
         self._pairs: List[tuple[socket.socket, socket.socket]] = []
         self._threads: List[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, port_here))
         self.port = self._listener.getsockname()[1]
         self._start(self._accept)
 

@@ -20,7 +20,7 @@ class Names:
     def __init__(self) -> None:
         #: The addresses of a name, in the order of the answer; with `round_robin` each answer begins with the next one.
         self.known: Dict[str, Addresses] = {}
-        #: Names whose questions hang until `release`.
+        #: Names whose questions hang until `release`, or for eight seconds.
         self.hanging: List[str] = []
         #: The names asked for, in their order.
         self.asked: List[str] = []
@@ -42,7 +42,7 @@ class Names:
             hangs = host in self.hanging
             self.waiting += hangs
         if hangs:
-            self._release.wait(30)
+            self._release.wait(8)
             with self._lock:
                 self.waiting -= 1
             raise socket.gaierror(socket.EAI_AGAIN, "the name service has not answered")
