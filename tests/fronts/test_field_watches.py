@@ -233,6 +233,9 @@ def test_an_add_watch_that_timed_out_is_heard_or_taken_back(front: Front, recurs
         if isinstance(op, AddWatch) and not kept:
             kept.append((wire, xid, op))
             return True
+        if isinstance(op, RemoveWatches):
+            wire.send(reply_frame(op, xid, None, zxid=4))
+            return True
         return False
 
     server.request = request
