@@ -335,9 +335,14 @@ async def converse(hosts: str) -> None:
 class Strict(asyncio.SelectorEventLoop):
     """A loop of another make: it offers what the documentation promises, on transports that hide their sockets."""
 
-    async def create_connection(self, *arguments: Any, **options: Any) -> Any:
-        transport, protocol = await super().create_connection(*arguments, **options)
-        return transport, protocol
+    async def create_connection(  # type: ignore[override]  # as uvloop has it, which knows no happy eyeballs
+        self, protocol_factory: Any, host: Any = None, port: Any = None, *, ssl: Any = None, family: int = 0, proto: int = 0,
+        flags: int = 0, sock: Any = None, local_addr: Any = None, server_hostname: Any = None, ssl_handshake_timeout: Any = None,
+    ) -> Any:  # fmt: skip
+        return await super().create_connection(
+            protocol_factory, host, port, ssl=ssl, family=family, proto=proto, flags=flags, sock=sock, local_addr=local_addr,
+            server_hostname=server_hostname, ssl_handshake_timeout=ssl_handshake_timeout,
+        )  # fmt: skip
 
     def _make_socket_transport(self, *arguments: Any, **options: Any) -> Any:
         transport = super()._make_socket_transport(*arguments, **options)  # type: ignore[misc]
