@@ -327,6 +327,7 @@ def test_discovery_asks_again_after_an_upgrade(front: Front, keeper: Keeper) -> 
     keeper.unknown = {ADD_WATCH}
     client = front.disco(keeper.hosts, session_timeout=8.0)
     instancer = front.instancer(client, "/svc/api", timeout=15.0)
+    until(lambda: client.zk.connected and client.zk.exists("/", timeout=5.0))
     session, asked = client.zk.client_id, keeper.seen.count(ADD_WATCH)
     keeper.unknown = set()
     keeper.cut()
