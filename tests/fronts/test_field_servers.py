@@ -8,12 +8,13 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, until
-from tests.kit.hostile import Wire
+from tests.kit.hostile import ANSWERS, Wire
 from tests.kit.keeper import Keeper
-from tests.kit.world import framed, header
+from tests.kit.world import framed, header, reply_frame
 from zkwire import (
     ACL, READ_ACL_UNSAFE, ConnectionLoss, Id, KazooState, NoAuthError, NoNodeError, UnimplementedError, ZooKeeper, ZookeeperError,
 )  # fmt: skip
+from zkwire.ensemble import CONFIG_NODE, parse_config
 from zkwire.ops import Create, GetData
 
 ADD_WATCH, CREATE2, GET_ALL_CHILDREN_NUMBER = 106, 15, 104
@@ -300,3 +301,25 @@ def test_the_configuration_below_a_chroot(front: Front) -> None:
         zk.remove_watches("/zookeeper/config")
         log.wait()
         assert {event.path for event in log.seen} == {"/zookeeper/config"}
+
+
+@fault("X28")
+def test_the_hosts_follow_the_configuration_below_a_chroot(front: Front) -> None:
+    """What a follower does at each event: read, parse, set the hosts. The chroot stays what it was."""
+    first, second = front.scripted(), front.scripted()
+    text = f"server.1=10.0.0.1:2888:3888:participant;127.0.0.1:{second.port}\nserver.2=10.0.0.2:2888:3888:observer\nversion=100000000"
+
+    def request(wire: Wire, xid: int, op: Any) -> bool:
+        if getattr(op, "path", None) != CONFIG_NODE:
+            return False
+        wire.send(reply_frame(op, xid, (text.encode(), ANSWERS[3](op)), zxid=1))
+        return True
+
+    first.request = second.request = request
+    zk = front.client(first.hosts + "/app", timeout=4.0)
+    data, _ = zk.get_config()
+    zk.set_hosts(parse_config(data).hosts)
+    second.wait(lambda: second.connections > 0)
+    until(lambda: zk.connected)
+    assert zk.get("/a", timeout=5.0)[0] == b"proper"
+    assert [op.path for op in second.seen] == ["/app/a"]
