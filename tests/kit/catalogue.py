@@ -9,7 +9,7 @@ server, Z a real ZooKeeper, U anything else within one process.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, NamedTuple, TypeVar
+from typing import Any, Callable, Dict, NamedTuple, TypeVar
 
 import pytest
 
@@ -40,9 +40,6 @@ def fault(*rows: str) -> Callable[[Test], Test]:
 LEFT_OUT: Dict[str, str] = {
     "B02": "a day's soak is no part of a test run",
 }
-
-#: Rows whose tests are still to be written; empty in a release.
-PENDING: FrozenSet[str] = frozenset(f"X{number:02}" for number in range(1, 33))
 
 ROWS: Dict[str, Row] = {
     # Transport
