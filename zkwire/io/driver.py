@@ -16,27 +16,24 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from _thread import allocate_lock, get_ident
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
 
 from ..errors import ConnectionClosedError, NestedCallError, OperationTimeoutError, ZookeeperError
 from ..session.actions import StateChanged
 from ..session.host_provider import Host
-from ..session.session import ENDED, NEW, Session
+from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .dialer import LONGEST_WAIT
-from .dispatch import Dispatcher, On
+from .dispatch import On
 from .four_letter import Asking, Question
-from .future import CancelledError, Future, Passive, release
+from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
 from .process import now, refuse, track
-from .sockets import Sockets
 
 if TYPE_CHECKING:
-    from _thread import LockType
     import logging
 
 T = TypeVar("T")
@@ -131,7 +128,7 @@ class Driver:
                 waiters.remove(lock)
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
-        """Hand an operation to the core; its future. `force` as of `Session.submit`, `then` is called with it in the end."""
+        """Hand an operation to the core; its future, which `then` is called with in the end. `force`: see `Session`."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session

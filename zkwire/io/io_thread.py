@@ -134,7 +134,7 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket now; if not, when to look again, in seconds (None: the caller wakes us)."""
+        """Whether to read the session's socket now; if not, when to look again, in seconds (None: a caller says)."""
         turns = self.turns
         if turns.leads != self._leads_seen:
             self._leads_seen = turns.leads
