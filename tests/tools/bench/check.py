@@ -24,14 +24,14 @@ LEFT = 0.1
 LIMITS: Dict[str, Counts] = {
     #                      calls, files, system calls, elsewhere, bytecodes, bytes, blocks left
     "get, blocking": Counts(33, 12, 2.1, 1, 1220, 300, LEFT),
-    "get, pipelined": Counts(19, 13, 0.2, 1, 560, 750, LEFT),
-    "create, pipelined": Counts(28, 16, 0.2, 1, 950, 600, LEFT),
+    "get, pipelined": Counts(19, 10, 0.3, 1, 850, 750, LEFT),
+    "create, pipelined": Counts(28, 12, 0.3, 1, 1150, 600, LEFT),
     # Of one list, whose thousand names cost neither a call nor a bytecode each.
     "get_children of 1000": Counts(38, 12, 2.1, 2, 1400, 420, LEFT),
     # Depends on how many events arrive together.
-    "event, delivered": Counts(22, 17, 0.2, 0.2, 600, 1150, LEFT),
+    "event, delivered": Counts(22, 8, 0.3, 0.3, 700, 1150, LEFT),
     "asyncio: get, one at a time": Counts(25, 9, 4.1, 0, 960, 100, LEFT),
-    "asyncio: get, pipelined": Counts(11, 9, 0.2, 0, 620, 1300, LEFT),
+    "asyncio: get, pipelined": Counts(11, 8, 0.3, 0, 650, 1300, LEFT),
 }  # fmt: skip
 
 

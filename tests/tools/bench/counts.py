@@ -4,7 +4,7 @@ Owns the ways to count: Python calls and bytecodes in the package itself, system
 thread, memory. Must not know limits. The server is a process of its own, so that nothing of it is counted.
 
 - A Python call is a frame of a file of zkwire that is entered, on the thread that does the work: the caller's, but for
-  events, which other threads deliver. `files` are those of these frames.
+  events, which other threads deliver. `files` are those of these frames, where every second operation at least enters one.
 - A system call is a call of a C function that is one: `recv`, `send`, `poll` and their like, as `sys.setprofile` reports it.
   It sees calls from Python only; so sockets are `SeenSocket`s, whose methods are Python. Locks that block are not seen. `elsewhere` are those of other threads:
   the I/O thread wakes now and then by the clock, so that this figure alone grows a little on a busy machine.
@@ -27,7 +27,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import zkwire
 from zkwire import AsyncZooKeeper, ZooKeeper
@@ -101,7 +101,7 @@ class Profile:
 
     def _clear(self) -> None:
         self.calls = self.system = self.elsewhere = self.opcodes = 0
-        self.files: Set[str] = set()
+        self.files: Dict[str, int] = {}
 
     def _works(self) -> bool:
         return (threading.get_ident() == self._thread) == self._caller
@@ -113,7 +113,7 @@ class Profile:
             name = frame.f_code.co_filename
             if name.startswith(PACKAGE) and self._works():
                 self.calls += 1
-                self.files.add(name)
+                self.files[name] = self.files.get(name, 0) + 1
         elif event == "c_call" and _is_system_call(argument):
             if self._works():
                 self.system += 1
@@ -347,7 +347,8 @@ def _note(profile: Profile, count: int, profiles: List[Tuple[float, ...]], opcod
     if profile.opcodes:
         opcodes.append(profile.opcodes / count)
     else:
-        profiles.append((profile.calls / count, len(profile.files), profile.system / count, profile.elsewhere / count))
+        files = sum(1 for calls in profile.files.values() if calls >= count / 2)
+        profiles.append((profile.calls / count, files, profile.system / count, profile.elsewhere / count))
 
 
 @contextlib.contextmanager
