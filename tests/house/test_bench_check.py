@@ -57,7 +57,7 @@ def test_one_more_call_system_call_and_kept_object_is_counted() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, counts.server() as hosts:
         counts.populate(hosts)
-        before, after = (counts.blocking(hosts, counts.Workload(work, counts.OPERATIONS)) for work in (as_it_is, worse))
+        before, after = (counts.blocking(hosts, counts.Workload(work, counts.IN_TURN)) for work in (as_it_is, worse))
     assert after.system - before.system > 1.5
     assert after.calls - before.calls > 0.5
     assert after.opcodes - before.opcodes > 5

@@ -24,8 +24,9 @@ class Seen:
             self.changed.notify_all()
 
     def wait(self, condition: Callable[[List[Any]], bool], timeout: float = 10.0) -> None:
+        """Wait until there are events of which this is true."""
         with self.changed:
-            assert self.changed.wait_for(lambda: condition(self.events), timeout), f"after {timeout} s: {self.events}"
+            assert self.changed.wait_for(lambda: self.events and condition(self.events), timeout), f"after {timeout} s: {self.events}"
 
     def wait_set(self, *instances: str, timeout: float = 10.0) -> None:
         """Wait until the newest event is this set, without trouble."""

@@ -26,7 +26,7 @@ from zkwire.ops import Create
 
 from . import importing, picture, report
 from .goals import RUNS, Results
-from .meter import DIRECTORY, MIXED, PATH, Figures, mixed, name
+from .meter import DIRECTORY, MIXED, PATH, WATCHED, Figures, mixed, name
 
 PROJECT = Path(__file__).parents[3]
 VERSION = "3.8.0"
@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--docs", metavar="FOLDER", type=Path, help="write benchmark.md and benchmark.svg there "
                         "(docs/, if nothing is left out)")  # fmt: skip
     options = parser.parse_args()
+    if options.instances < WATCHED:
+        parser.error(f"--instances: at least {WATCHED}, which are watched")
     began = time.monotonic()
     results = run(options.rounds, options.instances, options.only)
     written(results, about(options.rounds), options)
