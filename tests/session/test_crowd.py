@@ -16,7 +16,7 @@ def test_after_a_clean_loss_the_first_attempt_comes_at_once_and_is_enough() -> N
 def test_after_an_outage_the_clients_come_back_spread_and_soon() -> None:
     outage = Scenario("", ALL, 5.0, PLAIN, 10.0)
     ours = play(outage, CLIENTS, 1, None)
-    in_step = play(outage, CLIENTS, 1, lambda provider, timeout: 2.0 if provider.all_tried else 0.0)
+    in_step = play(outage, CLIENTS, 1, lambda provider, timeout, brief: 2.0 if provider.all_tried else 0.0)
     assert ours.never == in_step.never == 0
     assert ours.peak < in_step.peak / 4
     assert ours.most < 2.5

@@ -1250,3 +1250,16 @@ def test_an_auth_info_keeps_no_session_alive(answered: bool) -> None:
         world.receive(framed(header(-4)))
     assert world.session.state_at(sent_at + 8.9) == CONNECTED
     assert world.session.state_at(sent_at + 9.0) == KazooState.SUSPENDED
+
+
+def test_a_connection_lost_right_after_its_handshake_is_not_tried_again_at_once() -> None:
+    """Two clients that take one session from each other would keep a server busy, and each other, without a pause."""
+    world = World(random=lambda: 1.0).open()
+    world.advance(0.5)
+    world.lose()
+    assert world.session.phase == "pausing"
+    world.open()
+    world.advance(1.5)
+    world.lose()
+    world.advance(0.0001)
+    assert world.session.phase == "dialing"

@@ -37,7 +37,9 @@ PATIENCE = 240.0
 #: Handshakes a server answers in a second. An assumption, on the careful side: plain ones, and those behind TLS.
 PLAIN, TLS = 2000, 300
 
-Pause = Callable[[HostProvider, float], float]
+#: Since when the clients have been connected.
+SINCE = -5.0
+Pause = Callable[[HostProvider, float, bool], float]
 
 
 class Clock:
@@ -87,12 +89,12 @@ class Client:
         self.back_at: Optional[float] = None
         hosts = [Host(f"server{i}", 2181) for i in range(SERVERS)]
         self.session = Session(hosts, timeout=timeout, random=crowd.random.random)
-        self.session.start(0.0)
+        self.session.start(SINCE)
         link = self.session.link
         assert link is not None
-        self.session.connected(link, 0.0)
+        self.session.connected(link, SINCE)
         link.sent(link.unsent)
-        self.session.received(link, self._response(), 0.0)
+        self.session.received(link, self._response(), SINCE)
         assert self.session.phase == OPEN
         self.session.actions()
 
@@ -270,7 +272,7 @@ def _passes(provider: HostProvider) -> Tuple[int, int]:
 def growing(first: float, longest: float, factor: float = 2.0) -> Pause:
     """At once, then a pass; then at random within `first` seconds, which grows from pass to pass up to `longest`."""
 
-    def pause(provider: HostProvider, timeout: float) -> float:
+    def pause(provider: HostProvider, timeout: float, brief: bool = False) -> float:
         passes, within = _passes(provider)
         if within or not passes:
             return 0.0
@@ -283,10 +285,10 @@ def growing(first: float, longest: float, factor: float = 2.0) -> Pause:
 
 def before_each(seconds: float) -> Pause:
     """At random within so many seconds before each attempt, the first included (the Java client of 3.8)."""
-    return lambda provider, timeout: provider._random() * seconds
+    return lambda provider, timeout, brief: provider._random() * seconds
 
 
-def kazoo(provider: HostProvider, timeout: float) -> float:
+def kazoo(provider: HostProvider, timeout: float, brief: bool = False) -> float:
     """At once; after each pass 0.1 s, doubled up to a minute, give or take 40 %."""
     passes, within = _passes(provider)
     if within or not passes:

@@ -128,6 +128,8 @@ def _why_no_name(name: str) -> str:
 #: The second attempt after a loss comes at random within so many seconds: clients of a server that died must not arrive
 #: together. (Java: up to 1 s, ClientCnxn.startConnect.)
 SPREAD = 1.25
+#: After a connection that lasted so many seconds the first attempt comes at once.
+BRIEF = 1.0
 #: No pause is longer, in seconds, so that a server that comes back is found soon; nor than a third of the session
 #: timeout.
 LONGEST = 2.0
@@ -240,11 +242,15 @@ class HostProvider:
         """Whether a pass over all servers has come to its end."""
         return self._dialled % len(self.hosts) == 0 and not self._left_of_current()
 
-    def pause(self, timeout: float) -> float:
-        """Seconds to wait before the next attempt; `timeout` is the session's, in seconds."""
+    def pause(self, timeout: float, brief: bool = False) -> float:
+        """Seconds to wait before the next attempt; `timeout` is the session's, in seconds.
+
+        `brief`: a connection was lost that had not lasted `BRIEF` seconds. Two clients that take one session from each
+        other, or a server that fails right after each handshake, would keep everyone busy without a pause.
+        """
         limit = min(LONGEST, timeout / 3)
-        passes = self._dialled // len(self.hosts)
-        if not self.all_tried or not passes:
+        passes = self._dialled // len(self.hosts) + brief
+        if not passes or not (brief or self.all_tried):
             return 0.0
         if passes == 1:
             return self._random() * min(SPREAD, limit)

@@ -36,6 +36,8 @@ class Link:
         self.address: Any = None
         #: The bytes of the connection; None before it is made.
         self.connection: Optional[Connection] = None
+        #: When the session was connected by it, in seconds.
+        self.opened = 0.0
         #: The zxid the server was told this client had seen.
         self.shown_zxid = 0
         #: Whether hearing from the server says that the session lives: a read-only one does not know.

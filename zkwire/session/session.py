@@ -35,7 +35,7 @@ from ..wire.messages import ConnectRequest, Scope
 from .actions import Action, Dial, HangUp, Replied, StateChanged
 from .auth import AuthInfo, Login
 from .heartbeat import Heartbeat
-from .host_provider import Host, HostProvider
+from .host_provider import BRIEF, Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
 from .requests import CONSEQUENCES, EXPIRED, MOVED, NEEDS_SASL, UNIMPLEMENTED, Requests, failing
 from .rw_probe import ReadWriteProbe
@@ -488,9 +488,10 @@ class Session:
         connection = self._requests.connect()
         link.greet(connection, ConnectRequest(0, zxid, timeout_ms, session_id, password, read_only))
 
-    def _pause(self, now: float) -> None:
+    def _pause(self, now: float, brief: bool = False) -> None:
         self.phase, self.link = PAUSING, None
-        self._pause_ends = now + (CLOSING_PAUSE if self._closing is not None else self._hosts.pause(self.timeout))
+        pause = CLOSING_PAUSE if self._closing is not None else self._hosts.pause(self.timeout, brief)
+        self._pause_ends = now + pause
 
     def _welcome(self, link: Link, connection: Connection, now: float) -> None:
         """The answer to the handshake is in."""
@@ -536,7 +537,7 @@ class Session:
 
     def _open(self, link: Link, now: float) -> None:
         """The session is connected."""
-        self.phase = OPEN
+        self.phase, link.opened = OPEN, now
         if self._closing is not None:
             self._requests.close()
             return
@@ -633,7 +634,7 @@ class Session:
         if self._refusal is not None and not self._served and self._hosts.all_tried:
             self._end(KeeperState.CLOSED, self._refusal)
             return
-        self._pause(now)
+        self._pause(now, was_open and link is not None and now - link.opened < BRIEF)
 
     def _refuse(self, error: ZookeeperError) -> None:
         """The server refuses the client, or the client the server."""
