@@ -16,27 +16,24 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from _thread import allocate_lock, get_ident
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
 
 from ..errors import ConnectionClosedError, NestedCallError, OperationTimeoutError, ZookeeperError
 from ..session.actions import StateChanged
 from ..session.host_provider import Host
-from ..session.session import ENDED, NEW, Session
+from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .dialer import LONGEST_WAIT
-from .dispatch import Dispatcher, On
+from .dispatch import On
 from .four_letter import Asking, Question
-from .future import CancelledError, Future, Passive, release
+from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
 from .process import now, refuse, track
-from .sockets import Sockets
 
 if TYPE_CHECKING:
-    from _thread import LockType
     import logging
 
 T = TypeVar("T")
@@ -131,7 +128,7 @@ class Driver:
                 waiters.remove(lock)
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
-        """Hand an operation to the core; its future. `force` as of `Session.submit`, `then` is called with it in the end."""
+        """Hand an operation to the core; its future, with which `then` is called. `force` as of `Session.submit`."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session
@@ -330,14 +327,16 @@ class Driver:
                     break
         finally:
             inside.discard(me)
-            turns.pass_on()
+            if turns.followers:
+                turns.pass_on()
         return future._done
 
     def _lead(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
         """Read until `future` is done; False if it is another thread's turn."""
         turns, sockets = self._turns, self._sockets
+        reader = turns.reader
         try:
-            if not turns.take(me):
+            if reader.setdefault("", me) != me:
                 return False
             turns.leads += 1
             while not future._done:
@@ -350,7 +349,10 @@ class Driver:
                         if main.is_open:
                             sockets.receive(main)
         finally:
-            turns.give_back(me)
+            if reader.get("") == me:
+                del reader[""]
+            if turns.watched:
+                turns.wake()
         return True
 
     def _follow(self, future: Future[Any], deadline: Optional[float], me: int) -> None:

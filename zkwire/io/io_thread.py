@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import traceback
 from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
@@ -26,7 +27,7 @@ from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Wake
 from .dispatch import Dispatcher, Unstarted
 from .four_letter import Asking
 from .process import now
-from .sockets import DEBUG, Sockets
+from .sockets import DEBUG, ERROR, Sockets
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -119,7 +120,11 @@ class IoThread:
         self._logger.exception("the I/O thread of a ZooKeeper client has failed; please report this")
         with self.sockets.lock:  # without the thread no call would ever be answered
             self._session.abort(f"the client's I/O thread has failed: {error!r}")
-            self.sockets.perform()
+            while self._session.has_actions or self.sockets.todo:
+                try:
+                    self.sockets.perform()
+                except Exception:
+                    self.sockets.lines.append((ERROR, "and what follows from it: %s", (traceback.format_exc(),)))
 
     def _turn(self) -> None:
         reads, limit = self._look()
@@ -134,7 +139,7 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket now; if not, when to look again, in seconds (None: the caller wakes us)."""
+        """Whether to read the session's socket; if not, when to look again, in seconds (None: when the caller wakes us)."""
         turns = self.turns
         if turns.leads != self._leads_seen:
             self._leads_seen = turns.leads
