@@ -283,6 +283,10 @@ class Driver:
         finally:
             self._io.askings.discard(asking)
 
+    def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
+        """A dispatcher beside the client's own, for which the I/O thread sees to a thread where the system gives none."""
+        return Dispatcher(logger, name, self._io.unstarted.add)
+
     def future(self) -> Future[Any]:
         """A future to be settled by hand."""
         return Passive(self).future()

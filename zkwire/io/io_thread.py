@@ -51,8 +51,9 @@ class IoThread:
         ssl_context: Any,
     ) -> None:  # fmt: skip
         waker = Waker()
-        self._unstarted = Unstarted(waker.wake)
-        self.dispatcher = Dispatcher(logger, f"{name} dispatch", self._unstarted.add)
+        #: Dispatchers that the system gave no thread.
+        self.unstarted = Unstarted(waker.wake)
+        self.dispatcher = Dispatcher(logger, f"{name} dispatch", self.unstarted.add)
         self.sockets = Sockets(session, self.dispatcher, on_state, waker)
         self.turns = Turns(waker)
         #: Set without a lock, by a signal handler perhaps; wake the thread afterwards.
@@ -135,7 +136,7 @@ class IoThread:
         self._close_retired()
         self._keep_time()
         self.turns.pass_on()
-        self._unstarted.retry()
+        self.unstarted.retry()
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
@@ -167,7 +168,7 @@ class IoThread:
         at = [at - now() for at in times if at is not None]
         if limit is not None:
             at.append(limit)
-        if sockets.retired or self._unstarted:
+        if sockets.retired or self.unstarted:
             at.append(PAUSE)
         ready = wait_for(max(0.0, min(at)) if at else None, *wanted)
         if self._waker.fileno() in ready:
@@ -277,7 +278,7 @@ class IoThread:
         while lines:
             level, text, arguments = lines.popleft()
             if logger.isEnabledFor(level):
-                if self._unstarted:  # what there is to say may be why there is no thread
+                if self.unstarted:  # what there is to say may be why there is no thread
                     logger.log(level, text, *arguments)
                 else:
                     self.dispatcher.call(logger.log, level, text, *arguments)
