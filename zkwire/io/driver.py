@@ -27,7 +27,7 @@ from ..session.host_provider import Host
 from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .dialer import LONGEST_WAIT
-from .dispatch import On
+from .dispatch import Dispatcher, On
 from .four_letter import Asking, Question
 from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
