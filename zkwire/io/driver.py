@@ -213,7 +213,10 @@ class Driver:
             except BaseException:
                 sockets.interrupted(())
                 raise
-        return self._finish(future, deadline, timeout, me)
+        try:
+            return self._finish(future, deadline, timeout, me)
+        finally:
+            del future  # see `_finish`
 
     def finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
         """The result of a future that no one else waits for, by `deadline` (`timeout` seconds after the beginning)."""
