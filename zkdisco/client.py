@@ -86,13 +86,13 @@ class Client:
         self.options = Options(
             servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl
         )
-        if zk is not None and not (isinstance(zk, ZooKeeper) and zk.connected):
-            raise ValueError("zk= must be a running ZooKeeper: call its start() first")
+        if zk is not None:
+            check_running(zk, ZooKeeper)
         self._owns = zk is None
         #: The ZooKeeper below.
         self.zk = zk if zk is not None else ZooKeeper(**self.options.zookeeper())
-        self.executor = Dispatcher(logger, "zkdisco")
-        self._lock = threading.Lock()
+        self.executor: Dispatcher = self.zk.dispatcher(logger, "zkdisco")
+        self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
         self._children: List[Any] = []
         self._registrars: Dict[Service, Any] = {}
@@ -161,13 +161,22 @@ class Client:
     def stop(self) -> None:
         """End all registrars and instancers, and the session if this client made it. Takes at most a few seconds.
 
-        May be called twice; every later call raises `ClientClosedError`.
+        May be called twice; every later call raises `ClientClosedError`. May be called by a signal handler: if that has
+        interrupted a call of this client, `stop` does not wait for the end, but brings it about.
         """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             children, self._children = self._children, []
+        if self.zk.may_wait():
+            self._end(children)
+        else:
+            later = self.zk.future()
+            later.add_done_callback(lambda done: self._end(children))
+            later.set_result(None)
+
+    def _end(self, children: List[Any]) -> None:
         if self._owns:
             for child in children:
                 child.end()
@@ -207,6 +216,17 @@ class Client:
     def _session_event(self, state: str) -> None:
         if self._handler is not None:
             self._handler.offer(session_event(state, self.zk.client_state))
+
+
+def check_running(zk: Any, kind: Any) -> None:
+    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that is connected."""
+    if not isinstance(zk, kind):
+        made_by = f"{type(zk).__module__}.{type(zk).__qualname__}"
+        raise TypeError(f"zk= must be a {kind.__module__}.{kind.__qualname__}, which is the one this package uses, not a {made_by}")
+    if has_ended(zk):
+        raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
+    if not zk.connected:
+        raise ValueError(f"zk= must be a running {kind.__name__}, and is not connected now: call its start() first")
 
 
 def has_ended(zk: Any) -> bool:

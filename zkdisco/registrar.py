@@ -32,7 +32,7 @@ class RegistrarBase:
         self._runner = Runner(client.zk, client.executor, self._settle)
         options = client.options
         self._core = Registration(service, options.acl, options.payload, os.urandom(16).hex(), self._runner.watcher)
-        self._lock = threading.Lock()  # for `_running`, and that nobody comes to wait when it ends
+        self._lock = threading.RLock()  # for `_running`, and that nobody comes to wait when it ends
         self._running = self._ended = False
         self._pending: Set[Any] = set()
 
@@ -132,15 +132,21 @@ class Registrar(RegistrarBase):
 
         Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
         """
+        self._client.check()
+        if not self._client.zk.may_wait():
+            raise errors.NestedCallError()
         node: str = self._wait(self.want(True), timeout)
         return node
 
     def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none.
 
-        After `OperationTimeoutError` it goes on in the background.
+        After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted a
+        call of this client: then this returns at once, and the node goes a moment later.
         """
-        self._wait(self.want(False), timeout)
+        future = self.want(False)
+        if self._client.zk.may_wait():
+            self._wait(future, timeout)
 
     def _wait(self, future: Future[Any], timeout: Optional[float]) -> Any:
         try:

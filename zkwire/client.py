@@ -10,11 +10,11 @@ import threading
 import warnings
 import weakref
 from time import monotonic
-from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from .config import GRACE, Front
 from .errors import OperationTimeoutError, TLSError, ZookeeperError
-from .io.dispatch import On
+from .io.dispatch import Dispatcher, On
 from .io.driver import PAUSE, Driver
 from .io.four_letter import Asking, Question, version_of
 from .io.future import Future
@@ -27,6 +27,9 @@ from .session.session import CLOSE_LIMIT, ENDED, NEW
 from .values import KazooState, KeeperState
 from .verbs import Blocking, Transaction
 from .wire.operation import Op
+
+if TYPE_CHECKING:
+    import logging
 
 T = TypeVar("T")
 
@@ -149,6 +152,17 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def future(self) -> Future[Any]:
         """A future to be settled by hand, with `set_result` or `set_exception`."""
         return self._driver.future()
+
+    def dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
+        """A thread for calls that must not wait for the code of watchers; see `Dispatcher`."""
+        return self._driver.another_dispatcher(logger, name)
+
+    def may_wait(self) -> bool:
+        """Whether this thread may wait for a result.
+
+        False in a signal handler that has interrupted a call of this client: what waits raises `NestedCallError` there.
+        """
+        return self._driver.may_wait()
 
     def transaction(self) -> BlockingTransaction:
         """Collect operations to be done together or not at all; `commit` does them, as does leaving `with`."""

@@ -375,7 +375,7 @@ def test_a_future_is_what_it_says_however_one_waits(front: Front) -> None:
             future.result(0.001)
         assert not future.done()
     if front.loop is None:  # wakes that mean nothing
-        until(lambda: real(zk)._driver._turns._followers)
+        until(lambda: real(zk)._driver._turns.followers)
         for _ in range(50):
             for lock in list(future._locks or ()):
                 try:

@@ -27,7 +27,7 @@ from ..session.host_provider import Host
 from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .dialer import LONGEST_WAIT
-from .dispatch import On
+from .dispatch import Dispatcher, On
 from .four_letter import Asking, Question
 from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
@@ -128,7 +128,7 @@ class Driver:
                 waiters.remove(lock)
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
-        """Hand an operation to the core; its future, which `then` is called with in the end. `force`: see `Session`."""
+        """Hand an operation to the core; its future, with which `then` is called. `force` as of `Session.submit`."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session
@@ -213,7 +213,10 @@ class Driver:
             except BaseException:
                 sockets.interrupted(())
                 raise
-        return self._finish(future, deadline, timeout, me)
+        try:
+            return self._finish(future, deadline, timeout, me)
+        finally:
+            del future  # see `_finish`
 
     def finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
         """The result of a future that no one else waits for, by `deadline` (`timeout` seconds after the beginning)."""
@@ -283,6 +286,10 @@ class Driver:
         finally:
             self._io.askings.discard(asking)
 
+    def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
+        """A dispatcher beside the client's own, for which the I/O thread sees to a thread where the system gives none."""
+        return Dispatcher(logger, name, self._io.unstarted.add)
+
     def future(self) -> Future[Any]:
         """A future to be settled by hand."""
         return Passive(self).future()
@@ -327,14 +334,16 @@ class Driver:
                     break
         finally:
             inside.discard(me)
-            turns.pass_on()
+            if turns.followers:
+                turns.pass_on()
         return future._done
 
     def _lead(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
         """Read until `future` is done; False if it is another thread's turn."""
         turns, sockets = self._turns, self._sockets
+        reader = turns.reader
         try:
-            if not turns.take(me):
+            if reader.setdefault("", me) != me:
                 return False
             turns.leads += 1
             while not future._done:
@@ -347,7 +356,10 @@ class Driver:
                         if main.is_open:
                             sockets.receive(main)
         finally:
-            turns.give_back(me)
+            if reader.get("") == me:
+                del reader[""]
+            if turns.watched:
+                turns.wake()
         return True
 
     def _follow(self, future: Future[Any], deadline: Optional[float], me: int) -> None:

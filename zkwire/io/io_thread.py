@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import traceback
 from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
@@ -26,7 +27,7 @@ from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Wake
 from .dispatch import Dispatcher, Unstarted
 from .four_letter import Asking
 from .process import now
-from .sockets import DEBUG, Sockets
+from .sockets import DEBUG, ERROR, Sockets
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ class IoThread:
         ssl_context: Any,
     ) -> None:  # fmt: skip
         waker = Waker()
-        self._unstarted = Unstarted(waker.wake)
-        self.dispatcher = Dispatcher(logger, f"{name} dispatch", self._unstarted.add)
+        #: Dispatchers that the system gave no thread.
+        self.unstarted = Unstarted(waker.wake)
+        self.dispatcher = Dispatcher(logger, f"{name} dispatch", self.unstarted.add)
         self.sockets = Sockets(session, self.dispatcher, on_state, waker)
         self.turns = Turns(waker)
         #: Set without a lock, by a signal handler perhaps; wake the thread afterwards.
@@ -119,7 +121,11 @@ class IoThread:
         self._logger.exception("the I/O thread of a ZooKeeper client has failed; please report this")
         with self.sockets.lock:  # without the thread no call would ever be answered
             self._session.abort(f"the client's I/O thread has failed: {error!r}")
-            self.sockets.perform()
+            while self._session.has_actions or self.sockets.todo:
+                try:
+                    self.sockets.perform()
+                except Exception:
+                    self.sockets.lines.append((ERROR, "and what follows from it: %s", (traceback.format_exc(),)))
 
     def _turn(self) -> None:
         reads, limit = self._look()
@@ -130,11 +136,11 @@ class IoThread:
         self._close_retired()
         self._keep_time()
         self.turns.pass_on()
-        self._unstarted.retry()
+        self.unstarted.retry()
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket now; if not, when to look again, in seconds (None: a caller says)."""
+        """Whether to read the session's socket; if not, when to look again, in seconds (None: when the caller wakes us)."""
         turns = self.turns
         if turns.leads != self._leads_seen:
             self._leads_seen = turns.leads
@@ -162,7 +168,7 @@ class IoThread:
         at = [at - now() for at in times if at is not None]
         if limit is not None:
             at.append(limit)
-        if sockets.retired or self._unstarted:
+        if sockets.retired or self.unstarted:
             at.append(PAUSE)
         ready = wait_for(max(0.0, min(at)) if at else None, *wanted)
         if self._waker.fileno() in ready:
@@ -272,7 +278,7 @@ class IoThread:
         while lines:
             level, text, arguments = lines.popleft()
             if logger.isEnabledFor(level):
-                if self._unstarted:  # what there is to say may be why there is no thread
+                if self.unstarted:  # what there is to say may be why there is no thread
                     logger.log(level, text, *arguments)
                 else:
                     self.dispatcher.call(logger.log, level, text, *arguments)

@@ -1,19 +1,26 @@
 """A session core and the sockets of its links, under one lock: what goes from either to the other.
 
-Owns the lock, the sockets, and the performing of the core's actions. Must not know which thread reads, or when: the
-driver and the I/O thread do, and both have this object. Every method is called with `lock` held, and none of them
-waits. No user code runs under the lock: calls of watchers, listeners and callbacks are queued for the dispatch thread,
-and lines of the log for the I/O thread.
+Owns the lock, the sockets and the two ways to wait for them, and the performing of the core's actions. Must not know
+which thread reads, or when: the driver and the I/O thread do, and both have the one `Sockets`. Rules:
+
+- Every method of `Sockets` is called with `lock` held, and none of them waits.
+- No user code runs under the lock: calls of watchers, listeners and callbacks are queued for the dispatch thread, and
+  lines of the log for the I/O thread.
+- One thread at a time calls `wait` of a wire, without the lock; it is the one that calls `take`.
+- On plain TCP the thread that waits blocks in recv() itself, which costs nothing but the call: `SO_RCVTIMEO` bounds it,
+  and `MSG_DONTWAIT` keeps all other calls from blocking. On TLS, and where the system has none of these, it polls, and
+  the socket never blocks: a TLS socket takes one thread at a time (python/cpython#137583).
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
-from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Sequence, Set, Tuple, Union
 
 from ..errors import ConnectionLoss, TLSError, ZookeeperError
 from ..session.actions import METHODS, Action, StateChanged
@@ -21,14 +28,133 @@ from ..session.link import Link
 from ..session.session import Session
 from ..values import WatchedEvent, Watcher
 from ..wire.connection import Slot
-from .dialer import Socket, Waker
+from .dialer import LONGEST_WAIT, Socket, Waker, reader
 from .dispatch import Dispatcher, On
 from .future import Future, release
 from .process import now
-from .wires import Wire, wire
 
-DEBUG, INFO, WARNING = 10, 20, 30  # the levels of `logging`
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the levels of `logging`
 _MAIN = threading.main_thread().ident
+#: As much as is read in one call.
+RECEIVE = 64 * 1024
+_SIZES = (RECEIVE,)
+_AT_ONCE = (getattr(socket, "MSG_DONTWAIT", 0),)
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Wire(Protocol):
+    """The socket of a link."""
+
+    link: Link
+    sock: Any
+    #: Whether the socket took no more, so that the I/O thread has to wait for room.
+    blocked: bool
+    is_open: bool
+    #: Whether something may have arrived with the TLS handshake, which poll cannot see.
+    fresh: bool
+
+    def wait(self, left: Optional[float]) -> bool:
+        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+
+    def take(self) -> Optional[bytes]:
+        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+
+    def send(self, data: Union[bytes, memoryview]) -> int:
+        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+
+
+def wire(link: Link, sock: Socket) -> Wire:
+    """The wire on a connected socket."""
+    if isinstance(sock, socket.socket) and _AT_ONCE != (0,) and hasattr(socket, "SO_RCVTIMEO"):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(LONGEST_WAIT), 0))
+        except (OSError, ValueError):  # another idea of what a time is
+            return PolledWire(link, sock)
+        sock.setblocking(True)
+        return BlockingWire(link, sock)
+    return PolledWire(link, sock)
+
+
+class BlockingWire:
+    """A wire on plain TCP."""
+
+    __slots__ = ("link", "sock", "blocked", "is_open", "fresh", "_recv", "_send", "_inbox", "_limit", "_error")
+
+    def __init__(self, link: Link, sock: socket.socket) -> None:
+        self.link, self.sock = link, sock
+        self.blocked, self.is_open, self.fresh = False, True, False
+        self._recv, self._send = sock.recv, sock.send
+        self._inbox: List[bytes] = []  # read, and not taken yet
+        self._limit = LONGEST_WAIT  # of recv(), in seconds, as the socket has it
+        self._error: Optional[OSError] = None
+
+    def wait(self, left: Optional[float]) -> bool:
+        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+        inbox = self._inbox
+        if inbox:
+            return True
+        if left is None:
+            left = LONGEST_WAIT
+        try:
+            if not left / 4 <= self._limit <= left:
+                self._set_limit(left)
+            # One step for Python: a signal handler that raises cannot come between the socket and the list.
+            inbox.extend(map(self._recv, _SIZES))
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._error = error
+        return True
+
+    def _set_limit(self, left: float) -> None:
+        """Have recv() give up in time. A bit earlier, so that the next call with as much time need not say so again."""
+        self._limit = limit = min(left * 0.75 if left > 0.01 else max(left, 1e-6), LONGEST_WAIT)
+        packed = _TIMEVAL.pack(int(limit), int(limit % 1 * 1e6))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
+
+    def take(self) -> Optional[bytes]:
+        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError`."""
+        inbox = self._inbox
+        if not inbox:
+            if self._error is not None:
+                raise self._error
+            try:
+                inbox.extend(map(self._recv, _SIZES, _AT_ONCE))
+            except (BlockingIOError, InterruptedError):
+                return None
+        return inbox.pop(0)
+
+    def send(self, data: Union[bytes, memoryview]) -> int:
+        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+        return self._send(data, *_AT_ONCE)
+
+
+class PolledWire:
+    """A wire on TLS, or on a socket that only poll can wait for with a limit."""
+
+    __slots__ = ("link", "sock", "blocked", "is_open", "fresh", "_readable")
+
+    def __init__(self, link: Link, sock: Socket) -> None:
+        self.link, self.sock = link, sock
+        self.blocked, self.is_open, self.fresh = False, True, True
+        self._readable = reader(sock.fileno())
+
+    def wait(self, left: Optional[float]) -> bool:
+        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+        left = LONGEST_WAIT if left is None else min(left, LONGEST_WAIT)
+        return self.fresh or bool(self._readable(-(-left * 1000 // 1)))
+
+    def take(self) -> Optional[bytes]:
+        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+        self.fresh = False
+        try:
+            return bytes(self.sock.recv(RECEIVE))
+        except (BlockingIOError, InterruptedError):
+            return None  # or TLS has heard what is no news for the session, and may go on sending
+
+    def send(self, data: Union[bytes, memoryview]) -> int:
+        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+        return int(self.sock.send(data))
 
 
 class Sockets:
@@ -54,13 +180,14 @@ class Sockets:
         #: Locks to be opened at the next change of state.
         self.state_waiters: List[LockType] = []
         self.waker = waker
-        self._todo: Deque[Action] = deque()
+        #: Actions of the core that are yet to be performed.
+        self.todo: Deque[Action] = deque()
 
     # ----------------------------------------------------------------------- actions
 
     def perform(self) -> None:
         """Do what the core asks for."""
-        todo = self._todo
+        todo = self.todo
         todo.extend(self.session.actions())
         while todo:
             action = todo.popleft()

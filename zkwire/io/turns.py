@@ -18,8 +18,9 @@ class Turns:
 
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
-        self._reader: Dict[str, int] = {}  # the thread whose turn it is
-        self._followers: Dict[int, Tuple[Future[Any], LockType]] = {}
+        #: The thread whose turn it is, under the key "": `setdefault` takes the turn, if no other thread has it.
+        self.reader: Dict[str, int] = {}
+        self.followers: Dict[int, Tuple[Future[Any], LockType]] = {}
         self._lock = allocate_lock()  # for the order of the followers
         #: Threads that wait for something here, and must not wait for something else meanwhile.
         self.inside: Set[int] = set()
@@ -31,41 +32,43 @@ class Turns:
     @property
     def taken(self) -> bool:
         """Whether a thread reads."""
-        return bool(self._reader)
+        return bool(self.reader)
 
     def take(self, me: int) -> bool:
         """Take the turn, if no other thread has it."""
-        return self._reader.setdefault("", me) == me
+        return self.reader.setdefault("", me) == me
 
     def give_back(self, me: int) -> None:
         """End the turn, if it was taken; see `pass_on`."""
-        if self._reader.get("") == me:
-            del self._reader[""]
-            if self.watched:
-                self.watched = False
-                self._waker.wake()
+        if self.reader.get("") == me:
+            del self.reader[""]
+
+    def wake(self) -> None:
+        """The turn that the I/O thread wants to hear of has ended."""
+        self.watched = False
+        self._waker.wake()
 
     def join(self, me: int, future: Future[Any], lock: LockType) -> None:
         """Follow: `lock` is opened when it is this thread's turn. Look again whether a thread reads before waiting."""
         with self._lock:
-            self._followers[me] = future, lock
+            self.followers[me] = future, lock
 
     def leave(self, me: int) -> None:
         """Follow no more."""
         with self._lock:
-            self._followers.pop(me, None)
+            self.followers.pop(me, None)
 
     def pass_on(self) -> None:
         """If no thread reads, have the follower that has waited longest try to."""
-        if self._followers and not self._reader:
+        if self.followers and not self.reader:
             with self._lock:
-                for me, (future, lock) in self._followers.items():
+                for me, (future, lock) in self.followers.items():
                     if not future._done:
-                        del self._followers[me]
+                        del self.followers[me]
                         release(lock)
                         return
 
     def disown(self) -> None:
         """In the child of a fork: no other thread is left."""
         self._lock = allocate_lock()
-        self._reader, self._followers = {}, {}
+        self.reader, self.followers = {}, {}

@@ -1,0 +1,146 @@
+"""A program: sixteen threads on one client, over cuts, for some seconds; it prints what it found wrong, and "done".
+
+Usage: stress.py SECONDS [cut]. Runs on a CPython without the interpreter lock as well. Every thread has a node of its
+own, and knows what it must find there; all of them use each other's futures, watches, listeners and properties.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+import traceback
+from typing import Any, List
+
+from zkwire import ZooKeeper
+from zkwire.embedded import EmbeddedServer
+from zkwire.errors import ConnectionLoss, ZookeeperError
+from zkwire.ops import GetData
+from zkwire.values import WatchedEvent
+
+THREADS = 16
+
+
+class Stress:
+    """One run. `wrong` has what went wrong."""
+
+    def __init__(self, seconds: float, cuts: bool) -> None:
+        self.seconds, self.cuts = seconds, cuts
+        self.wrong: List[str] = []
+        threading.excepthook = lambda args: self.wrong.append(f"{args.thread}: {args.exc_value!r}")
+
+    def run(self) -> None:
+        with EmbeddedServer(tick=0.05) as server, ZooKeeper(server.hosts, timeout=20.0, request_timeout=15.0) as zk:
+            self.server, self.zk, self.end = server, zk, time.monotonic() + self.seconds
+            zk.create("/n", b"")
+            self.ids = {zk.client_id}
+            for i in range(THREADS):
+                zk.create(f"/n/{i}", b"0")
+            threads = [threading.Thread(target=self.guarded, args=(i,), daemon=True) for i in range(THREADS)]
+            for thread in threads:
+                thread.start()
+            pause = threading.Event()
+            while time.monotonic() < self.end:
+                pause.wait(0.05)
+                if self.cuts:
+                    server.cut()
+            for thread in threads:
+                thread.join(30)
+                if thread.is_alive():
+                    self.wrong.append(f"{thread.name} hangs")
+            if zk._session.pending:
+                self.wrong.append(f"{zk._session.pending} operations pending")
+
+    def guarded(self, i: int) -> None:
+        try:
+            self.work(i)
+        except Exception:
+            self.wrong.append(traceback.format_exc())
+
+    def work(self, i: int) -> None:
+        zk, path, chance = self.zk, f"/n/{i}", random.Random(i)
+        known, certain, done = 0, True, 0
+        while time.monotonic() < self.end or not done:
+            done += 1
+            try:
+                kind = chance.randrange(6)
+                if kind == 0:
+                    for _ in range(5):
+                        value = int(zk.get(path)[0])
+                        if certain and value != known:
+                            self.wrong.append(f"{path} is {value}, and was set to {known}")
+                        known, certain = value, True
+                elif kind == 1:
+                    certain = False
+                    zk.set(path, b"%d" % (known + 1))
+                    known, certain = known + 1, True
+                elif kind == 2:
+                    futures = [zk.submit(GetData(f"/n/{(i + j) % THREADS}")) for j in range(20)]
+                    cancelled = [future for future in chance.sample(futures, 5) if future.cancel()]
+                    for future in futures:
+                        if future not in cancelled:
+                            future.result(15)
+                elif kind == 3:
+                    self.share(chance, path)
+                elif kind == 4:
+                    called = threading.Event()
+                    zk.submit(GetData(path)).add_done_callback(lambda future, called=called: called.set())  # type: ignore[misc]
+                    if not called.wait(15):
+                        self.wrong.append("a callback was not called")
+                else:
+                    self.look(chance)
+            except ConnectionLoss as error:
+                certain = certain and not error.maybe_applied and kind != 1
+
+    def share(self, chance: random.Random, path: str) -> None:
+        """Several threads wait for one future; one of them may settle another."""
+        future, own, got = self.zk.submit(GetData(path)), self.zk.future(), []  # type: ignore[var-annotated]
+
+        def wait(number: int) -> None:
+            try:
+                got.append(future.exception(15))
+            except ZookeeperError as error:
+                got.append(error)
+            own.set_result(number)
+
+        threads = [threading.Thread(target=wait, args=(number,), daemon=True) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        first = own.result(15)
+        for thread in threads:
+            thread.join(15)
+        if len(got) != 3 or own.result(0) != first or len({id(outcome) for outcome in got}) != 1:
+            self.wrong.append(f"one future, {got} and {own}")
+
+    def look(self, chance: random.Random) -> None:
+        """Whatever a client shows of itself, and who hears of it."""
+        zk, heard = self.zk, []  # type: ignore[var-annotated]
+
+        def listener(state: str) -> None:
+            heard.append(state)
+
+        def watcher(event: WatchedEvent) -> None:
+            heard.append(event)
+
+        zk.add_listener(listener)
+        if zk.client_id not in self.ids:
+            self.wrong.append(f"a torn client_id: {zk.client_id}")
+        if zk.state not in ("CONNECTED", "SUSPENDED") or zk.client_state not in ("CONNECTED", "CONNECTING"):
+            self.wrong.append(f"{zk.state}, {zk.client_state}")
+        repr(zk)
+        zk.get("/n", watch=watcher)
+        zk.remove_listener(listener)
+
+
+def main(*arguments: Any) -> None:
+    """Run it."""
+    stress = Stress(float(arguments[0]), "cut" in arguments)
+    stress.run()
+    for text in stress.wrong[:10]:
+        print(text)
+    print("done", len(stress.wrong), getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
