@@ -166,7 +166,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             return self._driver.execute(work, timeout)
         driver = self._driver
         deadline = None if timeout is None else monotonic() + timeout
-        steps = drive(work, lambda op, force: driver.submit(op, None, force), driver.give_up)
+        steps = drive(work, driver.submit, driver.give_up)
         try:
             future = next(steps)
             while True:
