@@ -102,8 +102,8 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
         `then(future)` is called with the outcome, as by `add_done_callback`. `force` and what is raised are as of
-        `ZooKeeper.submit`. If `future.cancel()` returns True, the operation is never sent; if False, it was sent
-        before, or is done.
+        `ZooKeeper.submit`. If `future.cancel()` returns True, the operation is never sent; if False, it was sent, or is
+        done.
         """
         future = self._driver.submit(op, force)
         if then is not None:

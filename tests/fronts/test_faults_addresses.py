@@ -99,7 +99,7 @@ def test_after_a_loss_another_address_is_tried_first(front: Front, monkeypatch: 
 
 @fault("X15")
 def test_thirty_clients_spread_over_a_name(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some name services give the same order to everybody."""
+    """Some name services give all clients the same order."""
     server = front.server()
     proxies = [front.proxy(server) for _ in range(3)]
     several(monkeypatch, NAME, *proxies)

@@ -294,7 +294,7 @@ def test_an_interrupt_in_a_callback_on_a_loop(interrupt: Any) -> None:
 
         try:
             zk = loop.run_until_complete(opened())
-            calls = [zk._loop.create_task(zk.set("/a", b"1")), zk._loop.create_task(zk.create("/b"))]
+            calls = [loop.create_task(zk.set("/a", b"1")), loop.create_task(zk.create("/b"))]
             with pytest.raises(interrupt):
                 loop.run_until_complete(asyncio.sleep(5))
             results = loop.run_until_complete(asyncio.wait_for(asyncio.gather(*calls), 5))

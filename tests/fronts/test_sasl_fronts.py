@@ -416,7 +416,7 @@ def test_an_identity_that_is_refused(front: Front) -> None:
         later.get("/a")
     assert server.connections == len(hold) == 2  # no loop of reconnects
     client = real(later)  # nor any other, though nobody has closed it
-    until(lambda: client._timer is client._wire is None if front.is_asyncio else not client._driver._io._thread.is_alive())
+    until(lambda: front.is_asyncio or not client._driver._io._thread.is_alive())
 
 
 @fault("A06")

@@ -327,8 +327,8 @@ def _connect_error(sock: socket.socket) -> Optional[OSError]:
     if code:
         return OSError(code, os.strerror(code))
     try:
-        if sock.getsockname() == sock.getpeername():  # a local port nobody listens on can connect to itself
-            return OSError("connected to itself: nobody listens on this port")
+        if sock.getsockname() == sock.getpeername():  # a local port without a listener can connect to itself
+            return OSError("connected to itself: no server listens on this port")
     except OSError as error:
         return error
     return None
@@ -342,7 +342,7 @@ class Waker:
         self._writer: Optional[socket.socket] = None
 
     def open(self) -> None:
-        """Make both ends; before that there is nobody to wake."""
+        """Make both ends; before that no thread can be woken."""
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -354,7 +354,7 @@ class Waker:
             if writer is not None:
                 writer.send(b"\0")
         except OSError:
-            pass  # full: awake already; closed: nobody sleeps any more
+            pass  # full: it is awake already; closed: it does not sleep any more
 
     def drain(self) -> None:
         """Take what `wake` has written."""

@@ -3,8 +3,8 @@
 Owns the choice of clock, and what becomes of sockets and clients in the child of a fork. Must not know what they are.
 
 A session ends at the server while a laptop or a virtual machine is suspended. Python's monotonic clock stops on Linux
-meanwhile, and whoever went by it would take the session for fresh on waking up; with this one the connection is found
-overdue at the next look, at most a third of the session timeout later, and the server is asked.
+meanwhile: by it, the session would look fresh after waking up. By this one the connection is found overdue at the next
+look, at most a third of the session timeout later, and the server is asked.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Tls:
     def hung_up(self, listened: bool) -> Union[OSError, TLSError, None]:
         """What it means if the server hangs up in the handshake. None: ask again, and say nothing for `SILENCE`.
 
-        One that hangs up on our first words may be a plain port. Or it hangs up on everybody, as a member of an
+        One that hangs up on our first words may be a plain port. Or it hangs up on all clients, as a member of an
         ensemble without a quorum does before TLS begins (NettyServerCnxnFactory, channelActive); it does so unasked.
         """
         if not self._spoken:
@@ -249,7 +249,7 @@ class TlsSocket:
         return self._sock.fileno()
 
     def shutdown(self, how: int) -> None:
-        """End the conversation; nobody waits for an answer."""
+        """End the conversation, without waiting for an answer."""
         if not self._rest:
             self._rest = self._tls.farewell()
             self._push_some()
