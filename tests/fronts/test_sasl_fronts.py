@@ -16,6 +16,7 @@ from tests.kit.hostile import Scripted, Wire
 from tests.kit.world import framed, header, reply_frame
 from zkwire import ACL, AuthFailedError, Id, NoAuthError, OperationTimeoutError
 from zkwire.embedded.sasl import DigestServer, SaslRefused
+from zkwire.sasl import DigestMD5
 from zkwire.values import CREATOR_ALL_ACL, KazooState, KeeperState
 from zkwire.wire.session_ops import Auth, Sasl
 
@@ -52,6 +53,30 @@ def test_a_session_is_authenticated(version: str, front: Front) -> None:
         assert zk.get_acls(f"/{number}")[0] == [ACL(31, Id("sasl", user))]
     with pytest.raises(NoAuthError):
         front.client(server.hosts).get("/0")
+
+
+@fault("X25")
+def test_a_mechanism_is_given_the_configured_host_of_each_connection(front: Front) -> None:
+    """Kerberos needs it: zookeeper/<host>@REALM. An address it was resolved to is of no use for that."""
+    server = front.server(sasl=USERS)
+    port = server.hosts.rpartition(":")[2]
+    digest = DigestMD5(*BOB, lambda: "a" * 40)
+    started = Log()
+
+    class Kerberos:
+        def start(self, host: str) -> bytes:
+            started(host)
+            return digest.start(host)
+
+        def step(self, challenge: bytes) -> Optional[bytes]:
+            return digest.step(challenge)
+
+    zk = front.client(f"127.0.0.1:{port},localhost:{port}", sasl=Kerberos(), randomize_hosts=False, timeout=4.0)
+    server.cut()
+    hosts = started.wait(2)
+    assert set(hosts) <= {"127.0.0.1", "localhost"} and hosts[0] == "127.0.0.1"
+    zk.set_hosts(f"localhost:{port}")
+    started.until(lambda seen: seen[-1] == "localhost")
 
 
 @pytest.mark.slow

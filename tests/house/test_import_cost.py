@@ -53,6 +53,10 @@ def test_the_lower_rooms_load_typing_and_little_else(code: str, given: FrozenSet
     assert not [name for name in modules if name.startswith(("zkwire.session", "zkwire.io", "zkwire.client"))]
 
 
+def test_the_client_loads_logging_when_one_is_made() -> None:
+    assert "logging" not in loaded("from zkwire import ZooKeeper")
+
+
 def test_the_client_loads_nothing_but_sockets_threads_logging_and_typing(given: FrozenSet[str]) -> None:
     modules = loaded("from zkwire import ZooKeeper; ZooKeeper('127.0.0.1:1').close()")
     assert not of_the_library(modules) & NEVER
