@@ -65,6 +65,7 @@ def test_a_seed_repeats() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.watchdog(120)  # what a bug does to a server may take long to simulate
 @pytest.mark.parametrize("name", sorted(set(MUTANTS) - RARE))
 def test_a_known_bug_is_seen(name: str) -> None:
     failure = catch(name, 60, 250)
