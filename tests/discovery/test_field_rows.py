@@ -272,7 +272,7 @@ def test_a_registrar_hardly_notices_an_instancer_on_such_a_server(front: Front, 
     instancer = front.instancer(client, "/svc/api", timeout=15.0)
     until(lambda: instancer.state == Event(("10.0.0.1:80", "10.0.0.9:80")))
     until(lambda: registrar.error is None)
-    assert states.seen.count(KazooState.CONNECTED) <= 5
+    assert states.seen.count(KazooState.CONNECTED) <= 8
     connections = keeper.connections
     client.create_parent_nodes("/more")
     second = front.instancer(client, "/more", timeout=15.0)
@@ -327,7 +327,7 @@ def test_discovery_asks_again_after_an_upgrade(front: Front, keeper: Keeper) -> 
     keeper.unknown = {ADD_WATCH}
     client = front.disco(keeper.hosts, session_timeout=8.0)
     instancer = front.instancer(client, "/svc/api", timeout=15.0)
-    until(lambda: client.zk.connected and client.zk.exists("/", timeout=5.0))
+    client.create_parent_nodes("/svc")  # over the connection that has come behind the last hang-up
     session, asked = client.zk.client_id, keeper.seen.count(ADD_WATCH)
     keeper.unknown = set()
     keeper.cut()

@@ -84,6 +84,7 @@ def test_watchers_are_told_apart_by_identity(front: Front, kind: Callable[[], An
     until(lambda: len(lasting.seen) == len(other.seen) == 2)  # read afresh
     until(lambda: zk.connected)
     zk.remove_watches("/a", lasting)
+    until(lambda: lasting.seen[-1].type == "PERSISTENT_WATCH_REMOVED")
     heard = len(lasting.seen)
     zk.set("/a", b"2", timeout=5.0)
     until(lambda: len(other.seen) == 3)
