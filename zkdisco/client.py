@@ -222,7 +222,8 @@ def check_running(zk: Any, kind: Any) -> None:
     """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that is connected."""
     if not isinstance(zk, kind):
         made_by = f"{type(zk).__module__}.{type(zk).__qualname__}"
-        raise TypeError(f"zk= must be a {kind.__module__}.{kind.__qualname__}, which is the one this package uses, not a {made_by}")
+        ours = f"{kind.__module__}.{kind.__qualname__}"
+        raise TypeError(f"zk= must be a {ours}, which is the one this package uses, not a {made_by}")
     if has_ended(zk):
         raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
     if not zk.connected:

@@ -7,7 +7,7 @@ done, nor on which thread or loop anything runs.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
@@ -117,35 +117,30 @@ class Listeners:
     """The listeners of one client. The same one is known by its identity, see `identity`."""
 
     def __init__(self) -> None:
-        self._all: Tuple[Listener, ...] = ()  # replaced, never changed: other threads read it
+        # By identity. Each step is one operation of the dictionary: other threads, and signal handlers, do the same.
+        self._all: Dict[Any, Listener] = {}
         self._told = KazooState.LOST
 
     def add(self, listener: Listener) -> None:
         """Call it from now on, unless it is there already."""
         if not callable(listener):
             raise TypeError(f"a listener must be callable, not {listener!r}")
-        if not self._has(listener):
-            self._all += (listener,)
+        self._all.setdefault(identity(listener), listener)
 
     def remove(self, listener: Listener) -> None:
         """Call it no more."""
-        key = identity(listener)
-        self._all = tuple(one for one in self._all if identity(one) != key)
-
-    def _has(self, listener: Listener) -> bool:
-        key = identity(listener)
-        return any(identity(one) == key for one in self._all)
+        self._all.pop(identity(listener), None)
 
     def of(self, state: str) -> Sequence[Listener]:
         """The listeners to be called of a state of the session: none, if it is no news."""
         if state == self._told:
             return ()
         self._told = state
-        return self._all
+        return tuple(self._all.copy().values())
 
     def tell(self, listener: Listener, state: str) -> object:
         """Call a listener, unless it was removed meanwhile; what it returns. True means: call me no more."""
-        if not self._has(listener):
+        if identity(listener) not in self._all:
             return None
         result = listener(state)
         if result is True:

@@ -20,7 +20,7 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 #: (thread, file below zkwire, function)
 Step = Tuple[str, str, str]
 #: What a get with its reply may cost the thread that asks, in Python calls and in files they lie in.
-MOST_CALLS, MOST_FILES = 40, 12
+MOST_CALLS, MOST_FILES = 40, 10
 
 
 def traced(title: str) -> List[Step]:

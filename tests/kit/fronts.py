@@ -204,7 +204,7 @@ def eager(zk: Any) -> Any:
 
 def listeners(zk: Any) -> Tuple[Any, ...]:
     """The listeners a client has: no public name tells."""
-    found: Tuple[Any, ...] = real(zk)._listeners._all
+    found: Tuple[Any, ...] = tuple(real(zk)._listeners._all.values())
     return found
 
 

@@ -183,8 +183,8 @@ class Channel(asyncio.BufferedProtocol):
         if self._early and not self._over:
             self._owner.received(self, self._early)
 
-    # The other kind of protocol gets new bytes for each receipt, which asyncio cuts out of 256 KiB. Depending on what the
-    # C library has allocated before, that takes three system calls.
+    # The other kind of protocol gets new bytes for each receipt, which asyncio cuts out of 256 KiB. Depending on what
+    # the C library has allocated before, that takes three system calls.
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

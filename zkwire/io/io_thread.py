@@ -140,7 +140,7 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket; if not, when to look again, in seconds (None: when the caller wakes us)."""
+        """Whether to read the session's socket; if not, when to look again, in seconds (None: when a caller says)."""
         turns = self.turns
         if turns.leads != self._leads_seen:
             self._leads_seen = turns.leads
