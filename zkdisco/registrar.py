@@ -141,8 +141,8 @@ class Registrar(RegistrarBase):
     def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none.
 
-        After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted a
-        call of this client: then this returns at once, and the node goes a moment later.
+        After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted
+        a call of this client: then this returns at once, and the node goes a moment later.
         """
         future = self.want(False)
         if self._client.zk.may_wait():

@@ -287,7 +287,7 @@ class Driver:
             self._io.askings.discard(asking)
 
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """A dispatcher beside the client's own, for which the I/O thread sees to a thread where the system gives none."""
+        """A dispatcher beside the client's own. Where the system gives it no thread, the I/O thread tries again."""
         return Dispatcher(logger, name, self._io.unstarted.add)
 
     def future(self) -> Future[Any]:
