@@ -772,11 +772,12 @@ def test_a_server_upgraded_in_place(front: Front) -> None:
     scene.add("a")
     scene.watch()
     shown(scene, "a")
-    session = scene.zk.client_id
+    session, states = scene.zk.client_id, Log()
+    scene.operator.add_listener(states)
     scene.server.upgrade("3.9")
     scene.observed.until(lambda seen: any(event.error for event in seen))
     shown(scene, "a")
-    until(lambda: scene.operator.connected)
+    states.wait(2)  # lost, and connected again
     scene.add("b")
     shown(scene, "a", "b")
     assert scene.zk.client_id == session

@@ -144,7 +144,7 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket; if not, when to look again, in seconds (None: when the caller wakes us)."""
+        """Whether to read the session's socket; else when to look again, in seconds (None: when a caller wakes it)."""
         turns = self.turns
         if self.close_requested:
             return True, None
