@@ -221,9 +221,8 @@ class Client:
 def check_running(zk: Any, kind: Any) -> None:
     """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that is connected."""
     if not isinstance(zk, kind):
-        made_by = f"{type(zk).__module__}.{type(zk).__qualname__}"
-        ours = f"{kind.__module__}.{kind.__qualname__}"
-        raise TypeError(f"zk= must be a {ours}, which is the one this package uses, not a {made_by}")
+        given, wanted = (f"{one.__module__}.{one.__qualname__}" for one in (type(zk), kind))
+        raise TypeError(f"zk= must be a {wanted}, of the zkwire that this zkdisco uses, not a {given}")
     if has_ended(zk):
         raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
     if not zk.connected:

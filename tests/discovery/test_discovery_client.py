@@ -286,3 +286,30 @@ def test_a_time_out_of_zero_is_no_time() -> None:
             client.get_entries("/a", timeout=0)
         assert time.monotonic() - began < 0.4
         server.heal()
+
+
+@fault("X30")
+def test_zk_says_what_is_wrong_with_it() -> None:
+    """Not started, reconnecting, closed, of another copy of zkwire: each is named."""
+    with EmbeddedServer() as server:
+        zk = ZooKeeper(server.hosts, timeout=9.0)
+        with pytest.raises(ValueError, match="not connected now: call its start"):
+            Client(zk=zk)
+        zk.start()
+        server.stop()
+        until(lambda: not zk.connected)
+        with pytest.raises(ValueError, match="not connected now"):
+            Client(zk=zk)
+        server.start()
+        until(lambda: zk.connected)
+        with Client(zk=zk):
+            pass
+        zk.close()
+        with pytest.raises(ValueError, match="CLOSED for good"):
+            Client(zk=zk)
+
+    class Foreign:
+        __module__, __qualname__ = "vendored.zkwire.client", "ZooKeeper"
+
+    with pytest.raises(TypeError, match="a zkwire.client.ZooKeeper, of the zkwire that.*not a vendored.zkwire.client.ZooKeeper"):
+        Client(zk=Foreign())  # type: ignore[arg-type]

@@ -287,7 +287,7 @@ class Driver:
             self._io.askings.discard(asking)
 
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """A dispatcher beside the client's own; the I/O thread starts its thread if the system gave none at first."""
+        """A dispatcher beside the client's own. Where the system gives it no thread, the I/O thread tries again."""
         return Dispatcher(logger, name, self._io.unstarted.add)
 
     def future(self) -> Future[Any]:

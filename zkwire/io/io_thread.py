@@ -27,7 +27,7 @@ from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Wake
 from .dispatch import Dispatcher, Unstarted
 from .four_letter import Asking
 from .process import now
-from .sockets import DEBUG, ERROR, Sockets
+from .sockets import DEBUG, ERROR, Sockets, Wire
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class IoThread:
         self._starting = allocate_lock()  # held from the first start on
         self._thread: Optional[threading.Thread] = None
         self._leads_seen, self._grace = 0, SHORTEST_GRACE
+        #: Wires to be closed, and how many turns and receipts there had been when they came here.
+        self._retired: Deque[Tuple[Wire, int, int]] = deque()
 
     # ---------------------------------------------------------------------- for callers
 
@@ -100,6 +102,8 @@ class IoThread:
         """In the child of a fork: drop the descriptors."""
         self.sockets.disown()
         self.turns.disown()
+        for one, _, _ in self._retired:
+            one.sock.close()
         for attempt in self._attempts.values():
             attempt.give_up()
 
@@ -140,8 +144,10 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket; if not, when to look again, in seconds (None: when a caller says)."""
+        """Whether to read the session's socket; else when to look again, in seconds (None: when a caller wakes it)."""
         turns = self.turns
+        if self.close_requested:
+            return True, None
         if turns.leads != self._leads_seen:
             self._leads_seen = turns.leads
             grace, self._grace = self._grace, min(self._grace * 2, LONGEST_GRACE)
@@ -168,7 +174,7 @@ class IoThread:
         at = [at - now() for at in times if at is not None]
         if limit is not None:
             at.append(limit)
-        if sockets.retired or self.unstarted:
+        if self._retired or self.unstarted:
             at.append(PAUSE)
         ready = wait_for(max(0.0, min(at)) if at else None, *wanted)
         if self._waker.fileno() in ready:
@@ -235,15 +241,21 @@ class IoThread:
                 turns.give_back(me)
 
     def _close_retired(self) -> None:
-        """Close the sockets that are used no more, where no caller reads."""
-        if self.sockets.retired and self.turns.take(get_ident()):
-            try:
-                with self.sockets.lock:
-                    retired, self.sockets.retired = self.sockets.retired, []
-                for one in retired:
-                    one.sock.close()
-            finally:
-                self.turns.give_back(get_ident())
+        """Close the sockets that are used no more, once no caller can be in recv() on them: the shutdown woke it."""
+        sockets, turns, me = self.sockets, self.turns, get_ident()
+        if sockets.retired:
+            with sockets.lock:
+                retired, sockets.retired = sockets.retired, []
+            self._retired += [(one, turns.leads, sockets.receipts) for one in retired]
+        try:
+            while self._retired:
+                one, leads, receipts = self._retired[0]
+                if turns.leads == leads and sockets.receipts == receipts and not turns.take(me):
+                    break  # it is the turn of the thread whose turn it was
+                self._retired.popleft()
+                one.sock.close()
+        finally:
+            turns.give_back(me)
 
     def _keep_time(self) -> None:
         """Do what is due. What has arrived counts first."""
@@ -284,7 +296,7 @@ class IoThread:
                     self.dispatcher.call(logger.log, level, text, *arguments)
 
     def _clean_up(self) -> None:
-        sockets, turns, me = self.sockets, self.turns, get_ident()
+        sockets, turns = self.sockets, self.turns
         self._do_requests()
         for attempt in self._attempts.values():
             attempt.give_up()
@@ -301,7 +313,8 @@ class IoThread:
         while turns.taken and monotonic() < end:  # a caller may still be in recv(), woken by the shutdown
             wait_for(SHORTEST_GRACE)
         self._close_retired()
-        turns.give_back(me)
+        for one, _, _ in self._retired:
+            one.sock.close()
         self._write_log()
         self._waker.close()
         self.dispatcher.end(0.0)

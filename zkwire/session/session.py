@@ -464,6 +464,8 @@ class Session:
                 self._announce()
             else:  # not accepted, whatever the number
                 self._refuse(outcome)
+        elif err in (AUTH_FAILED, NEEDS_SASL):
+            pass  # `_consequence` says so, with the cause
         elif not self._requests.replayed(op, err, token):
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
 
