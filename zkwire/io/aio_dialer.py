@@ -1,6 +1,6 @@
 """One connection as asyncio sees it, from the attempt to connect to its end, with TLS or without.
 
-Owns the attempt, then the transport. Must not know sessions: its owner has `connected`, `received`, `lost` and `flush`.
+Owns the attempt, then the transport. Must not know sessions: its owner has `connected`, `received`, `lost` and `resumed`.
 How an attempt goes is the dialer's, for both fronts; here the event loop does what the blocking front does by polling.
 """
 
@@ -33,8 +33,8 @@ class Owner(Protocol):
     def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
         """The connection has ended, or could not be made."""
 
-    def flush(self, channel: Channel) -> None:
-        """The transport takes more."""
+    def resumed(self, channel: Channel) -> None:
+        """More may be written; what was written before has left."""
 
 
 class Channel(asyncio.BufferedProtocol):
@@ -198,7 +198,7 @@ class Channel(asyncio.BufferedProtocol):
             self._owner.received(self, data)
         if tls is not None:
             if not self._over:
-                self._owner.flush(self)  # perhaps it had to hear this before it takes more
+                self._owner.resumed(self)  # perhaps it had to hear this before it takes more
             if tls.over:
                 self.transport.abort()
 
@@ -219,7 +219,7 @@ class Channel(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.paused = False
         if not self._over:
-            self._owner.flush(self)
+            self._owner.resumed(self)
 
     # -------------------------------------------------------------------------- TLS
 

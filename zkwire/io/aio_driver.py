@@ -91,6 +91,8 @@ class AsyncDriver:
         #: What is yet to be handed out: Replied, Fired, and calls of listeners and of the logger.
         self._news: Deque[Any] = deque()
         self._telling = self._flushing = False
+        #: Whether the core is at work, or its bytes are being sent. What a signal handler submits then is put off.
+        self._busy = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
         self._running: Dict[int, int] = {}  # how many tasks there are of one watcher, by its id
@@ -120,26 +122,43 @@ class AsyncDriver:
             self.check()
         future: AsyncFuture[T] = AsyncFuture(loop=loop)
         future.session = session
-        session.submit(op, future, now(), force)
-        if not op.plain or session.phase != OPEN:  # others may have been done at once, or wait
-            self._perform()
-        main = self._main
-        if main is not None and not self._flushing:
-            if len(main.key.connection.replies) <= 1:
-                self.flush(main)
-            else:  # more may come before the loop turns
-                self._flushing = True
-                loop.call_soon(self._flush)
+        if self._busy:
+            loop.call_soon_threadsafe(self._submit_later, op, future, force)
+            return future
+        self._busy = True
+        try:
+            session.submit(op, future, now(), force)
+            if not op.plain or session.phase != OPEN:  # others may have been done at once, or wait
+                self._perform()
+            main = self._main
+            if main is not None and not self._flushing:
+                if len(main.key.connection.replies) <= 1:
+                    self._send(main)
+                else:  # more may come before the loop turns
+                    self._flushing = True
+                    loop.call_soon(self._flush)
+        finally:
+            self._busy = False
         return future
+
+    def _submit_later(self, op: Op[Any], future: AsyncFuture[Any], force: bool) -> None:
+        """What a signal handler submitted while it had interrupted the core's work."""
+        if not future.done():
+            try:
+                self._feed(self.session.submit, op, future, now(), force)
+            except (ZookeeperError, ValueError, TypeError) as error:
+                future.set_exception(error)
 
     def set_hosts(self, hosts: Sequence[Host]) -> None:
         """Hand other hosts to the core."""
-        if self.loop is not None:
-            self.check()
-        self.session.set_hosts(hosts, now())
-        if self.loop is not None:
-            self._perform()
-            self._flush()
+        if self.loop is None:
+            self.session.set_hosts(hosts, now())
+            return
+        self.check()
+        if self._busy:
+            self.loop.call_soon_threadsafe(self.set_hosts, hosts)
+        else:
+            self._feed(self.session.set_hosts, hosts, now())
 
     async def until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait until the session is in such a state, at most `timeout` seconds."""
@@ -161,13 +180,10 @@ class AsyncDriver:
             self._main = None
             return
         self.check()
-        session.close(now())
-        self._perform()
-        self._flush()
+        self._feed(session.close, now())
         await self.until(lambda: session.phase == ENDED, limit)
         self._weigh()
-        session.abort("close() took too long")
-        self._perform()
+        self._feed(session.abort, "close() took too long")
         while self._news:  # results that stand behind watchers
             await asyncio.sleep(0)
 
@@ -189,6 +205,20 @@ class AsyncDriver:
             raise error
 
     # ---------------------------------------------------------- what the core asks for
+
+    def _feed(self, give: Callable[..., object], *arguments: Any) -> None:
+        """Give the core an input, then do what it asks for and send what there is.
+
+        Only a signal handler can call the client meanwhile: see `_busy`.
+        """
+        self._busy = True
+        try:
+            give(*arguments)
+            self._perform()
+            if self._main is not None:
+                self._send(self._main)
+        finally:
+            self._busy = False
 
     def _perform(self) -> None:
         """Do what the core asks for."""
@@ -273,9 +303,7 @@ class AsyncDriver:
     def _timed_out(self) -> None:
         self._timer = None
         self._weigh()
-        self.session.timed_out(now())
-        self._perform()
-        self._flush()
+        self._feed(self.session.timed_out, now())
 
     # ------------------------------------------------------------------ the connections
 
@@ -286,9 +314,8 @@ class AsyncDriver:
 
     def connected(self, channel: Channel) -> None:
         """A link is connected."""
-        self.session.connected(channel.key, now(), channel.address)
-        self._perform()
-        self.flush(channel)
+        self._feed(self.session.connected, channel.key, now(), channel.address)
+        self._send(channel)
 
     def received(self, channel: Channel, data: bytes) -> None:
         """Bytes of a link have come."""
@@ -299,15 +326,19 @@ class AsyncDriver:
         if connection is None:
             return
         pinging = connection.pinging
-        session.received(link, data, now())
-        if session.has_actions or session.state != KazooState.CONNECTED:
-            self._perform()
-        elif pinging:  # once connected, nothing else makes a deadline earlier
-            self._arm()
-        if link is not session.link:
-            self._flush()
-        if connection.unsent:
-            self.flush(channel)
+        self._busy = True
+        try:
+            session.received(link, data, now())
+            if session.has_actions or session.state != KazooState.CONNECTED:
+                self._perform()
+            elif pinging:  # once connected, nothing else makes a deadline earlier
+                self._arm()
+            if connection.unsent:
+                self._send(channel)
+            if link is not session.link and self._main is not None:
+                self._send(self._main)
+        finally:
+            self._busy = False
 
     def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
         """A connection has ended, or could not be made."""
@@ -316,13 +347,17 @@ class AsyncDriver:
             return
         link.lagging(0)  # it is not known how much of it has left since it was weighed
         main = link is self.session.link
-        self.session.lost(link, reason, now())
+        self._feed(self.session.lost, link, reason, now())
         if main:
             level = logging.WARNING if isinstance(reason, TLSError) else logging.INFO
             self._log(level, "= %s", self.session.last_error)
-        self._perform()
 
-    def flush(self, channel: Channel) -> None:
+    def resumed(self, channel: Channel) -> None:
+        """The transport takes more; all that was written before has left."""
+        self._feed(channel.key.lagging, 0)
+        self._send(channel)
+
+    def _send(self, channel: Channel) -> None:
         """Send what there is for a link, as much as leaves at once."""
         link = channel.key
         connection = link.connection
@@ -344,10 +379,14 @@ class AsyncDriver:
             data = connection.data_to_send()
 
     def _flush(self) -> None:
-        """Send what there is for the session's link."""
-        self._flushing = False
-        if self._main is not None:
-            self.flush(self._main)
+        """Send what there is for the session's link, once in a turn of the loop."""
+        self._flushing, main = False, self._main
+        if main is not None:
+            self._busy = True
+            try:
+                self._send(main)
+            finally:
+                self._busy = False
 
     def _weigh(self) -> None:
         """Tell the core what lies in the transport, before it may have to say what was sent."""
@@ -481,5 +520,5 @@ class AsyncAsking:
         else:
             self.end(None if reason == CLOSED else ConnectionLoss(f"{self._host}: {reason}", sent=False))
 
-    def flush(self, channel: Channel) -> None:
+    def resumed(self, channel: Channel) -> None:
         """Four bytes need no second write."""
