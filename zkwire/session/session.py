@@ -37,7 +37,9 @@ from .auth import AuthInfo, Login
 from .heartbeat import Heartbeat
 from .host_provider import BRIEF, Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
-from .requests import CONSEQUENCES, EXPIRED, MOVED, NEEDS_SASL, UNIMPLEMENTED, Requests, failing
+from .requests import (
+    AUTH_FAILED, CONSEQUENCES, EXPIRED, MOVED, NEEDS_SASL, UNIMPLEMENTED, Requests, failing,
+)  # fmt: skip
 from .rw_probe import ReadWriteProbe
 
 if TYPE_CHECKING:
