@@ -51,10 +51,10 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     the session timeout to ask for, `connect_timeout` bounds name resolution, TCP, TLS and handshake for one server
     together (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id`
     resumes a session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a
-    `zkwire.sasl.Mechanism`. At most `max_pending` operations are queued or under way, answers have at most `max_frame`
-    bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a server without a
-    quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile, `client_id` of no
-    use to anybody, and writes raise `NotReadOnlyCallError`.
+    `zkwire.sasl.Mechanism`. At most `max_pending` operations of `max_pending_bytes` in all are queued or under way,
+    answers have at most `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With
+    `read_only`, a server without a quorum may serve reads, until a read-write one is found: `client_state` is
+    CONNECTED_RO meanwhile, `client_id` is of no use to another client, and writes raise `NotReadOnlyCallError`.
 
     With `ssl_context`, an `ssl.SSLContext` (see `ssl.create_default_context`), connections are TLS from the first byte:
     servers are checked as the context says, for their names as they stand in `hosts`.
