@@ -215,6 +215,30 @@ def told(zk: Any) -> Log:
     return log
 
 
+def settled(zk: Any) -> Any:
+    """Returns the client, once all that was queued for the user's code so far has run: watchers, listeners, callbacks.
+
+    On the blocking front, events are queued before the result that shows them is settled, and run on the dispatch thread
+    in this order: so a callback is behind all of them. Not to be called there.
+    """
+    if isinstance(zk, Driven):
+        zk.loop.call(_handed_out, zk.real)
+    else:
+        behind, ran = zk.future(), threading.Event()
+        behind.add_done_callback(lambda done: ran.set())
+        behind.set_result(None)
+        assert ran.wait(PATIENCE), "the dispatch thread stands still"
+    return zk
+
+
+async def _handed_out(zk: Any) -> None:
+    """Wait until the event loop has handed out all news: no public name tells."""
+    end = time.monotonic() + PATIENCE
+    while zk._driver._news:
+        assert time.monotonic() < end, "news are not handed out"
+        await asyncio.sleep(0)
+
+
 class Front:
     """What a scenario is given. Whatever it makes is closed at the end, clients first."""
 
@@ -361,4 +385,4 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
     until(lambda: _descriptors() <= descriptors, 5)
 
 
-__all__ = ["Driven", "Front", "Log", "Requests", "front", "real", "until"]
+__all__ = ["Driven", "Front", "Log", "Requests", "front", "real", "settled", "until"]
