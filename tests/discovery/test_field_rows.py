@@ -50,7 +50,7 @@ with EmbeddedServer() as server:
                 else:
                     registrar.node, registrar.error, client.zk.state
             except Exception as error:
-                if type(error).__name__ not in ("ClientClosedError", "ConnectionClosedError", "NodeNotFoundError"):
+                if type(error).__name__ not in ("ClientClosedError", "ConnectionClosedError", "NodeNotFoundError", "NotRegisteredError"):
                     trouble.append(repr(error))
         hit = within(target, work)
         if hit:
