@@ -290,6 +290,7 @@ class Requests:
         for memory in self._memory.values():
             memory.unknown.clear()
             memory.hang_ups = {kind: min(count, HANG_UPS - 1) for kind, count in memory.hang_ups.items()}
+        self._memory = {server: memory for server, memory in self._memory.items() if memory.hang_ups}
 
     # --------------------------------------------------------------------- a link's life
 
@@ -419,7 +420,6 @@ class Requests:
         """The session is gone, and its watches with it; a new one begins at zxid 0."""
         self.last_zxid = self._told_zxid = 0
         self._untold = False
-        self._memory.clear()  # servers may have been upgraded since
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:
