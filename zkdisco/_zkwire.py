@@ -21,6 +21,7 @@ if TYPE_CHECKING or __package__ == "zkdisco":
     )  # fmt: skip
     from zkwire.io.dispatch import Dispatcher
     from zkwire.io.future import Future
+    from zkwire.io.process import Guard
     from zkwire.session.host_provider import parse_hosts
     from zkwire.values import OPEN_ACL_UNSAFE, Watcher
 else:
@@ -30,6 +31,7 @@ else:
     )  # fmt: skip
     from ..zkwire.io.dispatch import Dispatcher
     from ..zkwire.io.future import Future
+    from ..zkwire.io.process import Guard
     from ..zkwire.session.host_provider import parse_hosts
     from ..zkwire.values import OPEN_ACL_UNSAFE, Watcher
 
@@ -51,7 +53,7 @@ def _module(name: str) -> Any:
 
 
 __all__ = [
-    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "KazooState", "KeeperState", "Stat", "WatchedEvent",
-    "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
+    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "Stat",
+    "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
     "parse_hosts", "paths", "recipes",
 ]  # fmt: skip

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import (
-    ACL, Dispatcher, EventType, Future, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, ops, parse_hosts,
-    paths,
+    ACL, Dispatcher, EventType, Future, Guard, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, ops,
+    parse_hosts, paths,
 )  # fmt: skip
 from .cache import ThreadDelivery
 from .model import (
@@ -94,6 +94,7 @@ class Client:
         self.executor: Dispatcher = self.zk.dispatcher(logger, "zkdisco")
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
+        self._guard = Guard(self)
         self._children: List[Any] = []
         self._registrars: Dict[Service, Any] = {}
         self._handler = ThreadDelivery(event_handler, EVENTS) if event_handler is not None else None

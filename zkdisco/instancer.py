@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any, Callable, Optional
 
-from ._zkwire import errors
+from ._zkwire import Guard, errors
 from .cache import Cache, Delivery, ThreadDelivery
 from .client import Client
 from .discovery import TRANSIENT, Discovery
@@ -29,6 +29,7 @@ class InstancerBase:
         self._first: Any = None
         self._stopped = False
         self._stale_since: Optional[float] = None
+        self._guard = Guard(self)
 
     @property
     def state(self) -> Event:

@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Optional, Set
 
-from ._zkwire import Future, errors, ops
+from ._zkwire import Future, Guard, errors, ops
 from .model import ClientClosedError, Service
 from .registration import Registration
 from .runner import Runner
@@ -35,6 +35,7 @@ class RegistrarBase:
         self._lock = threading.RLock()  # for `_running`, and that nobody comes to wait when it ends
         self._running = self._ended = False
         self._pending: Set[Any] = set()
+        self._guard = Guard(self)
 
     @property
     def node(self) -> Optional[str]:
@@ -83,8 +84,11 @@ class RegistrarBase:
                 self._client.zk.submit(ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception())
             except errors.ZookeeperError:
                 pass  # the session has ended, and the node with it
-        for future in list(self._pending):
-            self._conclude(future, ClientClosedError())
+        while self._pending:
+            try:
+                self._conclude(self._pending.pop(), ClientClosedError())
+            except KeyError:  # the last one was concluded meanwhile
+                break
 
     def _want(self, wanted: bool, future: Any, now: float) -> None:
         if not self._ended:

@@ -101,14 +101,16 @@ class Runner:
         if not self._connected:
             for future in list(self._under_way):
                 future.cancel()  # what was sent has failed by now; this takes back what waits to be sent
-        if self._core is not None:
+        core = self._core
+        if core is not None:
             client_id = self._zk.client_id if self._connected else None
-            self._core.session(client_id[0] if client_id else None, monotonic())
+            core.session(client_id[0] if client_id else None, monotonic())
             self._pump()
 
     def _watched(self, event: WatchedEvent) -> None:
-        if self._core is not None:
-            self._core.watched(event, monotonic())
+        core = self._core  # which another thread may take away
+        if core is not None:
+            core.watched(event, monotonic())
             self._pump()
 
     def _done(self, key: Any, future: Any) -> None:
@@ -117,14 +119,16 @@ class Runner:
         self._answered(key, error if error is not None else future.result())
 
     def _answered(self, key: Any, outcome: Any) -> None:
-        if self._core is not None:
-            self._core.answered(key, outcome, monotonic())
+        core = self._core  # which another thread may take away
+        if core is not None:
+            core.answered(key, outcome, monotonic())
             self._pump()
 
     def _timed_out(self) -> None:
         self._timer = self._timer_at = None
-        if self._core is not None:
-            self._core.timed_out(monotonic())
+        core = self._core  # which another thread may take away
+        if core is not None:
+            core.timed_out(monotonic())
             self._pump()
 
     def _pump(self) -> None:

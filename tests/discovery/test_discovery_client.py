@@ -12,6 +12,7 @@ import pytest
 
 from tests.kit.fronts import listeners
 from tests.kit.catalogue import fault
+from tests.io.test_driver import in_child, needs_fork
 from tests.kit.discovery.live import Seen, kill_session, until
 from zkdisco import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Client, ClientClosedError, Event, Instancer,
@@ -313,3 +314,27 @@ def test_zk_says_what_is_wrong_with_it() -> None:
 
     with pytest.raises(TypeError, match="a zkwire.client.ZooKeeper, of the zkwire that.*not a vendored.zkwire.client.ZooKeeper"):
         Client(zk=Foreign())  # type: ignore[arg-type]
+
+
+@needs_fork
+@fault("P01")
+def test_in_a_child_all_of_discovery_is_refused() -> None:
+    """Every public method and property of a client, a registrar and an instancer of the parent's."""
+    with EmbeddedServer() as server, Client(server.hosts) as client:
+        registrar = Registrar(client, Service("/s", "api", b"1"))
+        registrar.register()
+        instancer = Instancer(client, "/s/api")
+
+        def child() -> Any:
+            allowed = []
+            for thing in (client, registrar, instancer):
+                for name in [name for name in dir(type(thing)) if not name.startswith("_")]:
+                    try:
+                        getattr(thing, name)
+                        allowed.append(name)
+                    except errors.ForkedError:
+                        pass
+            return allowed
+
+        assert in_child(child) == "[]"
+        assert instancer.state.instances == ("1",)

@@ -19,7 +19,7 @@ import sys
 from _thread import allocate_lock, get_ident
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, TypeVar
 
 from ..errors import ConnectionClosedError, NestedCallError, OperationTimeoutError, ZookeeperError
 from ..session.actions import StateChanged
@@ -119,13 +119,14 @@ class Driver:
             while True:
                 waiters.append(lock)
                 left = deadline - monotonic()
-                if done() or left <= 0:
+                if done() or left <= 0 or not lock.acquire(True, min(left, LONGEST_WAIT)):
                     return done()
-                lock.acquire(True, min(left, LONGEST_WAIT))
         finally:
             self._turns.inside.discard(me)
-            while lock in waiters:
+            try:
                 waiters.remove(lock)
+            except ValueError:  # opened meanwhile
+                pass
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
         """Hand an operation to the core; its future, with which `then` is called. `force` as of `Session.submit`."""
@@ -159,36 +160,6 @@ class Driver:
             self.session.submit(op, future, now(), force)
         except (ZookeeperError, ValueError, TypeError) as error:
             future.settle(error)
-
-    def submit_many(self, ops: Sequence[Op[Any]], force: bool = False) -> List[Future[Any]]:
-        """Hand many operations to the core, under one lock and with as few system calls as go; their futures.
-
-        What is wrong with one is its outcome.
-        """
-        if not self._started:
-            raise ConnectionClosedError("not started: call start() first")
-        sockets, session = self._sockets, self.session
-        futures: List[Future[Any]] = [Future(self, op.path) for op in ops]
-        if sockets.lock.locked() and self._beneath():
-            for op, future in zip(ops, futures):
-                self._io.later(functools.partial(self._submit_later, op, future, force))
-            return futures
-        with sockets.lock:
-            at = now()
-            try:
-                for op, future in zip(ops, futures):
-                    try:
-                        session.submit(op, future, at, force)
-                    except (ZookeeperError, ValueError, TypeError) as error:
-                        future.settle(error)
-                if session.has_actions:
-                    sockets.perform()
-                if sockets.main is not None:
-                    sockets.flush(sockets.main)
-            except BaseException:
-                sockets.interrupted(())
-                raise
-        return futures
 
     def execute(self, op: Op[T], timeout: Optional[float]) -> T:
         """Do an operation and wait for its result, at most `timeout` seconds (None: as long as the session lets it)."""

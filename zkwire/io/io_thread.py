@@ -230,9 +230,9 @@ class IoThread:
     def _read(self, ready: Sequence[int]) -> None:
         """Read what has arrived, unless a caller does."""
         sockets, turns, me = self.sockets, self.turns, get_ident()
-        for one in list(sockets.wires.values()):
-            if one.sock.fileno() not in ready and not one.fresh:
-                continue
+        with sockets.lock:
+            wires = [one for one in sockets.wires.values() if one.fresh or one.sock.fileno() in ready]
+        for one in wires:
             try:
                 if one is not sockets.main or turns.take(me):
                     with sockets.lock:

@@ -223,7 +223,10 @@ class Sockets:
         self.say(INFO, "= %s (%s)%s", state, client_state, "" if error is None else f": {error}")
         self._on_state(StateChanged(state, client_state, error))
         while self.state_waiters:
-            release(self.state_waiters.pop())
+            try:
+                release(self.state_waiters.pop())
+            except IndexError:  # the last one has given up
+                break
 
     def note(self, what: str) -> None:
         """What the server sent was passed over."""
