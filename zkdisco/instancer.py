@@ -84,7 +84,7 @@ class InstancerBase:
         """On the executor, so that it comes behind whatever was asked for."""
         if self._client.zk.connected:
             try:
-                self._client.zk.submit(self._core.stop()).add_done_callback(_forget)
+                self._client.zk.submit(self._core.stop(), force=True).add_done_callback(_forget)
             except errors.ZookeeperError:
                 pass  # no connection, no watch
 

@@ -80,7 +80,9 @@ class RegistrarBase:
         self._runner.stop()
         if self._core.node is not None:
             try:
-                self._client.zk.submit(ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception())
+                self._client.zk.submit(
+                    ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception(), force=True
+                )
             except errors.ZookeeperError:
                 pass  # the session has ended, and the node with it
         for future in list(self._pending):

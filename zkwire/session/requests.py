@@ -419,7 +419,6 @@ class Requests:
         """The session is gone, and its watches with it; a new one begins at zxid 0."""
         self.last_zxid = self._told_zxid = 0
         self._untold = False
-        self._memory.clear()  # servers may have been upgraded since
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:
