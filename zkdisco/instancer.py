@@ -5,6 +5,7 @@ Owns the way between the core that decides (`discovery.Discovery`) and observers
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import Any, Callable, Optional
 
@@ -14,6 +15,8 @@ from .client import Client
 from .discovery import TRANSIENT, Discovery
 from .model import ClientClosedError, Event, UndecodableDataError, validate_directory
 from .runner import Runner
+
+logger = logging.getLogger(__name__)
 
 
 class InstancerBase:
@@ -119,7 +122,9 @@ class Instancer(InstancerBase):
     """
 
     def __init__(self, client: Client, path: str, *, timeout: Optional[float] = None) -> None:
-        super().__init__(client, path, ThreadDelivery)
+        super().__init__(
+            client, path, lambda observer: ThreadDelivery(observer, client.zk.dispatcher(logger, "zkdisco observer"))
+        )
         first = self.begin()
         try:
             first.result(client.options.timeout if timeout is None else timeout)
