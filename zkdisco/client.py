@@ -170,20 +170,20 @@ class Client:
                 return
             self._closed = True
             children, self._children = self._children, []
+        pending = [child.end() for child in children]
         if self.zk.may_wait():
-            self._end(children)
+            self._end(children, pending)
         else:
+            for child in children:
+                child.delete_now()
             later = self.zk.future()
-            later.add_done_callback(lambda done: self._end(children))
+            later.add_done_callback(lambda done: self._end(children, pending))
             later.set_result(None)
 
-    def _end(self, children: List[Any]) -> None:
+    def _end(self, children: List[Any], pending: List[Any]) -> None:
         if self._owns:
-            for child in children:
-                child.end()
             self.zk.close()  # the server deletes our nodes with the session
         else:
-            pending = [child.end() for child in children]
             deadline = monotonic() + (0.0 if has_ended(self.zk) else self.options.timeout)
             for future in pending:
                 try:

@@ -10,7 +10,7 @@ order, and carries out `operations`. Rules:
    3.6, one watch is on the list and one on each node; a changed list is read again, of the nodes only the new ones.
    Servers may be upgraded, so that each new connection is asked for the recursive watch. Where a connection was lost
    with this request under way, the request is alone the next time, and comes ever later behind what others ask for:
-   servers that hang up on what they do not know are found out by this. After `LOSSES` of them a connection is not asked.
+   servers that hang up on what they do not know are found out by this. After `LOSSES` of these one is not asked.
 3. Trouble is published with the last good set. Whatever the trouble was, reading starts again: at once with a new
    connection, otherwise ever more slowly.
 """

@@ -74,6 +74,9 @@ class InstancerBase:
             self._first.set_exception(ClientClosedError())
         self._client.executor.call(self._take_back)
 
+    def delete_now(self) -> None:
+        """There is nothing of ours at the server that would have to be deleted."""
+
     def closed(self) -> None:
         """The client has stopped."""
 

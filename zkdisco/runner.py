@@ -2,8 +2,9 @@
 
 Owns the way from a core to ZooKeeper and back: operations, watches, session states, timers, all on one executor in
 wire order. Nothing of a core's waits for a connection: without one, it fails at once, known not to have been sent, and
-the core decides anew. Where the client takes no more requests for now (`max_pending`), operations wait here for those of
-the same core; the first is never refused, so that a core comes on whatever others do. Must not know what the cores decide. The executor is a `Dispatcher` (a thread) or an event loop.
+the core decides anew. Where the client takes no more requests for now (`max_pending`), operations wait here for others
+of the same core; the first is never refused, so that a core comes on whatever others do. Must not know what the cores
+decide. The executor is a `Dispatcher` (a thread) or an event loop.
 """
 
 from __future__ import annotations
