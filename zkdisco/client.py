@@ -97,8 +97,9 @@ class Client:
         self._guard = Guard(self)
         self._children: List[Any] = []
         self._registrars: Dict[Service, Any] = {}
-        self._handler = ThreadDelivery(event_handler, EVENTS) if event_handler is not None else None
-        if self._handler is not None:
+        self._handler: Optional[ThreadDelivery] = None
+        if event_handler is not None:
+            self._handler = ThreadDelivery(event_handler, self.zk.dispatcher(logger, "zkdisco events"), EVENTS)
             self.zk.add_listener(self._session_event)
         if self._owns:
             try:
@@ -170,20 +171,20 @@ class Client:
                 return
             self._closed = True
             children, self._children = self._children, []
+        pending = [child.end() for child in children]
         if self.zk.may_wait():
-            self._end(children)
+            self._end(children, pending)
         else:
+            for child in children:
+                child.delete_now()
             later = self.zk.future()
-            later.add_done_callback(lambda done: self._end(children))
+            later.add_done_callback(lambda done: self._end(children, pending))
             later.set_result(None)
 
-    def _end(self, children: List[Any]) -> None:
+    def _end(self, children: List[Any], pending: List[Any]) -> None:
         if self._owns:
-            for child in children:
-                child.end()
             self.zk.close()  # the server deletes our nodes with the session
         else:
-            pending = [child.end() for child in children]
             deadline = monotonic() + (0.0 if has_ended(self.zk) else self.options.timeout)
             for future in pending:
                 try:
@@ -220,14 +221,18 @@ class Client:
 
 
 def check_running(zk: Any, kind: Any) -> None:
-    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that is connected."""
+    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that has a session.
+
+    It may be without a connection just now: there will be another.
+    """
     if not isinstance(zk, kind):
         given, wanted = (f"{one.__module__}.{one.__qualname__}" for one in (type(zk), kind))
         raise TypeError(f"zk= must be a {wanted}, of the zkwire that this zkdisco uses, not a {given}")
     if has_ended(zk):
         raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
-    if not zk.connected:
-        raise ValueError(f"zk= must be a running {kind.__name__}, and is not connected now: call its start() first")
+    if not zk.connected and zk.client_id is None:
+        text = "has no session now: call its start() first, or wait until it is connected again"
+        raise ValueError(f"zk= must be a running {kind.__name__}; this one {text}")
 
 
 def has_ended(zk: Any) -> bool:

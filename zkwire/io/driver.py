@@ -144,8 +144,10 @@ class Driver:
                 session.submit(op, future, now(), force)
                 if session.has_actions:
                     sockets.perform()
-                main = sockets.main
-                if main is not None and (session.idle or session.unsent >= ENOUGH):
+                main, reader = sockets.main, self._turns.reader
+                if main is not None and (
+                    session.idle or session.unsent >= ENOUGH or (reader and reader.get("") == get_ident())
+                ):  # a signal handler that has interrupted the thread that reads can wait for no receipt
                     sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
                 raise
