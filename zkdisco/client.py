@@ -91,7 +91,7 @@ class Client:
         self._owns = zk is None
         #: The ZooKeeper below.
         self.zk = zk if zk is not None else ZooKeeper(**self.options.zookeeper())
-        self.executor: Dispatcher = self.zk.dispatcher(logger, "zkdisco")
+        self.executor: Dispatcher = self.zk.driver.another_dispatcher(logger, "zkdisco")
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
         self._children: List[Any] = []
@@ -169,7 +169,7 @@ class Client:
                 return
             self._closed = True
             children, self._children = self._children, []
-        if self.zk.may_wait():
+        if self.zk.driver.may_wait():
             self._end(children)
         else:
             later = self.zk.future()

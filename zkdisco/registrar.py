@@ -133,7 +133,7 @@ class Registrar(RegistrarBase):
         Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
         """
         self._client.check()
-        if not self._client.zk.may_wait():
+        if not self._client.zk.driver.may_wait():
             raise errors.NestedCallError()
         node: str = self._wait(self.want(True), timeout)
         return node
@@ -145,7 +145,7 @@ class Registrar(RegistrarBase):
         a call of this client: then this returns at once, and the node goes a moment later.
         """
         future = self.want(False)
-        if self._client.zk.may_wait():
+        if self._client.zk.driver.may_wait():
             self._wait(future, timeout)
 
     def _wait(self, future: Future[Any], timeout: Optional[float]) -> Any:
