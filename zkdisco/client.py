@@ -91,7 +91,7 @@ class Client:
         self._owns = zk is None
         #: The ZooKeeper below.
         self.zk = zk if zk is not None else ZooKeeper(**self.options.zookeeper())
-        self.executor: Dispatcher = self.zk.dispatcher(logger, "zkdisco")
+        self.executor: Dispatcher = self.zk.driver.another_dispatcher(logger, "zkdisco")
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
         self._guard = Guard(self)
@@ -99,7 +99,8 @@ class Client:
         self._registrars: Dict[Service, Any] = {}
         self._handler: Optional[ThreadDelivery] = None
         if event_handler is not None:
-            self._handler = ThreadDelivery(event_handler, self.zk.dispatcher(logger, "zkdisco events"), EVENTS)
+            own = self.zk.driver.another_dispatcher(logger, "zkdisco events")
+            self._handler = ThreadDelivery(event_handler, own, EVENTS)
             self.zk.add_listener(self._session_event)
         if self._owns:
             try:
@@ -172,7 +173,7 @@ class Client:
             self._closed = True
             children, self._children = self._children, []
         pending = [child.end() for child in children]
-        if self.zk.may_wait():
+        if self.zk.driver.may_wait():
             self._end(children, pending)
         else:
             for child in children:

@@ -126,9 +126,8 @@ class Instancer(InstancerBase):
     """
 
     def __init__(self, client: Client, path: str, *, timeout: Optional[float] = None) -> None:
-        super().__init__(
-            client, path, lambda observer: ThreadDelivery(observer, client.zk.dispatcher(logger, "zkdisco observer"))
-        )
+        another = client.zk.driver.another_dispatcher
+        super().__init__(client, path, lambda observer: ThreadDelivery(observer, another(logger, "zkdisco observer")))
         first = self.begin()
         try:
             first.result(client.options.timeout if timeout is None else timeout)

@@ -146,7 +146,7 @@ class Registrar(RegistrarBase):
         Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
         """
         self._client.check()
-        if not self._client.zk.may_wait():
+        if not self._client.zk.driver.may_wait():
             raise errors.NestedCallError()
         node: str = self._wait(self.want(True), timeout)
         return node
@@ -159,7 +159,7 @@ class Registrar(RegistrarBase):
         client was at its innermost; then it is sent once the handler has returned.
         """
         future = self.want(False)
-        if self._client.zk.may_wait():
+        if self._client.zk.driver.may_wait():
             self._wait(future, timeout)
         else:
             self.delete_now()

@@ -471,13 +471,14 @@ def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(
     idle = server._core.traffic()[0]
     until(lambda: server._core.traffic()[0] >= idle + 6)  # pings of both
     assert client.connected and states.seen == []
-    assert front.is_asyncio or "blocks the dispatch thread" in caplog.text
     later = Log()
     zk.get("/a", watch=later)
     other.set("/a", b"3")
     go.set()
     later.wait(1)
     assert left.wait(5)
+    settled(zk)
+    assert front.is_asyncio or "blocks at 0x" in caplog.text and "kept the dispatch thread for" in caplog.text
 
 
 @fault("W23")

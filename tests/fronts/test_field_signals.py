@@ -98,7 +98,7 @@ with EmbeddedServer() as server:
         "follow": lambda: zk.get("/a"),
         "watch": lambda: zk.get("/a", watch=fired.append),
         "submit": lambda: zk.submit(GetData("/a")).result(5),
-        "listen": lambda: (zk.add_listener(print), zk.remove_listener(print), zk.state, zk.client_id),
+        "listen": lambda: (zk.add_listener(print), zk.remove_listener(print), zk.state, zk.client_id, zk.client_state, zk.connected, zk.session_timeout),
         "recipe": lambda: zk.ensure_path("/a"),
         "state": lambda: (zk.state, zk.connected, zk.client_state, zk.client_id, zk.session_timeout),
         "future": lambda: futures.append(zk.submit(GetData("/a"))),

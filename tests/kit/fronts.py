@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 import pytest
 
 import zkdisco
+from tests.kit.dispatched import dispatched
 from tests.kit.harness.proxy import FaultProxy
 from tests.kit.hostile import Scripted
 from tests.kit.tls import Relay
@@ -218,16 +219,13 @@ def told(zk: Any) -> Log:
 def settled(zk: Any) -> Any:
     """Returns the client, once all that was queued for the user's code so far has run: watchers, listeners, callbacks.
 
-    On the blocking front, events are queued before the result that shows them is settled, and run on the dispatch thread
-    in this order: so a callback is behind all of them. Not to be called there.
+    On the blocking front, events are queued before the result that shows them is settled, and their watchers run on the
+    dispatch thread, in this order.
     """
     if isinstance(zk, Driven):
         zk.loop.call(_handed_out, zk.real)
     else:
-        behind, ran = zk.future(), threading.Event()
-        behind.add_done_callback(lambda done: ran.set())
-        behind.set_result(None)
-        assert ran.wait(PATIENCE), "the dispatch thread stands still"
+        assert dispatched(zk, PATIENCE), "the dispatch thread stands still"
     return zk
 
 

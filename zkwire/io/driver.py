@@ -64,7 +64,10 @@ class Driver:
         """In the child of a fork this raises `ForkedError`, as does all that is public here."""
 
     def may_wait(self) -> bool:
-        """Whether this thread may wait for a result: not while it is in the midst of another call of this client."""
+        """Whether this thread may wait for a result: not while it is in the midst of another call of this client.
+
+        It is in a signal handler that has interrupted such a call: what waits raises `NestedCallError` there.
+        """
         me = get_ident()
         busy = me == self._io.ident or me in self._turns.inside or self._sockets.lock.locked()
         return not busy or not self._beneath()
@@ -218,7 +221,10 @@ class Driver:
             if not future._done:
                 error = OperationTimeoutError(f"no answer within {timeout} s", future.path)
                 error.maybe_applied = not unsent
-                raise error
+                try:
+                    raise error
+                finally:  # as below
+                    del error
         outcome = future._outcome
         if isinstance(outcome, Exception):
             try:
@@ -260,7 +266,10 @@ class Driver:
             self._io.askings.discard(asking)
 
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """A dispatcher beside the client's own. Where the system gives it no thread, the I/O thread tries again."""
+        """One more dispatcher, for calls that must not wait for the code of watchers.
+
+        Where the system gives it no thread, the I/O thread tries again.
+        """
         return Dispatcher(logger, name, self._io.unstarted.add)
 
     def future(self) -> Future[Any]:
