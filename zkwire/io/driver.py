@@ -147,9 +147,9 @@ class Driver:
                 session.submit(op, future, now(), force)
                 if session.has_actions:
                     sockets.perform()
-                main, reader = sockets.main, self._turns.reader
+                main, inside = sockets.main, self._turns.inside  # of which one is the I/O thread
                 if main is not None and (
-                    session.idle or session.unsent >= ENOUGH or (reader and reader.get("") == get_ident())
+                    session.idle or session.unsent >= ENOUGH or (len(inside) > 1 and get_ident() in inside)
                 ):  # a signal handler that has interrupted the thread that reads can wait for no receipt
                     sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
