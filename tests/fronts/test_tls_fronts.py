@@ -16,7 +16,7 @@ from tests.kit.catalogue import fault
 from tests.conftest import Shared, named
 from tests.kit.harness import pki
 from tests.kit.harness.servers import Server
-from tests.kit.fronts import Front, Log, real, until
+from tests.kit.fronts import Front, Log, real, settled, until
 from tests.kit.hostile import Wire
 from tests.kit.tls import Relay, key_update, renegotiate
 from tests.kit.world import welcome_frame
@@ -91,6 +91,7 @@ def test_what_was_queued_fails_with_the_cause(front: Front) -> None:
     with pytest.raises(TLSError, match="expired"):
         zk.start()
     assert real(zk)._session.pending == 0
+    settled(zk)
     assert log.seen == []  # LOST it was before
 
 

@@ -189,7 +189,7 @@ class Dispatcher:
             function(*arguments)
             took = monotonic() - began
             if took > LONG:
-                self._logger.warning("%r kept the dispatch thread for %.1f s, and what was behind it", function, took)
+                self._logger.warning("%r kept the dispatch thread for %.1f s; what is behind it waited", function, took)
         except BaseException:  # SystemExit too: it would end this thread, and with it all calls
             try:
                 self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
