@@ -267,7 +267,7 @@ class IoThread:
             main = sockets.main
             if main is not None:
                 self._read([main.sock.fileno()])
-                self._let_lead()
+                self._let_lead(PAUSE if now() - deadline > PAUSE else 0.0)
             with sockets.lock:
                 self._session.timed_out(now())
                 sockets.perform()
@@ -275,13 +275,18 @@ class IoThread:
             for one in list(sockets.wires.values()):
                 sockets.flush(one)
 
-    def _let_lead(self) -> None:
-        """If this thread is late, one that reads may be later: woken by what has arrived, but not come to take it."""
-        sockets, receipts, end = self.sockets, self.sockets.receipts, monotonic() + LATER
-        while self.turns.taken and receipts == sockets.receipts and monotonic() < end:
+    def _let_lead(self, grace: float) -> None:
+        """If this thread is late, one that reads may be later: woken by what has arrived, but not come to hand it over.
+
+        Whether something has arrived, the socket tells only until recv() has it: for `grace` seconds it is not asked.
+        """
+        sockets, receipts, began = self.sockets, self.sockets.receipts, monotonic()
+        while self.turns.taken and receipts == sockets.receipts and monotonic() < began + LATER:
             with sockets.lock:
                 main = sockets.main
-                if main is None or not wait_for(0, (main.sock.fileno(), READ)):
+                if main is None:
+                    return
+                if monotonic() >= began + grace and not wait_for(0, (main.sock.fileno(), READ)):
                     return
             wait_for(SHORTEST_GRACE, (self._waker.fileno(), READ))
 
