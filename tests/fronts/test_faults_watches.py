@@ -244,8 +244,7 @@ def test_an_event_comes_before_the_answer_that_shows_its_change(front: Front) ->
         writing = other.submit(SetData("/a", b"%d" % number))
         if number % 2:
             writing.result(4)
-        read = zk.submit(GetData("/a"))
-        read.add_done_callback(lambda done, order=order: order("answer"))
+        read = zk.submit(GetData("/a"), lambda done, order=order: order("answer"))  # later it may be done already
         writing.result(4)
         shown = read.result(4)[0] == b"%d" % number
         assert shown or not number % 2
