@@ -220,14 +220,14 @@ class Client:
 
 
 def check_running(zk: Any, kind: Any) -> None:
-    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that is connected."""
+    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) with a session."""
     if not isinstance(zk, kind):
         given, wanted = (f"{one.__module__}.{one.__qualname__}" for one in (type(zk), kind))
         raise TypeError(f"zk= must be a {wanted}, of the zkwire that this zkdisco uses, not a {given}")
     if has_ended(zk):
         raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
-    if not zk.connected:
-        raise ValueError(f"zk= must be a running {kind.__name__}, and is not connected now: call its start() first")
+    if not zk.connected and zk.client_id is None:
+        raise ValueError(f"zk= must be a running {kind.__name__}, and this one has no session: call its start() first")
 
 
 def has_ended(zk: Any) -> bool:

@@ -214,9 +214,7 @@ class Driver:
         if not done:
             unsent = self.give_up(future)
             if not future._done:
-                error = OperationTimeoutError(f"no answer within {timeout} s", future.path)
-                error.maybe_applied = not unsent
-                raise error
+                raise _late(timeout, future.path, unsent)
         outcome = future._outcome
         if isinstance(outcome, Exception):
             try:
@@ -378,3 +376,10 @@ class Driver:
         """In the child of a fork: drop the descriptors, without a word to the server, and refuse all use."""
         self._io.disown()
         refuse(self)
+
+
+def _late(timeout: Optional[float], path: Optional[str], unsent: bool) -> OperationTimeoutError:
+    """The error of a call whose time is over; the frame that raises it must not hold it."""
+    error = OperationTimeoutError(f"no answer within {timeout} s", path)
+    error.maybe_applied = not unsent
+    return error

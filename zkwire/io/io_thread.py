@@ -23,7 +23,7 @@ from ..errors import ConnectionClosedError, TLSError
 from ..session.actions import StateChanged
 from ..session.link import Link
 from ..session.session import ENDED, Session
-from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, wait_for
+from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, failure, wait_for
 from .dispatch import Dispatcher, Unstarted
 from .four_letter import Asking
 from .process import now
@@ -207,11 +207,11 @@ class IoThread:
         for link, attempt in list(attempts.items()):
             try:
                 sock = attempt.step(now())
-            except (OSError, TLSError) as error:
-                del attempts[link]
+            except Exception as error:  # of a socket module that was patched, or of the user's own context, too
+                attempts.pop(link).give_up()
                 with sockets.lock:
                     if link in sockets.wanted:
-                        sockets.lost(link, error if isinstance(error, TLSError) else str(error))
+                        sockets.lost(link, error if isinstance(error, TLSError) else str(failure(error)))
                 continue
             if sock is not None:
                 del attempts[link]
