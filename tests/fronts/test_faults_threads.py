@@ -377,7 +377,7 @@ def test_a_future_is_what_it_says_however_one_waits(front: Front) -> None:
     if front.loop is None:  # wakes that mean nothing
         until(lambda: real(zk)._driver._turns.followers)
         for _ in range(50):
-            for lock in list(future._locks or ()):
+            for lock in [hook for hook in list(future._hooks) if hook is not None and not isinstance(hook, tuple)]:
                 try:
                     lock.release()
                 except RuntimeError:
