@@ -14,7 +14,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .cache import target_of
-from .client import EventHandler, Options, entries_of, has_ended, session_event
+from .client import EventHandler, Options, check_running, entries_of, has_ended, session_event
 from .instancer import InstancerBase
 from .model import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, NotRegisteredError,
@@ -138,8 +138,8 @@ class Client:
         self.check()
         if self._owns:
             await self.zk.start(self.options.timeout if timeout is None else timeout)
-        elif not self.zk.connected:
-            raise ValueError("zk= must be a running AsyncZooKeeper: await its start() first")
+        else:
+            check_running(self.zk, async_zookeeper())
 
     def __await__(self) -> Generator[Any, None, Client]:
         yield from self.start().__await__()

@@ -12,6 +12,7 @@ from collections import deque
 from types import BuiltinMethodType, MethodType
 from typing import Any, Callable, Deque, Dict, Optional, Protocol
 
+from ._zkwire import Dispatcher
 from .model import Event
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Cache:
 
     def __init__(self, deliver: Callable[[Any], Delivery]) -> None:
         self._deliver = deliver
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in between
         self._newest: Optional[Event] = None
         self._deliveries: Dict[Any, Any] = {}
 
@@ -88,49 +89,36 @@ def target_of(observer: Any) -> Callable[[Any], Any]:
 
 
 class ThreadDelivery:
-    """Calls one observer on a thread of its own, which lives while the observer is registered.
+    """Calls one observer on the thread of `dispatcher`, which is its own and lives while the observer is registered.
 
-    Of what has not been delivered the newest `keep` are kept.
+    Of what has not been delivered the newest `keep` are kept. Without a lock: a signal handler may come in anywhere.
     """
 
-    def __init__(self, observer: Any, keep: int = 1) -> None:
+    def __init__(self, observer: Any, dispatcher: Dispatcher, keep: int = 1) -> None:
         self._target = target_of(observer)
-        self._changed = threading.Condition()
+        self._dispatcher = dispatcher
         self._waiting: Deque[Any] = deque(maxlen=keep)
         self._stopped = False
-        self._thread: Optional[threading.Thread] = None
 
     def offer(self, event: Any) -> None:
         """Deliver this one too, or in the place of those before it."""
-        with self._changed:
-            if self._stopped:
-                return
-            self._waiting.append(event)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="zkdisco observer", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self._waiting.append(event)
+        if not self._dispatcher.waiting:  # or else the call that waits will find it
+            self._dispatcher.call(self._deliver)
 
     def stop(self) -> None:
         """Deliver nothing more."""
-        with self._changed:
-            self._waiting.clear()
-            self.end()
+        self._stopped = True
+        self.end()
 
     def end(self) -> None:
-        """Deliver what there is, and nothing more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
+        """Deliver what there is, and let the thread go."""
+        self._dispatcher.end(0.0)
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopped)
-                if not self._waiting:
-                    return
-                event = self._waiting.popleft()
+    def _deliver(self) -> None:
+        while self._waiting and not self._stopped:
+            event = self._waiting.popleft()
             try:
                 self._target(event)
-            except Exception:
+            except BaseException:  # SystemExit too: it would end this call, and leave what waits
                 logger.exception("exception in the observer %r", self._target)

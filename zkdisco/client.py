@@ -91,14 +91,16 @@ class Client:
         self._owns = zk is None
         #: The ZooKeeper below.
         self.zk = zk if zk is not None else ZooKeeper(**self.options.zookeeper())
-        self.executor: Dispatcher = self.zk.dispatcher(logger, "zkdisco")
+        self.executor: Dispatcher = self.zk.driver.another_dispatcher(logger, "zkdisco")
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
         self._guard = Guard(self)
         self._children: List[Any] = []
         self._registrars: Dict[Service, Any] = {}
-        self._handler = ThreadDelivery(event_handler, EVENTS) if event_handler is not None else None
-        if self._handler is not None:
+        self._handler: Optional[ThreadDelivery] = None
+        if event_handler is not None:
+            own = self.zk.driver.another_dispatcher(logger, "zkdisco events")
+            self._handler = ThreadDelivery(event_handler, own, EVENTS)
             self.zk.add_listener(self._session_event)
         if self._owns:
             try:
@@ -170,20 +172,20 @@ class Client:
                 return
             self._closed = True
             children, self._children = self._children, []
-        if self.zk.may_wait():
-            self._end(children)
+        pending = [child.end() for child in children]
+        if self.zk.driver.may_wait():
+            self._end(children, pending)
         else:
+            for child in children:
+                child.delete_now()
             later = self.zk.future()
-            later.add_done_callback(lambda done: self._end(children))
+            later.add_done_callback(lambda done: self._end(children, pending))
             later.set_result(None)
 
-    def _end(self, children: List[Any]) -> None:
+    def _end(self, children: List[Any], pending: List[Any]) -> None:
         if self._owns:
-            for child in children:
-                child.end()
             self.zk.close()  # the server deletes our nodes with the session
         else:
-            pending = [child.end() for child in children]
             deadline = monotonic() + (0.0 if has_ended(self.zk) else self.options.timeout)
             for future in pending:
                 try:
@@ -220,14 +222,18 @@ class Client:
 
 
 def check_running(zk: Any, kind: Any) -> None:
-    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) with a session."""
+    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that has a session.
+
+    It may be without a connection just now: there will be another.
+    """
     if not isinstance(zk, kind):
         given, wanted = (f"{one.__module__}.{one.__qualname__}" for one in (type(zk), kind))
         raise TypeError(f"zk= must be a {wanted}, of the zkwire that this zkdisco uses, not a {given}")
     if has_ended(zk):
         raise ValueError(f"zk= must be a running {kind.__name__}; this one is {zk.client_state} for good")
     if not zk.connected and zk.client_id is None:
-        raise ValueError(f"zk= must be a running {kind.__name__}, and this one has no session: call its start() first")
+        text = "has no session now: call its start() first, or wait until it is connected again"
+        raise ValueError(f"zk= must be a running {kind.__name__}; this one {text}")
 
 
 def has_ended(zk: Any) -> bool:

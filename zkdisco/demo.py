@@ -105,6 +105,9 @@ def run(screen: Screen, servers: Optional[str] = None, **options: Any) -> int:
     `options` are those of `Client`. Takes about 5 s; on real servers, which give two of their ticks at least for a
     session, by default 4 s, some more.
     """
+    if getattr(sys, "frozen", False) or not sys.executable:
+        why = f"sys.executable is {sys.executable!r}" + (", a frozen program" if getattr(sys, "frozen", False) else "")
+        raise RuntimeError(f"the demonstration needs a Python interpreter for its services, and there is none: {why}")
     missing = None
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(embedded_server()()) if servers is None else None

@@ -8,8 +8,9 @@ order, and carries out `operations`. Rules:
    same: it may be the first event of a transaction (or of the end of a session) that did more.
 2. With ZooKeeper 3.6 and later one persistent recursive watch tells of every change, and each costs one read. Before
    3.6, one watch is on the list and one on each node; a changed list is read again, of the nodes only the new ones.
-   Where the connection was lost with the request for the recursive watch, that request is alone the next time: servers
-   that hang up on what they do not know are found out by this.
+   Servers may be upgraded, so that each new connection is asked for the recursive watch. Where a connection was lost
+   with this request under way, the request is alone the next time, and comes ever later behind what others ask for:
+   servers that hang up on what they do not know are found out by this. After `LOSSES` of these one is not asked.
 3. Trouble is published with the last good set. Whatever the trouble was, reading starts again: at once with a new
    connection, otherwise ever more slowly.
 """
@@ -27,6 +28,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 #: What a new connection cures; the session says so itself.
 TRANSIENT = (errors.ConnectionLoss, errors.SessionExpiredError, errors.SessionMovedError)
 
+#: So many connections in a row may end with the request for the recursive watch under way.
+LOSSES = 6
+#: How long that request waits after the second of them, in seconds; then twice as long each time.
+ALONE = 0.1
+
 _WATCH, _LIST, _EXISTS, _DATA, _BARRIER = "watch", "list", "exists", "data", "barrier"
 _Key = Tuple[int, str, str]
 
@@ -41,8 +47,7 @@ class Discovery:
         self._replica = Replica()
         self._connected = False
         self._recursive = True
-        self._watch_alone = False  # asked for before all else: a loss shows then what it is due to
-        self._session: Optional[int] = None
+        self._losses = 0  # connections in a row that ended with the request for the recursive watch under way
         self._round = 0  # answers of earlier rounds no longer count
         self._reading: Dict[Tuple[str, str], int] = {}  # how many reads of a thing are under way
         self._operations: List[Tuple[_Key, Any]] = []
@@ -80,11 +85,14 @@ class Discovery:
     def session(self, session_id: Optional[int], now: float) -> None:
         """There is a connection with this session now; None: there is none."""
         if session_id is not None:
-            if session_id != self._session:
-                self._recursive = True  # perhaps the servers are newer by now
-            self._session, self._connected = session_id, True
-            self._pause = FIRST_PAUSE
-            self._load()
+            self._connected, self._pause = True, FIRST_PAUSE
+            self._recursive = self._losses < LOSSES
+            if not self._recursive:
+                self._losses -= 1  # the next connection is asked again
+            if self._recursive and self._losses > 1:
+                self._later(ALONE * 2 ** (self._losses - 2), now)
+            else:
+                self._load()
         else:
             self._abort()
             self._retry_at, self._connected = None, False
@@ -129,13 +137,13 @@ class Discovery:
             self._recursive = False
             self._abort()
             self._later(0.0, now)  # the server hangs up on it, or did before; a new connection loads as well
-        elif kind == _WATCH and self._watch_alone and not isinstance(outcome, Exception):
-            self._watch_alone = False
+        elif kind == _WATCH and self._losses and not isinstance(outcome, Exception):
+            self._losses = 0
             self._ask(_LIST, "", self._list())
         elif isinstance(outcome, errors.NoNodeError):
             self._missing(kind, name)
         elif isinstance(outcome, Exception):
-            self._watch_alone |= kind == _WATCH and isinstance(outcome, errors.ConnectionLoss)
+            self._losses += kind == _WATCH and isinstance(outcome, errors.ConnectionLoss) and outcome.sent
             self._failed(outcome, now)
         elif kind == _LIST:
             self._listed(outcome)
@@ -153,7 +161,7 @@ class Discovery:
         self._retry_at = None
         if self._recursive:
             self._ask(_WATCH, "", ops.AddWatch(self.directory, self._watcher, True))
-        if not self._recursive or not self._watch_alone:
+        if not self._recursive or not self._losses:
             self._ask(_LIST, "", self._list())
 
     def _list(self) -> ops.GetChildren:

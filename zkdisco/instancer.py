@@ -5,6 +5,7 @@ Owns the way between the core that decides (`discovery.Discovery`) and observers
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import Any, Callable, Optional
 
@@ -14,6 +15,8 @@ from .client import Client
 from .discovery import TRANSIENT, Discovery
 from .model import ClientClosedError, Event, UndecodableDataError, validate_directory
 from .runner import Runner
+
+logger = logging.getLogger(__name__)
 
 
 class InstancerBase:
@@ -72,6 +75,9 @@ class InstancerBase:
             self._first.set_exception(ClientClosedError())
         self._client.executor.call(self._take_back)
 
+    def delete_now(self) -> None:
+        """There is nothing of ours at the server that would have to be deleted."""
+
     def closed(self) -> None:
         """The client has stopped."""
 
@@ -85,7 +91,7 @@ class InstancerBase:
         """On the executor, so that it comes behind whatever was asked for."""
         if self._client.zk.connected:
             try:
-                self._client.zk.submit(self._core.stop()).add_done_callback(_forget)
+                self._client.zk.submit(self._core.stop(), force=True).add_done_callback(_forget)
             except errors.ZookeeperError:
                 pass  # no connection, no watch
 
@@ -120,7 +126,8 @@ class Instancer(InstancerBase):
     """
 
     def __init__(self, client: Client, path: str, *, timeout: Optional[float] = None) -> None:
-        super().__init__(client, path, ThreadDelivery)
+        another = client.zk.driver.another_dispatcher
+        super().__init__(client, path, lambda observer: ThreadDelivery(observer, another(logger, "zkdisco observer")))
         first = self.begin()
         try:
             first.result(client.options.timeout if timeout is None else timeout)

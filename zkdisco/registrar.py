@@ -79,16 +79,25 @@ class RegistrarBase:
     def closed(self) -> None:
         """The client has stopped: nobody waits any more. A node left for want of a connection goes with the next."""
         self._runner.stop()
-        if self._core.node is not None:
-            try:
-                self._client.zk.submit(ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception())
-            except errors.ZookeeperError:
-                pass  # the session has ended, and the node with it
+        self.delete_now()
         while self._pending:
             try:
                 self._conclude(self._pending.pop(), ClientClosedError())
             except KeyError:  # the last one was concluded meanwhile
                 break
+
+    def delete_now(self) -> None:
+        """Send a delete of our node, if there is one, and wait for nothing; the core has been told, or hears no more.
+
+        That is all a signal handler can do which has interrupted a call of the client: its process may end at once.
+        """
+        if self._core.node is not None:
+            try:
+                self._client.zk.submit(
+                    ops.Delete(self._core.node), lambda done: done.cancelled() or done.exception(), force=True
+                )
+            except errors.ZookeeperError:
+                pass  # the session has ended, and the node with it
 
     def _want(self, wanted: bool, future: Any, now: float) -> None:
         if not self._ended:
@@ -137,7 +146,7 @@ class Registrar(RegistrarBase):
         Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
         """
         self._client.check()
-        if not self._client.zk.may_wait():
+        if not self._client.zk.driver.may_wait():
             raise errors.NestedCallError()
         node: str = self._wait(self.want(True), timeout)
         return node
@@ -146,11 +155,14 @@ class Registrar(RegistrarBase):
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none.
 
         After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted
-        a call of this client: then this returns at once, and the node goes a moment later.
+        a call of this client: then this returns at once, with the request sent, unless the handler came while the
+        client was at its innermost; then it is sent once the handler has returned.
         """
         future = self.want(False)
-        if self._client.zk.may_wait():
+        if self._client.zk.driver.may_wait():
             self._wait(future, timeout)
+        else:
+            self.delete_now()
 
     def _wait(self, future: Future[Any], timeout: Optional[float]) -> Any:
         try:

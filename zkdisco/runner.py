@@ -2,7 +2,9 @@
 
 Owns the way from a core to ZooKeeper and back: operations, watches, session states, timers, all on one executor in
 wire order. Nothing of a core's waits for a connection: without one, it fails at once, known not to have been sent, and
-the core decides anew. Must not know what the cores decide. The executor is a `Dispatcher` (a thread) or an event loop.
+the core decides anew. Where the client takes no more requests for now (`max_pending`), operations wait here for others
+of the same core; the first is never refused, so that a core comes on whatever others do. Must not know what the cores
+decide. The executor is a `Dispatcher` (a thread) or an event loop.
 """
 
 from __future__ import annotations
@@ -138,9 +140,10 @@ class Runner:
             return
         self._backlog += core.operations()
         while self._backlog and len(self._under_way) < WINDOW:
-            key, op = self._backlog.popleft()
-            if core.current(key):
-                self._submit(key, op)
+            key, op = self._backlog[0]
+            if core.current(key) and not self._submit(key, op):
+                break
+            self._backlog.popleft()
         deadline = core.deadline()
         if deadline != self._timer_at:
             self._cancel_timer()
@@ -149,17 +152,22 @@ class Runner:
                 self._timer = self._executor.call_later(max(0.0, deadline - monotonic()), self._timed_out)
         self._outcome()
 
-    def _submit(self, key: Any, op: Any) -> None:
+    def _submit(self, key: Any, op: Any) -> bool:
+        """Submit it, or see to it that it fails; False if it has to wait for another one of this core."""
         if not self._connected:
             self._executor.call(self._answered, key, _unsent())
-            return
+            return True
+        first = not self._under_way
         try:
             # Given along, not added afterwards: an answer must never come behind an event that came after it.
-            future = self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)))
-        except Exception as error:  # refused at once: an outcome like any other
-            self._executor.call(self._answered, key, error)
-            return
+            future = self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)), force=first)
+        except Exception as error:
+            if isinstance(error, errors.TooManyPendingError) and not first:
+                return False
+            self._executor.call(self._answered, key, error)  # refused at once: an outcome like any other
+            return True
         self._under_way.add(future)
+        return True
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

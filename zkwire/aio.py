@@ -53,6 +53,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         listeners = self._listeners
         self._driver = AsyncDriver(self._session, self._logger, listeners, self._ssl_context)
 
+    @property
+    def driver(self) -> AsyncDriver:
+        """What runs the session. Internal: it may change with every release."""
+        return self._driver
+
     # ------------------------------------------------------------------------ lifecycle
 
     async def start(self, timeout: float = 15.0) -> None:
@@ -136,7 +141,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     async def _run_recipe(self, work: Any, timeout: Optional[float]) -> Any:
         driver = self._driver
-        steps = drive(work, driver.submit, _abandon)
+        steps = drive(work, driver.submit, _abandon, self._session.windows)
         with Deadline(driver, timeout) as deadline:
             try:
                 future = next(steps)

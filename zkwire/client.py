@@ -10,11 +10,11 @@ import threading
 import warnings
 import weakref
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from .config import GRACE, Front
 from .errors import OperationTimeoutError, TLSError, ZookeeperError
-from .io.dispatch import Dispatcher, On
+from .io.dispatch import On
 from .io.driver import PAUSE, Driver
 from .io.four_letter import Asking, Question, version_of
 from .io.future import Future
@@ -27,9 +27,6 @@ from .session.session import CLOSE_LIMIT, ENDED, NEW
 from .values import KazooState, KeeperState
 from .verbs import Blocking, Transaction
 from .wire.operation import Op
-
-if TYPE_CHECKING:
-    import logging
 
 T = TypeVar("T")
 
@@ -51,10 +48,11 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     the session timeout to ask for, `connect_timeout` bounds name resolution, TCP, TLS and handshake for one server
     together (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id`
     resumes a session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a
-    `zkwire.sasl.Mechanism`. At most `max_pending` operations are queued or under way, answers have at most `max_frame`
-    bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a server without a
-    quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile, `client_id` of no
-    use to anybody, and writes raise `NotReadOnlyCallError`.
+    `zkwire.sasl.Mechanism`. At most `max_pending` operations of `max_pending_bytes` in all are queued or under way; the
+    operations of verbs of several steps are counted by themselves, with the same limit for all of them. Answers have at
+    most `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a
+    server without a quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile,
+    `client_id` is of no use to another client, and writes raise `NotReadOnlyCallError`.
 
     With `ssl_context`, an `ssl.SSLContext` (see `ssl.create_default_context`), connections are TLS from the first byte:
     servers are checked as the context says, for their names as they stand in `hosts`.
@@ -70,6 +68,11 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         )
         self._finalizer = weakref.finalize(self, _forgotten, self._driver)
         self._finalizer.atexit = False
+
+    @property
+    def driver(self) -> Driver:
+        """What runs the session. Internal: it may change with every release."""
+        return self._driver
 
     # ------------------------------------------------------------------------ lifecycle
 
@@ -153,17 +156,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         """A future to be settled by hand, with `set_result` or `set_exception`."""
         return self._driver.future()
 
-    def dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """A thread for calls that must not wait for the code of watchers; see `Dispatcher`."""
-        return self._driver.another_dispatcher(logger, name)
-
-    def may_wait(self) -> bool:
-        """Whether this thread may wait for a result.
-
-        False in a signal handler that has interrupted a call of this client: what waits raises `NestedCallError` there.
-        """
-        return self._driver.may_wait()
-
     def transaction(self) -> BlockingTransaction:
         """Collect operations to be done together or not at all; `commit` does them, as does leaving `with`."""
         return BlockingTransaction(self._commit)
@@ -180,7 +172,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             return self._driver.execute(work, timeout)
         driver = self._driver
         deadline = None if timeout is None else monotonic() + timeout
-        steps = drive(work, driver.submit, driver.give_up)
+        steps = drive(work, driver.submit, driver.give_up, self._session.windows)
         try:
             future = next(steps)
             while True:

@@ -18,7 +18,7 @@ from .io.process import Guard, now
 from .io.tls import check_names
 from .ops import Auth
 from .session.host_provider import Host, parse_hosts
-from .session.session import ENDED, Session
+from .session.session import ENDED, MAX_PENDING_BYTES, Session
 from .session.watches import identity
 from .values import ACL, KazooState
 from .wire.connection import MAX_FRAME, MAX_REQUEST
@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     max_pending: int = DEFAULT_MAX_PENDING
     max_frame: int = MAX_FRAME
     max_request: int = MAX_REQUEST
+    max_pending_bytes: int = MAX_PENDING_BYTES
 
 
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
@@ -63,14 +64,15 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
         value = getattr(settings, name)
         if value is not None and not value > 0:
             raise ValueError(f"invalid {name} {value!r}: seconds above 0, or None")
-    for name in ("max_pending", "max_frame", "max_request"):
+    for name in ("max_pending", "max_frame", "max_request", "max_pending_bytes"):
         if getattr(settings, name) < 1:
             raise ValueError(f"invalid {name} {getattr(settings, name)!r}: at least 1")
     session = Session(
         hosts, timeout=settings.timeout, random=random, scope=Scope(chroot, settings.default_acl),
         client_id=_client_id(settings.client_id), connect_timeout=settings.connect_timeout,
         shuffle=settings.randomize_hosts, max_pending=settings.max_pending, max_frame=settings.max_frame,
-        max_request=settings.max_request, read_only=bool(settings.read_only),
+        max_request=settings.max_request, max_pending_bytes=settings.max_pending_bytes,
+        read_only=bool(settings.read_only),
         sasl=_mechanism(settings.sasl), secure=settings.ssl_context is not None,
     )  # fmt: skip
     for scheme, credential in settings.auth_data or ():
@@ -158,12 +160,13 @@ class Front:
         connect_timeout: Optional[float] = None, request_timeout: Optional[float] = None, ssl_context: Any = None,
         sasl: Any = None, max_pending: int = DEFAULT_MAX_PENDING, max_frame: int = MAX_FRAME,
         logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:  # fmt: skip
         import logging
 
         settings = Settings(
             hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
-            request_timeout, ssl_context, sasl, max_pending, max_frame, max_request,
+            request_timeout, ssl_context, sasl, max_pending, max_frame, max_request, max_pending_bytes,
         )  # fmt: skip
         self._session = make_session(settings, _random, now())
         self._request_timeout, self._ssl_context = request_timeout, ssl_context

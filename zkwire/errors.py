@@ -14,7 +14,7 @@ Owns what can go wrong and what is said about it. Must not know how an error cam
     ├── AuthFailedError (-115), SessionClosedRequireSaslError (-124)
     ├── OperationTimeoutError (-7), RequestTimeoutError (-122)      also TimeoutError
     ├── NestedCallError                 a signal handler waits in the midst of the call it has interrupted
-    ├── TooManyPendingError             max_pending requests are under way already
+    ├── TooManyPendingError             too many requests, or too many bytes, are under way
     └── NoNodeError, NodeExistsError, ...   one class for each answer of the server
 
 An unknown code is a plain `ZookeeperError` with that code.
@@ -172,7 +172,7 @@ class SessionClosedRequireSaslError(AuthFailedError, code=-124):
 
 
 class TooManyPendingError(ZookeeperError):
-    """`max_pending` requests are queued or under way; nothing was sent. Wait for some of them first."""
+    """As much as `max_pending` or `max_pending_bytes` allow is under way; nothing was sent. Wait for some of it."""
 
     explanation = "too many requests are pending"
 

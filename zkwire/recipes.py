@@ -16,6 +16,7 @@ from .errors import (
     SessionExpiredError, TooManyPendingError, ZookeeperError,
 )  # fmt: skip
 from .paths import join, parent_of, prefixes
+from .session.windows import Windows
 from .wire.operation import Op
 from .ops import Create, Create2, CreateChroot, Delete, Exists, GetChildren, GetData, Sync
 from .values import ACL, Stat
@@ -73,16 +74,20 @@ class Writes:
 
 Submit = Callable[[Op[Any], bool], Any]
 Cancel = Callable[[Any], bool]
+UnderWay = Deque[Tuple[Op[Any], Any]]
 
 
-def drive(work: Recipe[T], submit: Submit, cancel: Cancel) -> Generator[Any, Any, T]:
+def drive(work: Recipe[T], submit: Submit, cancel: Cancel, windows: Windows) -> Generator[Any, Any, T]:
     """Runs a recipe for a front: yields each future to wait for, and is sent its result or thrown its error.
 
     `submit(op, force)` gives a future; with `force` the operation is not refused for `max_pending`. `cancel(future)`
     takes an operation back, and says whether it was never sent. The front closes the generator at the end: what is
-    still under way then is cancelled. An error that ends the recipe speaks for all of its writes, see `Writes`.
+    still under way then is cancelled. `windows` are those of all recipes of the client. An error that ends the recipe
+    speaks for all of its writes, see `Writes`.
     """
     writes = Writes()
+    under_way: UnderWay = deque()
+    windows.open(under_way)
     try:
         wanted = next(work)
         while True:
@@ -90,7 +95,7 @@ def drive(work: Recipe[T], submit: Submit, cancel: Cancel) -> Generator[Any, Any
                 if isinstance(wanted, Op):
                     answer = yield from _single(wanted, submit, writes)
                 else:
-                    answer = yield from _pipeline(wanted, submit, cancel, writes)
+                    answer = yield from _pipeline(wanted, submit, cancel, writes, under_way, windows)
             except Exception as error:
                 wanted = work.throw(error)
             else:
@@ -101,6 +106,8 @@ def drive(work: Recipe[T], submit: Submit, cancel: Cancel) -> Generator[Any, Any
     except ZookeeperError as error:
         writes.explain(error)
         raise
+    finally:
+        windows.close(under_way)
 
 
 def _single(op: Op[Any], submit: Submit, writes: Writes) -> Generator[Any, Any, Any]:
@@ -115,17 +122,19 @@ def _single(op: Op[Any], submit: Submit, writes: Writes) -> Generator[Any, Any, 
     return outcome
 
 
-def _pipeline(ops: Sequence[Op[Any]], submit: Submit, cancel: Cancel, writes: Writes) -> Generator[Any, Any, List[Any]]:
+def _pipeline(
+    ops: Sequence[Op[Any]], submit: Submit, cancel: Cancel, writes: Writes, under_way: UnderWay, windows: Windows
+) -> Generator[Any, Any, List[Any]]:
     """The outcomes of many operations, errors included as values, a window of them under way at a time.
 
-    The window is what `max_pending` leaves beside the other load, and never nothing: the first one is not refused.
+    The window is narrower beside other recipes, and where other calls fill `max_pending`; but it is never nothing: the
+    first one is not refused.
     """
     outcomes: List[Any] = []
-    under_way: Deque[Tuple[Op[Any], Any]] = deque()
     remaining = deque(ops)
     try:
         while remaining or under_way:
-            while remaining and len(under_way) < WINDOW:
+            while remaining and len(under_way) < WINDOW and not (under_way and windows.full):
                 try:
                     under_way.append((remaining[0], submit(remaining[0], not under_way)))
                 except TooManyPendingError:
@@ -148,6 +157,7 @@ def _pipeline(ops: Sequence[Op[Any]], submit: Submit, cancel: Cancel, writes: Wr
         for op, future in under_way:
             if not cancel(future) and op.writes:
                 writes.in_doubt.append(op)
+        under_way.clear()
 
 
 def make_chroot(acl: Optional[Sequence[ACL]] = None) -> Recipe[None]:

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.discovery.peer import Peer
 from tests.kit.discovery.tree import Tree
-from zkdisco.discovery import Discovery
+from zkdisco.discovery import LOSSES, Discovery
 from zkdisco.model import Event, UndecodableDataError
 from zkwire import errors, ops
 from zkwire.values import EventType, KeeperState, WatchedEvent
@@ -356,7 +356,8 @@ def test_a_list_under_way_when_an_old_watch_fires_shows_the_change() -> None:
     assert world.run() == Event(("2", "3"))
 
 
-def test_a_server_without_recursive_watches_is_asked_once_a_session() -> None:
+def test_a_server_without_recursive_watches_is_asked_once_a_connection() -> None:
+    """It may have been upgraded meanwhile."""
     world = World(False)
     world.make_directory()
     world.add("a", b"1")
@@ -372,7 +373,38 @@ def test_a_server_without_recursive_watches_is_asked_once_a_session() -> None:
     for seed in range(5):
         world.cut(seed)
         world.run()
-    assert asked == [0]
+        assert asked == [seed + 1]
+
+
+@fault("X19")
+def test_a_server_that_hangs_up_on_the_recursive_watch_whatever_else_is_under_way() -> None:
+    """The session cannot tell what it hangs up on where others always ask for something: the instancer goes without."""
+    core, now = Discovery("/svc/api", lambda event: None), 0.0
+
+    def connection() -> Tuple[List[str], float]:
+        """What is asked for first on a new connection, and after how long; it ends then."""
+        nonlocal now
+        core.session(7, now)
+        began = now
+        while core.deadline() is not None:
+            now = core.deadline() or 0.0
+            core.timed_out(now)
+        asked = core.operations()
+        for key, op in asked:
+            if any(isinstance(other, ops.AddWatch) for _, other in asked):
+                core.answered(key, errors.ConnectionLoss("hung up", op.path), now)
+        core.session(None, now)
+        return [type(op).__name__ for _, op in asked], now - began
+
+    assert connection() == (["AddWatch", "GetChildren"], 0.0)
+    alone = [connection() for _ in range(LOSSES - 1)]
+    assert {tuple(asked) for asked, _ in alone} == {("AddWatch",)}
+    pauses = [pause for _, pause in alone]
+    assert pauses == sorted(pauses) and len(set(pauses)) == len(pauses), "others have ever more time before it"
+    assert sum(pauses) < 10
+    for _ in range(3):
+        assert connection() == (["GetChildren"], 0.0)
+        assert connection()[0] == ["AddWatch"], "it may have been upgraded"
 
 
 # ---------------------------------------------------------------- random schedules

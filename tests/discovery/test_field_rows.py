@@ -50,7 +50,7 @@ with EmbeddedServer() as server:
                 else:
                     registrar.node, registrar.error, client.zk.state
             except Exception as error:
-                if type(error).__name__ not in ("ClientClosedError", "ConnectionClosedError", "NodeNotFoundError"):
+                if type(error).__name__ not in ("ClientClosedError", "ConnectionClosedError", "NodeNotFoundError", "NotRegisteredError"):
                     trouble.append(repr(error))
         hit = within(target, work)
         if hit:
@@ -350,3 +350,20 @@ def test_a_registrar_below_a_chroot_that_is_not_there(front: Front, chroot: str)
         other.start()
         assert other.exists(chroot + node) is not None
     client.create_parent_nodes("/a/b")
+
+
+# ------------------------------------------------------------------------ a client that was there before
+
+
+@fault("X30")
+def test_discovery_on_a_client_that_is_reconnecting(front: Front) -> None:
+    """It has a session, and is just without a connection: it is taken, and works once there is one."""
+    server = front.server()
+    zk = front.client(server.hosts, timeout=6.0)
+    states = Log()
+    zk.add_listener(states)
+    server.stop()
+    states.until(lambda seen: KazooState.SUSPENDED in seen)
+    threading.Timer(0.3, server.start).start()
+    client = front.disco(zk=zk)
+    assert front.registrar(client, SERVICE).register(timeout=10.0).startswith("/svc/api/")

@@ -65,6 +65,7 @@ class Quick:
         self.state, self.client_id = "CONNECTED", (7, b"")
         self.submitted: List[Any] = []
         self.at_once = True
+        self.room: Optional[int] = None
         self.event: Any = None
         self.refuse: Optional[Exception] = None
         self.listeners: List[Any] = []
@@ -75,9 +76,11 @@ class Quick:
     def remove_listener(self, listener: Any) -> None:
         self.listeners.remove(listener)
 
-    def submit(self, op: Any, then: Any) -> Done:
+    def submit(self, op: Any, then: Any, force: bool = False) -> Done:
         if self.refuse is not None:
             raise self.refuse
+        if self.room == 0 and not force:
+            raise errors.TooManyPendingError("no room")
         future = Done("answer", then)
         self.submitted.append((op, lambda done: then(future)))
         if self.at_once:
@@ -148,6 +151,21 @@ def test_a_refusal_is_an_outcome() -> None:
     zk.refuse = errors.TooManyPendingError("many")
     loop.run()
     assert core.heard == [("session", 7), ("answer", 0, zk.refuse)]
+
+
+def test_what_the_client_has_no_room_for_waits_for_the_operations_before_it() -> None:
+    """In order, and the first of a core is never refused."""
+    loop, zk, core, _ = begun(4)
+    zk.at_once, zk.room = False, 0
+    loop.run()
+    assert [op.path for op, _ in zk.submitted] == ["/n0"]
+    for number in range(1, 4):
+        zk.submitted[-1][1](Done(None))
+        loop.run()
+        assert [op.path for op, _ in zk.submitted] == [f"/n{i}" for i in range(number + 1)]
+    zk.submitted[-1][1](Done(None))
+    loop.run()
+    assert core.heard == [("session", 7), *(("answer", i, "answer") for i in range(4))]
 
 
 def test_nothing_waits_for_a_connection() -> None:

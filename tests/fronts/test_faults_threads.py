@@ -29,6 +29,7 @@ from tests.io.test_driver import in_child, needs_fork
 from zkwire import AsyncZooKeeper, ZooKeeper
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ForkedError, OperationTimeoutError, ZookeeperError
+from zkwire.io.future import release
 from zkwire.ops import Create, GetData, SetData
 
 ROOT = Path(__file__).parents[2]
@@ -375,13 +376,11 @@ def test_a_future_is_what_it_says_however_one_waits(front: Front) -> None:
             future.result(0.001)
         assert not future.done()
     if front.loop is None:  # wakes that mean nothing
-        until(lambda: real(zk)._driver._turns.followers)
+        turns = real(zk)._driver._turns
         for _ in range(50):
-            for lock in [hook for hook in list(future._hooks) if hook is not None and not isinstance(hook, tuple)]:
-                try:
-                    lock.release()
-                except RuntimeError:
-                    pass  # it was open
+            until(lambda: turns.followers)
+            for _, lock in list(turns.followers.values()):
+                release(lock)
             threading.Event().wait(0.001)
     assert outcomes.seen == called.seen == []
     server.heal()

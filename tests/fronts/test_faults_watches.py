@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Set, Tuple
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import Front, Log, Requests, real, until
+from tests.kit.fronts import Front, Log, Requests, real, settled, until
 from tests.kit.hostile import Wire
 from tests.kit.world import event_frame, framed, header
 from zkwire.embedded import EmbeddedServer
@@ -101,6 +101,7 @@ def test_a_reconnect_catches_up_once_and_sets_the_others_again(front: Front, how
     first.add_done_callback(lambda done: heard.append(len(all_of_it.seen)))
     proxy.heal()
     assert first.result(8)[0] == b"1"
+    settled(zk)
     expected = {
         "changed": [("CHANGED", "/changed")], "gone": [("DELETED", "/gone")], "made": [("CREATED", "/made")],
         "again": [("CHANGED", "/again")],  # deleted and created: its mzxid is newer
@@ -109,8 +110,7 @@ def test_a_reconnect_catches_up_once_and_sets_the_others_again(front: Front, how
         "fleeting": [],  # created and deleted: nobody can tell
     }  # fmt: skip
     assert {name: log.events for name, log in logs.items()} == expected
-    until(lambda: heard)
-    assert heard == [7], "all of them before the first answer"
+    assert heard == [7], "all of them before what the first answer brings about"
     assert "of a node created and deleted meanwhile nothing is heard" in str(WatchedEvent.__doc__)
     assert (zk.client_id, states.seen) == (session, ["SUSPENDED", "CONNECTED"])
     for name in ("same", "ever", "changed", "again"):
@@ -118,6 +118,7 @@ def test_a_reconnect_catches_up_once_and_sets_the_others_again(front: Front, how
     for path in ("/below/x", "/fleeting", "/missing", "/childless/one", "/kids/two"):
         other.create(path)
     zk.sync("/")
+    settled(zk)
     expected["same"] = [("CHANGED", "/same")]
     expected["ever"] += [("CHANGED", "/ever")]
     expected["below"] += [("CREATED", "/below/x")]
@@ -143,6 +144,7 @@ def test_replays_keep_to_the_servers_limit_in_bytes(front: Front, limit: int) ->
     zxid = max(zxid, zk.exists("/").pzxid)
     away(front, zk, proxy, lambda: other.set(paths[7], b"x"))
     assert zk.get(paths[7])[0] == b"x"
+    settled(zk)
     assert log.events == [("CHANGED", paths[7])]
     replays = [SetWatches.parse(body, 8) for body in requests.of(2) if struct.unpack_from(">i", body, 4)[0] == 101]
     assert sorted(path for replay in replays for path in replay.data) == paths
@@ -170,6 +172,7 @@ def test_a_hundred_thousand_watches_survive_a_reconnect(front: Front) -> None:
     assert len(server_watches(server, zk)[0]) == 100_000
     zk.create("/service")
     zk.create("/service/instance-099999")
+    settled(zk)
     assert log.events == [("CREATED", "/service/instance-099999")]
     assert proxy.connections == 2
 
@@ -185,14 +188,17 @@ def test_a_path_longer_than_a_batch_and_one_longer_than_a_request(front: Front) 
     assert zk.exists("/a", watch=kept) is None
     away(front, zk, proxy)
     zk.sync("/")
+    settled(zk)
     assert lost.events == [("DATA_WATCH_REMOVED", limit)]
     replays = [SetWatches.parse(body, 8) for body in requests.of(2) if struct.unpack_from(">i", body, 4)[0] == 101]
     assert [[len(path) for path in replay.exist] for replay in replays] in ([[200_001], [2]], [[2], [200_001]])
     zk.create("/a")
     zk.create(batch)
+    settled(zk)
     assert (kept.events, long.events) == ([("CREATED", "/a")], [("CREATED", batch)])
     away(front, zk, proxy)
     zk.sync("/")
+    settled(zk)
     assert len(lost.seen) == 1
     assert proxy.connections == 3
 
@@ -213,10 +219,12 @@ def test_events_of_a_transaction_cut_after_the_first(front: Front) -> None:
     log.wait(1)
     states.wait(1)
     assert zk.get("/3")[0] == b"x"
+    settled(zk)
     assert log.events[0] == ("CHANGED", "/1")
     assert sorted(log.events) == [("CHANGED", path) for path in ("/1", "/2", "/3")]
     other.set("/1", b"y")
     zk.sync("/")
+    settled(zk)
     assert len(log.seen) == 3
 
 
@@ -243,6 +251,7 @@ def test_an_event_comes_before_the_answer_that_shows_its_change(front: Front) ->
         assert shown or not number % 2
         assert order.wait(2) == (["event", "answer"] if shown else ["answer", "event"])
         assert zk.get("/a")[0] == b"%d" % number
+        settled(zk)
         assert log.events == [("CHANGED", "/a")]
 
 
@@ -260,9 +269,11 @@ def test_a_watch_of_existence_stands_by_what_was_found(front: Front) -> None:
     for _ in range(2):
         away(front, zk, proxy)
         zk.sync("/")
+        settled(zk)
         assert there.seen == missing.seen == []
     away(front, zk, proxy, lambda: other.create("/missing"), lambda: other.delete("/there"))
     zk.sync("/")
+    settled(zk)
     assert (there.events, missing.events) == ([("DELETED", "/there")], [("CREATED", "/missing")])
     assert none_left(zk)
 
@@ -279,12 +290,14 @@ def test_a_deletion_is_told_once_to_each_before_its_parent_hears(front: Front) -
     zk.get_children("/p/n", watch=other_log)
     zk.get_children("/p", watch=log)
     zk.delete("/p/n")
+    settled(zk)
     assert log.events == [("DELETED", "/p/n"), ("CHILD", "/p")]
     assert other_log.events == [("DELETED", "/p/n")]
     assert none_left(zk)
     assert server_watches(server, zk) == (set(), set())
     away(front, zk, proxy)
     zk.create("/p/n")
+    settled(zk)
     assert requests.opcodes(2) == [1], "no watch was set again"
     assert len(log.seen) == 2
 
@@ -299,6 +312,7 @@ def test_a_recursive_watch_hears_of_nodes_not_of_lists(front: Front) -> None:
     zk.create("/a/b/c")
     zk.set("/a/b/c", b"1")
     zk.delete("/a/b/c")
+    settled(zk)
     assert child.events == [("CHILD", "/a/b")]
     assert recursive.events == [("CREATED", "/a/b/c"), ("CHANGED", "/a/b/c"), ("DELETED", "/a/b/c")]
 
@@ -314,6 +328,7 @@ def test_recursive_watches_hear_by_segments(front: Front) -> None:
     zk.add_watch("/a/1/2", deep, recursive=True)
     zk.create("/ab/x")
     zk.create("/a/1/2/3/4", makepath=True)
+    settled(zk)
     made = [("CREATED", "/a/1/2/3/4"[:end]) for end in (4, 6, 8, 10)]
     assert root.events == [("CREATED", "/ab/x"), *made]
     assert a.events == made
@@ -332,6 +347,7 @@ def test_persistent_watches_at_an_old_server_fail_once_and_the_others_live(front
         with pytest.raises(UnimplementedError):
             zk.add_watch("/a", ever)
     zk.set("/a", b"x")
+    settled(zk)
     assert once.events == [("CHANGED", "/a")]
     assert proxy.connections == 2, "it hangs up once, and is not asked again"
     assert requests.opcodes(1) == [1, 4, 106]
@@ -373,6 +389,7 @@ def test_a_persistent_watch_is_removed_by_a_kind_every_server_knows(front: Front
     zk.remove_watches("/a", below)
     kinds = [struct.unpack(">i", body[-4:])[0] for body in requests.of(1) if struct.unpack_from(">i", body, 4)[0] == 18]
     assert kinds == [3, 3]
+    settled(zk)
     for kind in (4, 5):
         with pytest.raises(ValueError, match="invalid kind of watch"):
             RemoveWatches("/a", kind)
@@ -382,6 +399,7 @@ def test_a_persistent_watch_is_removed_by_a_kind_every_server_knows(front: Front
     away(front, zk, proxy)
     zk.set("/a", b"1")
     assert requests.opcodes(2) == [5]
+    settled(zk)
     assert (len(ever.seen), len(below.seen)) == (1, 1)
     with pytest.raises(NoWatcherError):
         zk.remove_watches("/a")
@@ -395,9 +413,11 @@ def test_removing_one_of_two_watchers_leaves_the_other(front: Front) -> None:
     zk.get("/a", watch=one)
     zk.get("/a", watch=two)
     zk.remove_watches("/a", one)
+    settled(zk)
     assert one.events == [("DATA_WATCH_REMOVED", "/a")]
     assert requests.opcodes(1) == [1, 4, 4], "the server, which knows paths only, is not asked"
     zk.set("/a", b"1")
+    settled(zk)
     assert two.events == [("CHANGED", "/a")]
     assert len(one.seen) == 1
 
@@ -451,13 +471,14 @@ def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(
     idle = server._core.traffic()[0]
     until(lambda: server._core.traffic()[0] >= idle + 6)  # pings of both
     assert client.connected and states.seen == []
-    assert front.is_asyncio or "blocks the dispatch thread" in caplog.text
     later = Log()
     zk.get("/a", watch=later)
     other.set("/a", b"3")
     go.set()
     later.wait(1)
     assert left.wait(5)
+    settled(zk)
+    assert front.is_asyncio or "blocks at 0x" in caplog.text and "kept the dispatch thread for" in caplog.text
 
 
 @fault("W23")
@@ -511,11 +532,13 @@ def test_events_outside_the_chroot_have_their_own_names(front: Front) -> None:
     operator.set("/app1x", b"1")
     operator.create("/app1x/y")
     zk.sync("/")
+    settled(zk)
     assert root.seen == below.seen == []
     operator.set("/zookeeper/config", b"server.1=a")
     operator.set("/app1", b"1")
     operator.create("/app1/zookeeper")
     zk.sync("/")
+    settled(zk)
     assert config.events == [("CHANGED", "/zookeeper/config")]
     assert root.events == [("CHANGED", "/")]
     assert below.events == [("CHANGED", "/"), ("CREATED", "/zookeeper")]
@@ -542,11 +565,13 @@ def test_events_nobody_has_heard_of_are_passed_over(front: Front, caplog: pytest
     zk.get("/a", watch=log)
     assert zk.exists("/a") is not None
     assert zk.exists("/a") is not None
+    settled(zk)
     assert (log.seen, states.seen, ever.seen, scripted.connections) == ([], [], [], 1)
     said = [record.args for record in caplog.records if record.msg.startswith("= ignored")]
     assert len(said) == 2 * (len(odd) - 1) and "type 42" in str(said[0]), "all but that for a path which nobody watches"
     scripted.request = lambda wire, xid, op: bool(wire.send(event_frame("CHANGED", "/a")))
     assert zk.exists("/a") is not None
+    settled(zk)
     assert log.events == ever.events == [("CHANGED", "/a")]
     assert scripted.connections == 1
 
@@ -571,6 +596,7 @@ def test_after_expiry_each_is_told_once_and_none_is_set_again(front: Front) -> N
     other.create("/b")
     other.create("/a/c")
     zk.sync("/")
+    settled(zk)
     told = [[(event.type, event.state) for event in log.seen] for log in logs]
     assert told == [[("NONE", "EXPIRED_SESSION")]] * 5
     assert [log.seen[0].path for log in logs] == ["/a", "/a", "/b", "/a", "/"]
@@ -595,6 +621,7 @@ def test_a_read_that_timed_out_leaves_neither_watch_nor_gap(front: Front) -> Non
     assert zk.get("/a")[0] == b"1"
     zk.set("/a", b"2")
     zk.sync("/")
+    settled(zk)
     assert log.seen == [], "who was told that it failed hears nothing"
     assert none_left(zk)
     assert states.seen == []

@@ -299,9 +299,10 @@ def test_recipes_beside_others_who_fill_the_client(front: Front) -> None:
 
 
 @fault("X10")
-def test_others_beside_recipes(front: Front, full: Any) -> None:
+@pytest.mark.parametrize("max_pending", [1, 8])
+def test_others_beside_recipes(front: Front, full: Any, max_pending: int) -> None:
     """Single calls while a recipe works through a window of its own: none is refused, nor is the recipe."""
-    zk = front.client(full.hosts, max_pending=8, timeout=6.0)
+    zk = front.client(full.hosts, max_pending=max_pending, timeout=6.0)
     outcomes: List[Any] = []
 
     def recipes() -> None:

@@ -74,7 +74,7 @@ def test_hang_ups_beside_other_requests_prove_nothing(front: Front) -> None:
     losses = [0]
 
     def request(wire: Wire, xid: int, op: Any) -> bool:
-        if op.opcode == ADD_WATCH and losses[0] < 6:
+        if op.opcode == ADD_WATCH and losses[0] < 5:
             losses[0] += 1
             server.cut()
             return True
@@ -82,7 +82,7 @@ def test_hang_ups_beside_other_requests_prove_nothing(front: Front) -> None:
 
     server.request = request
     heard = Log()
-    for _ in range(6):
+    for _ in range(5):
         until(lambda: zk.connected)
         others = front.submit(zk, [GetData("/held")] * 3)
         with pytest.raises(ConnectionLoss):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.fronts import Front, Log
+from tests.kit.fronts import Front, Log, settled
 from zkwire.errors import NoNodeError
 from zkwire.ops import GetData
 
@@ -38,5 +38,6 @@ def test_what_is_only_logged_is_a_complaint(front: Front) -> None:
     zk.get("/a", watch=lambda event: 1 / 0)
     zk.set("/a", b"")
     zk.sync("/")
+    settled(zk)
     assert len(front.complaints) == 1
     front.complaints.clear()

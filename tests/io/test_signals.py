@@ -92,7 +92,7 @@ def test_a_handler_is_refused_where_it_would_wait_for_itself(place: str) -> None
                 said.append(attempt(lambda: zk.get("/a")[0]))
                 later.append(zk.submit(GetData("/a")))
                 later.append(zk.submit(SetData("/a", b"new")))
-                said.append(attempt(lambda: zk.may_wait()))
+                said.append(attempt(lambda: zk.driver.may_wait()))
             on_signal(handler)
             link = core.link
             here({owner}, {name!r}, {before})

@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 import pytest
 
 import zkdisco
+from tests.kit.dispatched import dispatched
 from tests.kit.harness.proxy import FaultProxy
 from tests.kit.hostile import Scripted
 from tests.kit.tls import Relay
@@ -215,6 +216,27 @@ def told(zk: Any) -> Log:
     return log
 
 
+def settled(zk: Any) -> Any:
+    """Returns the client, once all that was queued for the user's code so far has run: watchers, listeners, callbacks.
+
+    On the blocking front, events are queued before the result that shows them is settled, and their watchers run on the
+    dispatch thread, in this order.
+    """
+    if isinstance(zk, Driven):
+        zk.loop.call(_handed_out, zk.real)
+    else:
+        assert dispatched(zk, PATIENCE), "the dispatch thread stands still"
+    return zk
+
+
+async def _handed_out(zk: Any) -> None:
+    """Wait until the event loop has handed out all news: no public name tells."""
+    end = time.monotonic() + PATIENCE
+    while zk._driver._news:
+        assert time.monotonic() < end, "news are not handed out"
+        await asyncio.sleep(0)
+
+
 class Front:
     """What a scenario is given. Whatever it makes is closed at the end, clients first."""
 
@@ -361,4 +383,4 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
     until(lambda: _descriptors() <= descriptors, 5)
 
 
-__all__ = ["Driven", "Front", "Log", "Requests", "front", "real", "until"]
+__all__ = ["Driven", "Front", "Log", "Requests", "front", "real", "settled", "until"]

@@ -1263,3 +1263,15 @@ def test_a_connection_lost_right_after_its_handshake_is_not_tried_again_at_once(
     world.lose()
     world.advance(0.0001)
     assert world.session.phase == "dialing"
+
+
+@fault("X19")
+def test_hang_ups_count_though_the_server_opens_another_session_each_time() -> None:
+    world = World().open()
+    for number in range(3):
+        world.submit(AddWatch("/p", Heard()), number)
+        world.lose()
+        world.open(sid=1000 + number)
+        assert world.session.client_id is not None and world.session.client_id[0] == 1000 + number
+    with pytest.raises(UnimplementedError):
+        world.submit(AddWatch("/p", Heard()), 9)

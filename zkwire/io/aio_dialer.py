@@ -1,7 +1,7 @@
 """One connection as asyncio sees it, from the attempt to connect to its end, with TLS or without.
 
-Owns the attempt, then the transport. Must not know sessions: its owner has `connected`, `received`, `lost` and `resumed`.
-How an attempt goes is the dialer's, for both fronts; here the event loop does what the blocking front does by polling.
+Owns the attempt, then the transport. Must not know sessions: see `Owner` for what it knows. How an attempt goes is the
+dialer's, for both fronts; here the event loop does what the blocking front does by polling.
 """
 
 from __future__ import annotations

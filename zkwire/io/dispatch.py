@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: afresh. Some 40 MB; one-shot watches need no bound, there are as many events as watches were set.
 BACKLOG = 100_000
 
+#: A call that takes so many seconds is worth a warning.
+LONG = 0.5
+
 #: Between two attempts to start a thread, where the system gave none, in seconds.
 RETRY = 0.1
 
@@ -181,8 +184,12 @@ class Dispatcher:
         return max(0.0, timers[0][0] - monotonic()) if timers else None
 
     def _call(self, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
+        began = monotonic()
         try:
             function(*arguments)
+            took = monotonic() - began
+            if took > LONG:
+                self._logger.warning("%r kept the dispatch thread for %.1f s, and what was behind it", function, took)
         except BaseException:  # SystemExit too: it would end this thread, and with it all calls
             try:
                 self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)

@@ -64,7 +64,10 @@ class Driver:
         """In the child of a fork this raises `ForkedError`, as does all that is public here."""
 
     def may_wait(self) -> bool:
-        """Whether this thread may wait for a result: not while it is in the midst of another call of this client."""
+        """Whether this thread may wait for a result: not while it is in the midst of another call of this client.
+
+        It is in a signal handler that has interrupted such a call: what waits raises `NestedCallError` there.
+        """
         me = get_ident()
         busy = me == self._io.ident or me in self._turns.inside or self._sockets.lock.locked()
         return not busy or not self._beneath()
@@ -144,8 +147,10 @@ class Driver:
                 session.submit(op, future, now(), force)
                 if session.has_actions:
                     sockets.perform()
-                main = sockets.main
-                if main is not None and (session.idle or session.unsent >= ENOUGH):
+                main, reader = sockets.main, self._turns.reader
+                if main is not None and (
+                    session.idle or session.unsent >= ENOUGH or (reader and reader.get("") == get_ident())
+                ):  # a signal handler that has interrupted the thread that reads can wait for no receipt
                     sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
                 raise
@@ -214,7 +219,12 @@ class Driver:
         if not done:
             unsent = self.give_up(future)
             if not future._done:
-                raise _late(timeout, future.path, unsent)
+                error = OperationTimeoutError(f"no answer within {timeout} s", future.path)
+                error.maybe_applied = not unsent
+                try:
+                    raise error
+                finally:  # as below
+                    del error
         outcome = future._outcome
         if isinstance(outcome, Exception):
             try:
@@ -256,7 +266,10 @@ class Driver:
             self._io.askings.discard(asking)
 
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """A dispatcher beside the client's own. Where the system gives it no thread, the I/O thread tries again."""
+        """One more dispatcher, for calls that must not wait for the code of watchers.
+
+        Where the system gives it no thread, the I/O thread tries again.
+        """
         return Dispatcher(logger, name, self._io.unstarted.add)
 
     def future(self) -> Future[Any]:
@@ -376,10 +389,3 @@ class Driver:
         """In the child of a fork: drop the descriptors, without a word to the server, and refuse all use."""
         self._io.disown()
         refuse(self)
-
-
-def _late(timeout: Optional[float], path: Optional[str], unsent: bool) -> OperationTimeoutError:
-    """The error of a call whose time is over; the frame that raises it must not hold it."""
-    error = OperationTimeoutError(f"no answer within {timeout} s", path)
-    error.maybe_applied = not unsent
-    return error

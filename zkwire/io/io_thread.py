@@ -207,11 +207,12 @@ class IoThread:
         for link, attempt in list(attempts.items()):
             try:
                 sock = attempt.step(now())
-            except Exception as error:  # of a socket module that was patched, or of the user's own context, too
+            except Exception as error:  # an odd one, of a patched socket module say, is a failed attempt as well
                 attempts.pop(link).give_up()
+                reason = error if isinstance(error, TLSError) else str(failure(error))
                 with sockets.lock:
                     if link in sockets.wanted:
-                        sockets.lost(link, error if isinstance(error, TLSError) else str(failure(error)))
+                        sockets.lost(link, reason)
                 continue
             if sock is not None:
                 del attempts[link]

@@ -29,6 +29,7 @@ from .host_provider import Host
 from .link import AGAIN, REPLAY, Internal, Link
 from .watch_modes import WatchModes
 from .watches import Watches
+from .windows import Windows
 
 #: Answers that say something about the session or the connection rather than the operation.
 AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED = -115, -124, -112, -118, -6
@@ -82,6 +83,7 @@ class Requests:
     ) -> None:  # fmt: skip
         self.scope, self._report = scope, report
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
+        self.windows = Windows(max_pending)
         self._limits = max_frame, max_request
         self.watches = Watches(scope)
         self._modes = WatchModes(self.watches)
@@ -164,7 +166,7 @@ class Requests:
 
     def check_bounds(self) -> None:
         """Raise `TooManyPendingError` if there is no room for one more request."""
-        if self.pending >= self._max_pending:
+        if self.pending - self.windows.total >= self._max_pending:
             raise TooManyPendingError(f"{self.pending} requests are pending (max_pending); wait for some of them")
         if self.pending_bytes >= self._max_bytes:
             text = f"requests of {self.pending_bytes} bytes are pending (max_pending_bytes); wait for some of them"
@@ -290,6 +292,7 @@ class Requests:
         for memory in self._memory.values():
             memory.unknown.clear()
             memory.hang_ups = {kind: min(count, HANG_UPS - 1) for kind, count in memory.hang_ups.items()}
+        self._memory = {server: memory for server, memory in self._memory.items() if memory.hang_ups}
 
     # --------------------------------------------------------------------- a link's life
 
@@ -419,7 +422,6 @@ class Requests:
         """The session is gone, and its watches with it; a new one begins at zxid 0."""
         self.last_zxid = self._told_zxid = 0
         self._untold = False
-        self._memory.clear()  # servers may have been upgraded since
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:

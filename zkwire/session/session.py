@@ -101,6 +101,8 @@ class Session:
             self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
         )
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
+        #: What recipes have under way, which does not count for `max_pending`.
+        self.windows = self._requests.windows
         self._connect_timeout = connect_timeout
         self._hosts = HostProvider(hosts, shuffle, random)
         self._real = self.client_id is not None  # made by a read-write server

@@ -29,6 +29,9 @@ class Peer:
         self.seen = 0  # the newest zxid of a reply
         self.watches: Dict[str, Set[str]] = {"data": set(), "exist": set(), "child": set(), "recursive": set()}
         self.hang_up = False
+        #: What the server was seen not to know: it is not asked again, until a connection ends for another reason.
+        self.unknown: Set[type] = set()
+        self.refused = False
 
     # ------------------------------------------------------------ what may happen next
 
@@ -59,10 +62,12 @@ class Peer:
         """The server does the next operation."""
         key, op = self.up.popleft()
         assert self.connection is not None
-        outcome = self.tree.apply(op, self.connection)
+        known = type(op) not in self.unknown
+        outcome = self.tree.apply(op, self.connection) if known else errors.UnimplementedError(None, op.path)
         self.down.append(("reply", key, op, (outcome, self.tree.zxid)))
-        if isinstance(outcome, errors.UnimplementedError):
-            self.hang_up = True
+        if known and isinstance(outcome, errors.UnimplementedError):
+            self.unknown.add(type(op))
+            self.hang_up = self.refused = True
 
     def hear(self) -> None:
         """The client hears the next thing."""
@@ -89,7 +94,9 @@ class Peer:
             self.hear()
         if self.connection is None:
             return  # it ended while we listened
-        self.hang_up = False
+        if not self.refused:
+            self.unknown.clear()
+        self.hang_up = self.refused = False
         self.tree.connections.remove(self.connection)
         self.connection = None
         lost = [item[1] for item in self.down if item[0] == "reply"] + [key for key, _ in self.up]

@@ -99,7 +99,10 @@ class Client:
 
     # ---------------------------------------------------------------------- for users
 
-    def submit(self, op: Op[Any], done: Optional[Callable[[Any], object]] = None, watch: Optional[Watch] = None) -> Call:
+    def submit(
+        self, op: Op[Any], done: Optional[Callable[[Any], object]] = None, watch: Optional[Watch] = None,
+        force: bool = False,
+    ) -> Call:  # fmt: skip
         """Submit an operation; `done` is called with its outcome. Raises what the core raises."""
         self.number_of_calls += 1
         call = Call(self.number_of_calls, op, key_of(op, self.session.scope), self.now(), done, watch)
@@ -107,7 +110,7 @@ class Client:
         if counted:
             self.ledger.submitted(call.key)
         try:
-            self.session.submit(op, call, self.now())
+            self.session.submit(op, call, self.now(), force)
         except (ZookeeperError, ValueError):
             if counted:
                 self.ledger.refused(call.key)

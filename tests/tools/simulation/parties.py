@@ -75,14 +75,14 @@ class Front:
         """Tell it of states."""
         self._client.add_listener(listener)
 
-    def submit(self, op: Any, done: Callable[[Pending], object]) -> Pending:
+    def submit(self, op: Any, done: Callable[[Pending], object], force: bool = False) -> Pending:
         """Submit an operation, unless it would delete what is not ours."""
         for one in op.ops if isinstance(op, Multi) else (op,):
             if isinstance(one, Delete):
                 mine = bool(self._prefix) and one.path.startswith(self._prefix)
                 require(mine, "D5", "{} deletes {}", self._prefix or "an instancer", one.path)
         pending = Pending(self._client, done)
-        pending.call = self._client.submit(op, pending.settle)
+        pending.call = self._client.submit(op, pending.settle, force=force)
         return pending
 
 

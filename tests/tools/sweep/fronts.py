@@ -11,6 +11,7 @@ import threading
 from time import monotonic
 from typing import Any, Callable, Dict, List
 
+from tests.kit.dispatched import dispatched
 from zkwire import AsyncZooKeeper, ZooKeeper
 from zkwire.errors import OperationTimeoutError, ZookeeperError
 from zkwire.values import KazooState
@@ -176,6 +177,8 @@ def _wait(zk: ZooKeeper, step: Ask) -> List[Any]:
             raise Hang(f"{op!r} has no outcome") from error
         except ZookeeperError as error:
             outcomes.append(error)
+    if not dispatched(zk, LIMIT):  # what was heard counts as of now: it was queued before the last outcome
+        raise Hang("the dispatch thread stands still")
     return outcomes
 
 
