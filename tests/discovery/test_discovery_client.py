@@ -294,7 +294,7 @@ def test_zk_says_what_is_wrong_with_it() -> None:
     """Not started, reconnecting, closed, of another copy of zkwire: each is named."""
     with EmbeddedServer() as server:
         zk = ZooKeeper(server.hosts, timeout=9.0)
-        with pytest.raises(ValueError, match="has no session: call its start"):
+        with pytest.raises(ValueError, match="has no session now: call its start"):
             Client(zk=zk)
         zk.start()
         server.stop()
