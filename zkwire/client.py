@@ -16,7 +16,7 @@ from .config import GRACE, Front
 from .errors import OperationTimeoutError, TLSError, ZookeeperError
 from .io.dispatch import On
 from .io.driver import PAUSE, Driver
-from .io.four_letter import Asking, Question, version_of
+from .io.four_letter import FourLetterCall, Question, version_of
 from .io.future import Future
 from .io.process import is_refused
 from .ops import Multi
@@ -200,8 +200,8 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 1 MiB.
         """
         question, (host, address) = Question(word), self._to_ask()
-        asking = Asking(host, address, self._ssl_context, monotonic() + self._patience(timeout))
-        self._driver.ask(asking, question)
+        call = FourLetterCall(host, address, self._ssl_context, monotonic() + self._patience(timeout))
+        self._driver.ask(call, question)
         return question.answer()
 
     def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:

@@ -112,7 +112,7 @@ class Login:
         self._hang_ups += self._proving
         if self._hang_ups < SILENT_REFUSALS * servers:
             return None
-        return self._failure(f"the server hung up on the credentials {self._hang_ups} times; before 3.5 this means refused")
+        return self._failure(f"the server hung up on the credentials {self._hang_ups} times (a refusal before 3.5)")
 
     def _checked(self, token: Optional[bytes]) -> Optional[bytes]:
         if token is not None and (not isinstance(token, bytes) or len(token) > MAX_TOKEN):
