@@ -445,7 +445,7 @@ class AsyncDriver:
             return
         took = now() - began
         if took > LONG:
-            self._logger.warning("%r blocked the event loop for %.1f s; no session is kept alive meanwhile", function, took)
+            self._logger.warning("%r blocked the event loop for %.1f s; no session is kept alive", function, took)
         if asyncio.iscoroutine(result):
             task = asyncio.ensure_future(result)
             self._tasks.add(task)

@@ -159,7 +159,7 @@ class Dispatcher:
             while self._turn():
                 pass
             self._running.release()
-            more = not self._jobs.empty() and self._running.acquire(False)  # a call was queued between the check and the release
+            more = not self._jobs.empty() and self._running.acquire(False)  # queued before the release
 
     def _turn(self) -> bool:
         """Make a call, or that of a timer that is due and another; False if the queue has ended."""

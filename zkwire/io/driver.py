@@ -44,7 +44,7 @@ PAUSE = 0.1
 
 
 class Driver:
-    """Runs a `Session` on sockets. `on_state` is called with each `StateChanged`, and only queues calls."""
+    """Runs a `Session` on sockets. `on_state` gets each `StateChanged`, and only queues calls."""
 
     def __init__(
         self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str,
@@ -132,7 +132,7 @@ class Driver:
                 pass
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
-        """Pass an operation to the core; returns its future. `then(future)` is called; `force` as in `Session.submit`."""
+        """Pass an operation to the core; returns its future, with which `then` is called. See `Session.submit`."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session

@@ -1,8 +1,8 @@
 """The future of the blocking front: the outcome of one operation.
 
 Owns waiting for one outcome and running its callbacks, with the methods of `concurrent.futures.Future` at a tenth of
-its cost. Must not know operations, sockets or sessions. It has no lock: where two threads may act at once, each does one
-atomic call of a list. A signal handler may interrupt it anywhere.
+its cost. Must not know operations, sockets or sessions. It has no lock: where two threads may act at once, each does
+one atomic call of a list. A signal handler may interrupt it anywhere.
 """
 
 from __future__ import annotations
