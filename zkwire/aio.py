@@ -55,7 +55,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     @property
     def driver(self) -> AsyncDriver:
-        """What runs the session. Internal: it may change with every release."""
+        """The driver of the session. Internal: it may change with every release."""
         return self._driver
 
     # ------------------------------------------------------------------------ lifecycle

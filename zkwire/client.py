@@ -71,7 +71,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
     @property
     def driver(self) -> Driver:
-        """What runs the session. Internal: it may change with every release."""
+        """The driver of the session. Internal: it may change with every release."""
         return self._driver
 
     # ------------------------------------------------------------------------ lifecycle

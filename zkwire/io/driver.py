@@ -150,7 +150,7 @@ class Driver:
                 main, reader = sockets.main, self._turns.reader
                 if main is not None and (
                     session.idle or session.unsent >= ENOUGH or (reader and reader.get("") == get_ident())
-                ):  # a signal handler that has interrupted the thread that reads can wait for no receipt
+                ):  # a signal handler that has interrupted the reading thread must not wait for a receipt
                     sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
                 raise

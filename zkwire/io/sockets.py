@@ -225,7 +225,7 @@ class Sockets:
         while self.state_waiters:
             try:
                 release(self.state_waiters.pop())
-            except IndexError:  # the last one has given up
+            except IndexError:  # the last waiting thread has given up
                 break
 
     def note(self, what: str) -> None:

@@ -5,8 +5,8 @@ calls watchers. `now` is monotonic time in seconds and never goes back; `token` 
 core returns with the reply. Rules:
 
 1. On each link, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user operations.
-      Connected is reported once authentication is done. SASL is a part of the handshake: the client sends no other
-      request before the server has authenticated itself.
+   Connected is reported once authentication is done. SASL is a part of the handshake: the client sends no other
+   request before the server has authenticated itself.
 2. A request that was sent is never sent again. A request in flight when a link ends fails with `ConnectionLoss`, which
    says whether it was sent; a request submitted without a link waits for one, at most a session timeout.
 3. Two thirds of the timeout without a reply end a link, however many requests are sent or events received.
@@ -101,7 +101,7 @@ class Session:
             self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
         )
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
-        #: What recipes have under way, which does not count for `max_pending`.
+        #: The operations of recipes in flight, which do not count for `max_pending`.
         self.windows = self._requests.windows
         self._connect_timeout = connect_timeout
         self._hosts = HostProvider(hosts, shuffle, random)
