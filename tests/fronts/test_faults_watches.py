@@ -477,7 +477,7 @@ def test_a_watcher_that_raises_or_never_returns_stops_nothing_else(
     later.wait(1)
     assert left.wait(5)
     settled(zk)
-    assert front.is_asyncio or "blocks at 0x" in caplog.text and "kept the dispatch thread for" in caplog.text
+    assert front.is_asyncio or "blocks at 0x" in caplog.text and "blocked the dispatch thread for" in caplog.text
 
 
 @fault("W23")

@@ -551,8 +551,8 @@ def test_a_real_server(secure: Server, front: Front, unique: str) -> None:
     assert log.wait(1)[0].path == path
     zk.delete(path)
     for context, text in (
-        (pki.client_context(), "refuses us without a certificate it trusts"),
-        (pki.client_context("stranger"), "refuses us without a certificate it trusts"),
+        (pki.client_context(), "refuses a client without a certificate it trusts"),
+        (pki.client_context("stranger"), "refuses a client without a certificate it trusts"),
         (pki.client_context("client", ca="other-ca"), "its certificate is refused"),
     ):
         with pytest.raises(TLSError, match=text):
