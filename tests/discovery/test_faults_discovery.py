@@ -110,7 +110,8 @@ def test_a_read_that_fails_once_keeps_the_last_set_and_is_repeated(front: Front,
         scene.add(f"d{number}")
     scene.shows("a", "b", "c", *[f"d{number}" for number in range(18)])
     began = time.monotonic()
-    scene.server.answer(-127, GetChildren, times=3)
+    # Before 3.6 each new connection is asked for the recursive watch, and hung up on: two refusals fall into that.
+    scene.server.answer(-127, GetChildren, times=5 if version == "3.5" else 3)
     scene.proxy.cut()
     scene.observed.until(lambda seen: isinstance(seen[-1].error, ThrottledOpError))
     scene.observed.until(lambda seen: seen[-1].error is None)

@@ -360,13 +360,15 @@ def instancer_gives_up_after_an_error() -> List[Patch]:
 def resync_not_heard() -> List[Patch]:
     """A recursive watch set again is taken for one that missed nothing; so is a new connection."""
     session = Discovery.session
+    known: Dict[int, int] = {}  # of each core, the session it has read everything in
 
     def wrong(self: Discovery, session_id: Optional[int], now: float) -> None:
-        if session_id is not None and session_id == self._session:
+        if session_id is not None and session_id == known.get(id(self)):
             self._connected = True
         elif session_id is None:
             self._connected = False
         else:
+            known[id(self)] = session_id
             session(self, session_id, now)
 
     return [(Discovery, "session", wrong), (Watches, "replayed", lambda self, op: iter(()))]
