@@ -16,7 +16,7 @@ from tests.kit.catalogue import fault
 from tests.conftest import Shared, named
 from tests.kit.harness import pki
 from tests.kit.harness.servers import Server
-from tests.kit.fronts import Front, Log, real, settled, until
+from tests.kit.fronts import Front, Log, real, settled, until, eager
 from tests.kit.hostile import Wire
 from tests.kit.tls import Relay, key_update, renegotiate
 from tests.kit.world import welcome_frame
@@ -255,7 +255,7 @@ def test_a_handshake_that_stalls_costs_one_connect_timeout(front: Front) -> None
 def test_a_handshake_that_drips_has_one_deadline(front: Front) -> None:
     proxy = front.proxy(front.relay(front.server()))
     proxy.drip(20, "down")
-    zk = front.new(proxy.hosts, ssl_context=pki.client_context(), connect_timeout=0.4, timeout=3.0)
+    zk = eager(front.new(proxy.hosts, ssl_context=pki.client_context(), connect_timeout=0.4, timeout=3.0))
     began = time.monotonic()
     with pytest.raises(OperationTimeoutError):
         zk.start(timeout=1.0)
