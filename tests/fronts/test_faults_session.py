@@ -18,7 +18,7 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.harness.proxy import FaultProxy
-from tests.kit.fronts import Front, Log, Requests, real, until
+from tests.kit.fronts import Front, Log, Requests, real, until, settled
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionClosedError, ConnectionLoss, NoNodeError, OperationTimeoutError, SessionExpiredError
 from zkwire.wire.jute import decode, encode
@@ -75,6 +75,7 @@ def test_a_restart_within_the_timeout_costs_what_was_in_flight_and_nothing_else(
     waiting = [zk.submit(GetData("/e")) for _ in range(5)]
     server.start()
     assert [call.exception(5) for call in waiting] == [None] * 5, "what is called meanwhile waits, and succeeds"
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
     assert zk.client_id == session
     assert other.exists("/e").ephemeralOwner == session[0]
@@ -82,6 +83,7 @@ def test_a_restart_within_the_timeout_costs_what_was_in_flight_and_nothing_else(
     other.set("/e", b"x")
     other.create("/p/c")
     zk.sync("/")
+    settled(zk)
     assert changed.events == [("CHANGED", "/e")]
     assert listed.events == [("CHILD", "/p")]
 
