@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Optional, Set
 
 from ._zkwire import Future, Guard, errors, ops
-from .model import ClientClosedError, Service
+from .model import ClientClosedError, NotRegisteredError, Service
 from .registration import Registration
 from .runner import Runner
 
@@ -111,6 +111,8 @@ class RegistrarBase:
 
     def _settle(self) -> None:
         for future, outcome in self._core.settled():
+            if self._ended and isinstance(outcome, NotRegisteredError):
+                outcome = ClientClosedError()  # it was the client that took the registration back
             self._conclude(future, outcome)
         if self._core.at_rest:
             with self._lock:

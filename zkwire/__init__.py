@@ -6,8 +6,8 @@
         zk.create("/hello", b"world", ephemeral=True)
         data, stat = zk.get("/hello")
 
-`AsyncZooKeeper` is its asyncio twin. Operations as values are in `zkwire.ops`, errors in `zkwire.errors`. Both clients
-are loaded on first use: a program that takes `zkwire.ops` or `zkwire.embedded` alone does not pay for them.
+`AsyncZooKeeper` is the asyncio client. Operations as values are in `zkwire.ops`, errors in `zkwire.errors`. Both
+clients are loaded on first use: a program that only uses `zkwire.ops` or `zkwire.embedded` does not pay for them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`AsyncZooKeeper`, the asyncio front over the same session core and the same verbs.
 
-Owns what is awaited: verbs, time-outs, iterators. Must not know the protocol; no verb and no rule is written here a
-second time. Everything happens on one event loop; nothing here is thread-safe.
+Owns everything that is awaited: verbs, time-outs, iterators. Must not know the protocol; verbs and rules are shared
+with the blocking front. Everything happens on one event loop; nothing here is thread-safe.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
-    """The method for a verb: what it stands for is done, and awaited."""
+    """The method for a verb: it awaits the verb's operation or recipe."""
 
     @functools.wraps(verb)
     async def method(self: AsyncZooKeeper, *args: Any, timeout: Optional[float] = None, **options: Any) -> Any:
@@ -43,10 +43,10 @@ def _awaiting(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
 class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     """A ZooKeeper client for asyncio: constructor and verbs of `ZooKeeper`, awaited, and `async with`.
 
-    It belongs to the event loop it is started on, and to its thread. Cancelling a call leaves the order of the others
-    as it is; what was sent may still be applied. Watchers and listeners are called on the event loop, in wire order;
-    what a coroutine function among them is to do becomes a task. Code that keeps the event loop from turning keeps
-    the session from being renewed: two thirds of its timeout cost the connection, all of it the session.
+    The client belongs to the event loop it is started on, and to its thread. Cancelling a call does not change the
+    order of the others; a request that was sent may still be applied. The event loop calls watchers and listeners, in
+    wire order; a coroutine function among them becomes a task. Code that blocks the event loop also blocks the pings:
+    two thirds of the session timeout cost the connection, all of it the session.
     """
 
     def _set_up(self) -> None:
@@ -55,13 +55,13 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
 
     @property
     def driver(self) -> AsyncDriver:
-        """What runs the session. Internal: it may change with every release."""
+        """The driver of the session. Internal: it may change with every release."""
         return self._driver
 
     # ------------------------------------------------------------------------ lifecycle
 
     async def start(self, timeout: float = 15.0) -> None:
-        """Connect, and return once there is a session; nothing happens if there is one already.
+        """Connect, and return once there is a session; does nothing if there is one already.
 
         Raises as `ZooKeeper.start` does; if it raises, or is cancelled, the client is closed.
         """
@@ -80,9 +80,9 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             raise error
 
     async def close(self) -> None:
-        """End the session, its ephemeral nodes with it, and every call under way. Takes at most 5 s; idempotent.
+        """End the session with its ephemeral nodes, and every pending call. Takes at most 5 s; idempotent.
 
-        What was submitted before is still answered if the server answers in time; later calls raise
+        Earlier requests still get their replies if the server answers in time; later calls raise
         `ConnectionClosedError`.
         """
         await self._driver.close(CLOSE_LIMIT)
@@ -106,7 +106,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     ) -> AsyncFuture[T]:
         """Send an operation (from `zkwire.ops`) without waiting; an `asyncio.Future` for its result.
 
-        `then(future)` is called with the outcome, as by `add_done_callback`. `force` and what is raised are as of
+        `then(future)` is called with the outcome, as by `add_done_callback`. `force` and the errors are those of
         `ZooKeeper.submit`. If `future.cancel()` returns True, the operation is never sent; if False, it was sent, or is
         done.
         """
@@ -116,11 +116,11 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         return future
 
     def future(self) -> asyncio.Future[Any]:
-        """A future to be settled by the caller."""
+        """A future that the caller settles."""
         return asyncio.get_running_loop().create_future()
 
     def transaction(self) -> Transaction[Coroutine[Any, Any, List[Any]]]:
-        """Collect operations to be done together or not at all; `await transaction.commit()` does them."""
+        """Collect operations that are done all or none; `await transaction.commit()` does them."""
         return Transaction(self._commit)
 
     def _commit(self, multi: Multi, timeout: Optional[float]) -> Coroutine[Any, Any, List[Any]]:
@@ -155,10 +155,10 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             except StopIteration as stop:
                 return stop.value
             except ZookeeperError as error:
-                # The traceback holds the recipe's frames, and these hold the error: without it, all is freed at once.
+                # The traceback holds the recipe's frames, and these hold the error: this breaks the cycle.
                 raise error.with_traceback(None)  # noqa: B904  # it is the same error
             finally:
-                future = answer = None  # as this frame would
+                future = answer = None  # this frame is in the cycle too
                 steps.close()
 
     async def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
@@ -175,8 +175,9 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
     def watch(self, path: str, recursive: bool = False) -> AsyncGenerator[WatchedEvent, None]:
         """Every change of a node and its children, or with `recursive` of all nodes below it, from now on.
 
-        What is called after `watch` is seen, so nothing is missed between a read and the iteration. Type NONE with
-        state CONNECTED says that changes may have been missed: read afresh. With the watch or the session the
+        Changes after the call of `watch` are included, so none is missed between a read and the iteration. An event of
+        type NONE and state CONNECTED means that changes may have been missed: read again. The iteration ends with the
+        watch or the session, after an event that gives the cause. ZooKeeper 3.6 and later; `UnimplementedError` before.
         iteration ends, after an event that says so. ZooKeeper 3.6 and later; `UnimplementedError` before.
         """
         events: asyncio.Queue[WatchedEvent] = asyncio.Queue()
@@ -189,7 +190,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
             events.put_nowait(event)
 
         armed = self.submit(AddWatch(path, watcher, recursive))
-        armed.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may never be iterated
+        armed.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, if never iterated
         return self._iterate(events, armed, functools.partial(self._unwatch, path, watcher, armed))
 
     async def _iterate(
@@ -198,7 +199,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         over = False
         try:
             with Deadline(self._driver, self._request_timeout) as deadline:
-                await deadline.of(asyncio.shield(armed))  # or it could not be taken back
+                await deadline.of(asyncio.shield(armed))  # shielded, so that it can be taken back later
             while not over:
                 event = await events.get()
                 lost = event.type == EventType.NONE and event.state != KeeperState.CONNECTED
@@ -209,7 +210,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
                 leave()
 
     def _unwatch(self, path: str, watcher: Watcher, asked: asyncio.Future[None]) -> None:
-        """Take a watch back once it stands; if the connection ends meanwhile, so that it is not armed again."""
+        """Remove a watch once it is set; if the connection ends before that, so that the watch is not set again."""
 
         def done(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and isinstance(future.exception(), ConnectionLoss):
@@ -221,7 +222,7 @@ class AsyncZooKeeper(Front, Awaiting, method=_awaiting):
         try:
             self.submit(RemoveWatches(path, watcher=watcher, local=not self.connected)).add_done_callback(done)
         except ZookeeperError:
-            pass  # closed, and all watches with it
+            pass  # closed: there are no watches any more
 
 
 class Deadline:
@@ -234,7 +235,7 @@ class Deadline:
         self._timer = None if timeout is None else driver.loop.call_later(timeout, self._passed)
 
     def of(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
-        """The future that is awaited now: it fails with `OperationTimeoutError` when time is up."""
+        """The future to await now: it fails with `OperationTimeoutError` when the time is up."""
         self._future = future
         if self._late:
             self._passed()
@@ -257,8 +258,8 @@ class Deadline:
 
 
 def _abandon(future: asyncio.Future[Any]) -> bool:
-    """The outcome of one of many is not wanted any more; True if its operation will never be sent."""
+    """The outcome of one future of many is no longer wanted; True if its operation will never be sent."""
     unsent = future.cancel()
     if not future.cancelled():
-        future.exception()  # or asyncio complains that it was never looked at
+        future.exception()  # else asyncio logs that it was never retrieved
     return unsent

@@ -14,11 +14,11 @@ from typing import Optional, Sequence
 EXAMPLES = """\
 examples:
   python -m zkwire serve                 a port is chosen, and printed
-  python -m zkwire serve --port 2181     where ZooKeeper is expected
-  python -m zkwire serve --version 3.4   as an old one would behave, errors included
-  kazoo, zkCli, ...: connect to what it prints; SIGINT (Ctrl-C) or SIGTERM ends it
+  python -m zkwire serve --port 2181     ZooKeeper's usual port
+  python -m zkwire serve --version 3.4   behaves as that version, errors included
+  kazoo, zkCli, ...: connect to the printed address; SIGINT (Ctrl-C) or SIGTERM ends it
 
-To let it fail on demand, start it in your tests: python -m pydoc zkwire.embedded.EmbeddedServer
+To make it fail on demand, start it in your tests: python -m pydoc zkwire.embedded.EmbeddedServer
 
 It listens on 127.0.0.1 only, keeps everything in memory, and is no replacement for a ZooKeeper ensemble.
 """
@@ -31,11 +31,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="{serve}", required=True)
-    text = "run an in-memory ZooKeeper for development, until a signal comes"
+    text = "run an in-memory ZooKeeper for development, until it gets a signal"
     serve = verbs.add_parser("serve", help=text, description=text, epilog=EXAMPLES,
                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    serve.add_argument("--port", type=int, default=0, help="(default: one that is free)")
-    serve.add_argument("--version", default="3.9", metavar="X.Y", help="whom to pretend to be (default: 3.9)")
+    serve.add_argument("--port", type=int, default=0, help="(default: a free one)")
+    serve.add_argument("--version", default="3.9", metavar="X.Y", help="ZooKeeper version (default: 3.9)")
     options = parser.parse_args(argv)
     if not 0 <= options.port < 65536:
         parser.error(f"--port {options.port}: must be between 0 and 65535")
@@ -45,7 +45,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _serve(parser: argparse.ArgumentParser, port: int, version: str) -> int:
     from .embedded import EmbeddedServer
 
-    stop: SimpleQueue[None] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
+    stop: SimpleQueue[None] = SimpleQueue()  # SimpleQueue.put is safe in a signal handler
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.put(None))
     try:

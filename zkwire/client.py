@@ -1,6 +1,6 @@
 """`ZooKeeper`, the blocking front.
 
-Owns the constructor, the lifecycle, the listeners, and how work is done by waiting for it. Must not know the protocol.
+Owns the constructor, the lifecycle, the listeners, and waiting for results. Must not know the protocol.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .config import GRACE, Front
 from .errors import OperationTimeoutError, TLSError, ZookeeperError
 from .io.dispatch import On
 from .io.driver import PAUSE, Driver
-from .io.four_letter import Asking, Question, version_of
+from .io.four_letter import FourLetterCall, Question, version_of
 from .io.future import Future
 from .io.process import is_refused
 from .ops import Multi
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def _blocking(verb: Callable[..., Work[Any]]) -> Callable[..., Any]:
-    """The method for a verb: what it stands for is done, and waited for."""
+    """The method for a verb: it does the verb's operation or recipe, and waits for the result."""
 
     @functools.wraps(verb)
     def method(self: ZooKeeper, *args: Any, timeout: Optional[float] = None, **options: Any) -> Any:
@@ -48,17 +48,17 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     the session timeout to ask for, `connect_timeout` bounds name resolution, TCP, TLS and handshake for one server
     together (None: a share of `timeout`), `request_timeout` is the default of every verb's `timeout`. `client_id`
     resumes a session, `(id, password)`. `sasl` is a user name and a password for SASL DIGEST-MD5, or a
-    `zkwire.sasl.Mechanism`. At most `max_pending` operations of `max_pending_bytes` in all are queued or under way; the
-    operations of verbs of several steps are counted by themselves, with the same limit for all of them. Answers have at
-    most `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a
-    server without a quorum may serve reads, until a read-write one is found: `client_state` is CONNECTED_RO meanwhile,
-    `client_id` is of no use to another client, and writes raise `NotReadOnlyCallError`.
+    `zkwire.sasl.Mechanism`. At most `max_pending` operations of at most `max_pending_bytes` are queued or in flight;
+    the operations of verbs of several steps have a separate count with the same limit. Replies have at most
+    `max_frame` bytes, requests at most `max_request`, which is the server's default limit. With `read_only`, a
+    server without a quorum may serve reads, until a read-write one is found: `client_state` is then CONNECTED_RO,
+    `client_id` is invalid for any other client, and writes raise `NotReadOnlyCallError`.
 
     With `ssl_context`, an `ssl.SSLContext` (see `ssl.create_default_context`), connections are TLS from the first byte:
-    servers are checked as the context says, for their names as they stand in `hosts`.
+    servers are checked as the context demands, for their names as written in `hosts`.
 
-    After expiry it opens a new session by itself; listeners and watchers hear of it. `ValueError` and `TypeError` come
-    from the constructor; nothing is dialled before `start`.
+    After expiry the client opens a new session itself; listeners and watchers are called. The constructor raises
+    `ValueError` and `TypeError`; no connection is made before `start`.
     """
 
     def _set_up(self) -> None:
@@ -71,17 +71,17 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
     @property
     def driver(self) -> Driver:
-        """What runs the session. Internal: it may change with every release."""
+        """The driver of the session. Internal: it may change with every release."""
         return self._driver
 
     # ------------------------------------------------------------------------ lifecycle
 
     def start(self, timeout: float = 15.0) -> None:
-        """Connect, and return once there is a session; nothing happens if there is one already.
+        """Connect, and return once there is a session; does nothing if there is one already.
 
-        Raises `OperationTimeoutError` after `timeout` seconds, with the client closed; `AuthFailedError` at once, and
-        `TLSError` once all hosts were tried, if none gave a session and TLS failed with one; `ConnectionClosedError`
-        if it was closed.
+        Raises `OperationTimeoutError` after `timeout` seconds, with the client closed; `AuthFailedError` at once;
+        `TLSError` once all hosts were tried, if none gave a session and TLS failed with one; `ConnectionClosedError` if
+        the client was closed.
         """
         driver, session, deadline = self._driver, self._session, monotonic() + timeout
         no_thread = None
@@ -103,16 +103,16 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             raise failure
 
     def close(self) -> None:
-        """End the session, its ephemeral nodes with it, and every call under way. Takes at most 5 s; idempotent.
+        """End the session with its ephemeral nodes, and every pending call. Takes at most 5 s; idempotent.
 
         May be called from a watcher, and from a signal handler: if that has interrupted a call of this client, `close`
-        does not wait for the end, but brings it about. What was submitted before is still answered if the server
-        answers in time; later calls raise `ConnectionClosedError`.
+        starts the end and does not wait for it. Earlier requests still get their replies if the server answers in time;
+        later calls raise `ConnectionClosedError`.
         """
         self._close(CLOSE_LIMIT)
 
     def _close(self, limit: float) -> None:
-        """Wait for the end at most `limit` seconds; what takes longer goes on by itself."""
+        """Wait for the end at most `limit` seconds; after that the I/O thread finishes it."""
         self._finalizer.detach()
         self._driver.close(limit)
 
@@ -121,7 +121,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     def __enter__(self) -> ZooKeeper:
         try:
             self.start()
-        except BaseException:  # no one will call __exit__
+        except BaseException:  # __exit__ is not called after an exception in __enter__
             self._close(GRACE)
             raise
         return self
@@ -133,7 +133,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         self._driver.set_hosts(hosts)
 
     def _state_changed(self, event: StateChanged) -> None:
-        """With the driver's lock held: queue the calls of the listeners, if it is news."""
+        """Called with the driver's lock held: queue the calls of the listeners, if the state has changed."""
         for listener in self._listeners.of(event.state):
             tell = listener if isinstance(listener, On) else functools.partial(self._listeners.tell, listener)
             self._driver.call(tell, event.state)
@@ -145,19 +145,19 @@ class ZooKeeper(Front, Blocking, method=_blocking):
     ) -> Future[T]:
         """Send an operation (from `zkwire.ops`) without waiting; a future with `concurrent.futures.Future`'s methods.
 
-        `then(future)` is called with the outcome as by `add_done_callback`, but surely before what happens later.
-        `force`: the operation is not refused for `max_pending`. Operations are done in the order of their submission.
-        Raises at once what can be known at once: `ValueError`, `FrameTooLargeError`, `TooManyPendingError`,
-        `ConnectionClosedError`, `AuthFailedError`. In a signal handler these may be the future's outcome instead.
+        `then(future)` is called with the outcome as by `add_done_callback`, and before the calls for any later event.
+        `force`: ignore the limit `max_pending`. Operations are done in the order of their submission. Errors that are
+        known at once are raised: `ValueError`, `FrameTooLargeError`, `TooManyPendingError`, `ConnectionClosedError`,
+        `AuthFailedError`. In a signal handler they may be the future's outcome instead.
         """
         return self._driver.submit(op, force, then)
 
     def future(self) -> Future[Any]:
-        """A future to be settled by hand, with `set_result` or `set_exception`."""
+        """A future that the caller settles, with `set_result` or `set_exception`."""
         return self._driver.future()
 
     def transaction(self) -> BlockingTransaction:
-        """Collect operations to be done together or not at all; `commit` does them, as does leaving `with`."""
+        """Collect operations that are done all or none; `commit` does them, as does the end of a `with` block."""
         return BlockingTransaction(self._commit)
 
     def _commit(self, multi: Multi, timeout: Optional[float]) -> List[Any]:
@@ -186,26 +186,27 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             result: T = stop.value
             return result
         except ZookeeperError as error:
-            # The traceback holds the recipe's frames, and these hold the error: without it, all is freed at once.
+            # The traceback holds the recipe's frames, and these hold the error: this breaks the cycle.
             raise error.with_traceback(None)  # noqa: B904  # it is the same error
         finally:
-            future = answer = None  # as this frame would
+            future = answer = None  # this frame is in the cycle too
             steps.close()
 
     def command(self, word: bytes = b"ruok", *, timeout: Optional[float] = None) -> str:
-        """The answer of the server we are connected to, to a four-letter word that only asks (`fourletter.WORDS`).
+        """The answer of the connected server to a four-letter word that only reads (see `zkwire.io.four_letter.WORDS`).
 
-        It takes a connection of its own, with TLS if the client has it, and at most `timeout` seconds (None:
-        `request_timeout`, else 2). Raises `UnimplementedError` for a word the server may not answer, as most may not
-        be since 3.5.3 but b"srvr"; `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above 1 MiB.
+        It uses a connection of its own, with TLS if the client has it, and takes at most `timeout` seconds (None:
+        `request_timeout`, else 2). Raises `UnimplementedError` for a word that the server's configuration forbids (by
+        default all but b"srvr", since 3.5.3); `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above
+        1 MiB.
         """
         question, (host, address) = Question(word), self._to_ask()
-        asking = Asking(host, address, self._ssl_context, monotonic() + self._patience(timeout))
-        self._driver.ask(asking, question)
+        call = FourLetterCall(host, address, self._ssl_context, monotonic() + self._patience(timeout))
+        self._driver.ask(call, question)
         return question.answer()
 
     def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
-        """The version of the server we are connected to, as (3, 9, 3); raises as `command` does."""
+        """The version of the connected server, as (3, 9, 3); raises as `command` does."""
         return version_of(self.command(b"srvr", timeout=timeout))
 
 
@@ -227,10 +228,10 @@ def _hand_on(method: weakref.WeakMethod[Any], event: StateChanged) -> None:
 
 
 def _forgotten(driver: Driver) -> None:
-    """The client was collected without `close`: its threads must not live on, keeping the session alive."""
+    """The client was collected without `close`: end its threads, which would keep the session alive."""
     if not is_refused(driver) and driver.session.phase not in (ENDED, NEW):
         driver.request_close()
-        warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)  # which may raise
+        warnings.warn("a ZooKeeper client was not closed", ResourceWarning, stacklevel=2)  # may raise
 
 
 __all__ = ["KeeperState", "ZooKeeper"]

@@ -1,7 +1,7 @@
-"""What both fronts are besides their verbs: a constructor, a state, listeners.
+"""The common part of both fronts, besides the verbs: a constructor, a state, listeners.
 
-Owns the arguments and their checks, what a client shows of its session, and its listeners. Must not know how work is
-done, nor on which thread or loop anything runs.
+Owns the arguments and their checks, the public view of the session, and the listeners. Must not know how work is done,
+nor on which thread or loop it runs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
 
 
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
-    """A session core for these settings; `ValueError` or `TypeError` for those that cannot be right."""
+    """A session core for these settings; `ValueError` or `TypeError` for invalid ones."""
     hosts, chroot = parse_hosts(settings.hosts)
     check_names(settings.ssl_context, hosts)
     if not 0 < settings.timeout <= (2**31 - 1) / 1000:
@@ -82,7 +82,7 @@ def make_session(settings: Settings, random: Callable[[], float], now: float) ->
 
 
 def _random() -> float:
-    """A number from 0 up to 1, from the system: the module `random` would load hashlib, which takes 4 MB."""
+    """A random number from 0 up to 1, from the system: the module `random` would load hashlib, which takes 4 MB."""
     return (int.from_bytes(os.urandom(7), "big") >> 3) / 2**53
 
 
@@ -110,38 +110,38 @@ def _client_id(client_id: Optional[Tuple[int, bytes]]) -> Optional[Tuple[int, by
     return number, password
 
 
-#: start() is late by no more than this, in seconds, when it fails and closes the client.
+#: The longest delay of start() beyond its timeout, in seconds, when it fails and closes the client.
 GRACE = 0.5
 Listener = Callable[[str], object]
 
 
 class Listeners:
-    """The listeners of one client. The same one is known by its identity, see `identity`."""
+    """The listeners of one client, each registered once by its `identity`."""
 
     def __init__(self) -> None:
-        # By identity. Each step is one operation of the dictionary: other threads, and signal handlers, do the same.
+        # By identity. Each step is one operation of the dictionary: other threads and signal handlers do the same.
         self._all: Dict[Any, Listener] = {}
         self._told = KazooState.LOST
 
     def add(self, listener: Listener) -> None:
-        """Call it from now on, unless it is there already."""
+        """Register a listener; registering the same one twice has no effect."""
         if not callable(listener):
             raise TypeError(f"a listener must be callable, not {listener!r}")
         self._all.setdefault(identity(listener), listener)
 
     def remove(self, listener: Listener) -> None:
-        """Call it no more."""
+        """Remove a listener."""
         self._all.pop(identity(listener), None)
 
     def of(self, state: str) -> Sequence[Listener]:
-        """The listeners to be called of a state of the session: none, if it is no news."""
+        """The listeners to call for a state of the session; empty if the state has not changed."""
         if state == self._told:
             return ()
         self._told = state
         return tuple(self._all.copy().values())
 
     def tell(self, listener: Listener, state: str) -> object:
-        """Call a listener, unless it was removed meanwhile; what it returns. True means: call me no more."""
+        """Call a listener, unless it was removed in the meantime; returns its result. True removes the listener."""
         if identity(listener) not in self._all:
             return None
         result = listener(state)
@@ -151,7 +151,7 @@ class Listeners:
 
 
 class Front:
-    """What both fronts share: everything that neither blocks nor awaits."""
+    """The common base of both fronts: everything that neither blocks nor awaits."""
 
     def __init__(
         self, hosts: Union[str, Sequence[str]] = "127.0.0.1:2181", timeout: float = DEFAULT_TIMEOUT,
@@ -176,7 +176,7 @@ class Front:
         self._guard = Guard(self)
 
     def _set_up(self) -> None:
-        """Make the driver; nothing is dialled yet."""
+        """Make the driver; no connection is made yet."""
 
     def __repr__(self) -> str:
         session = self._session
@@ -203,7 +203,7 @@ class Front:
 
     @property
     def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None without a session. With both, any client can take the session over."""
+        """Session id and password, or None without a session. With both, any client can take over the session."""
         return self._session.client_id
 
     @property
@@ -212,12 +212,12 @@ class Front:
         return self._session.timeout
 
     def set_hosts(self, hosts: Union[str, Sequence[str]]) -> None:
-        """Use these servers instead, from now on; nothing is waited for.
+        """Use these servers from now on; does not block.
 
-        A client that is connected to a server no longer listed goes to another, once what is under way is answered (at
-        most a second); so do some of the others, if there are more servers than before, so that clients spread evenly.
-        The session goes on. A chroot can only be the one there is. Raises `ValueError` and `TypeError` for what is no
-        connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
+        A client that is connected to a server no longer listed moves to another, once its requests in flight are
+        answered (at most a second). If there are more servers than before, some of the other clients move too, so that
+        all spread evenly. The session continues. The chroot cannot be changed. Raises `ValueError` and `TypeError` for
+        an invalid connect string, `ConnectionClosedError`, and `AuthFailedError` after the end.
         """
         parsed, chroot = parse_hosts(hosts)
         if chroot and chroot != self._session.scope.prefix:
@@ -233,11 +233,11 @@ class Front:
         self._listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call it no more."""
+        """Remove a listener."""
         self._listeners.remove(listener)
 
     def _no_session(self, timeout: float) -> Optional[ZookeeperError]:
-        """What start() raises, having waited for a session; None if there is one."""
+        """The error of start() after it has waited for a session; None if there is one."""
         session = self._session
         if session.state == KazooState.CONNECTED:
             return None
@@ -246,21 +246,21 @@ class Front:
             return session.last_error if told else ConnectionClosedError()
         text = f"no session within {timeout} s; the last attempt: "
         if session.last_error is None:
-            return OperationTimeoutError(f"{text}{session.host or session.hosts[0]} has not answered so far")
+            return OperationTimeoutError(f"{text}{session.host or session.hosts[0]} has not answered yet")
         alone = len(session.hosts) == 1 and isinstance(session.last_error, ConnectionLoss)
-        advice = "; hosts= names this server only: with others of the ensemble beside it, they would be tried too"
+        advice = "; hosts= names this server only; list the whole ensemble, so that the others are tried too"
         return OperationTimeoutError(f"{text}{session.last_error}{advice if alone else ''}")
 
     def _to_ask(self) -> Tuple[Host, Address]:
-        """The server for four-letter words: the very one that is connected, which a name alone may not tell."""
+        """The server for four-letter words: the host and the address that are connected."""
         error, link = self._no_session(0.0), self._session.link
         if error is None and link is not None and link.address is not None:
             return link.host, link.address
         if error is None or isinstance(error, OperationTimeoutError):
-            raise ConnectionLoss("no connection to a server that could be asked", sent=False)
+            raise ConnectionLoss("not connected to a server", sent=False)
         raise error
 
     def _patience(self, timeout: Optional[float]) -> float:
-        """How long its answer may take, in seconds."""
+        """The time limit of its answer, in seconds."""
         given = self._request_timeout if timeout is None else timeout
         return PATIENCE if given is None else given

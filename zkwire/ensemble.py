@@ -1,4 +1,4 @@
-"""The configuration of an ensemble, as `get_config` gives it: its members, their roles and where clients reach them.
+"""The configuration of an ensemble, as `get_config` returns it: its members, their roles and client addresses.
 
 Owns the text form of `/zookeeper/config` (QuorumVerifier.toString). Must not know the wire or sessions.
 
@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from typing import NamedTuple, Tuple
 
-#: Client addresses that say no more than a port.
+#: Client addresses that give only a port.
 _EVERYWHERE = ("", "0.0.0.0", "::", "[::]", "[0:0:0:0:0:0:0:0]")  # noqa: S104  # compared with, not bound to
-#: The node that holds it, at the server's root: no chroot is put before it.
+#: The node of the configuration, at the server's root, outside any chroot.
 CONFIG_NODE = "/zookeeper/config"
 
 
 class Member(NamedTuple):
-    """One server: its number, where the others reach it, its role ("participant" or "observer"), its client address.
+    """One server: its number, its host for the other servers, its role ("participant" or "observer"), its client
+    address.
 
-    `client` is "host:port", "" if the configuration does not say. Addresses that listen everywhere (0.0.0.0, ::) are
-    shown with the host by which the other servers reach this one.
+    `client` is "host:port", or "" if the configuration has none. A wildcard address (0.0.0.0, ::) is replaced by the
+    host that the other servers use for this one.
     """
 
     id: int
@@ -31,7 +32,7 @@ class Member(NamedTuple):
 
 
 class EnsembleConfig(NamedTuple):
-    """A configuration: its version (the zxid that made it, 0 if none did) and its members, by number."""
+    """A configuration: its version (the zxid of the reconfiguration, else 0) and its members, by number."""
 
     version: int
     members: Tuple[Member, ...]
@@ -43,7 +44,7 @@ class EnsembleConfig(NamedTuple):
 
 
 def parse_config(data: bytes) -> EnsembleConfig:
-    """The configuration in the data of `get_config`. Raises `ValueError`; unknown lines are left out."""
+    """The configuration in the data of `get_config`. Raises `ValueError`; unknown lines are ignored."""
     version, members = 0, {}
     for line in data.decode().splitlines():
         key, _, value = line.partition("=")

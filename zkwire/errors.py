@@ -1,20 +1,20 @@
 """Every exception of the library, and the one table from error codes to classes.
 
-Owns what can go wrong and what is said about it. Must not know how an error came about.
+Owns the exceptions and their texts. Must not know when they are raised.
 
     ZookeeperError                      .code .path .maybe_applied
-    ├── ProtocolError                   bytes that break the rules of the wire
+    ├── ProtocolError                   bytes that violate the wire protocol
     │   ├── MarshallingError (-5)       bytes that do not decode, here or at the server
     │   ├── FrameTooLargeError          a frame longer than the agreed limit, in either direction
-    │   └── TLSError                    one does not trust the other, or only one speaks TLS
+    │   └── TLSError                    one side does not trust the other, or only one speaks TLS
     ├── ConnectionLoss (-4)             .sent: whether the request had left this process
     ├── SessionExpiredError (-112)      the session is gone, and its ephemeral nodes and watches with it
     ├── ConnectionClosedError (-116)    the client was closed, or never started
     │   └── ForkedError                 the client belongs to the parent process
     ├── AuthFailedError (-115), SessionClosedRequireSaslError (-124)
     ├── OperationTimeoutError (-7), RequestTimeoutError (-122)      also TimeoutError
-    ├── NestedCallError                 a signal handler waits in the midst of the call it has interrupted
-    ├── TooManyPendingError             too many requests, or too many bytes, are under way
+    ├── NestedCallError                 a signal handler would wait for the call it has interrupted
+    ├── TooManyPendingError             too many requests, or too many bytes, are pending
     └── NoNodeError, NodeExistsError, ...   one class for each answer of the server
 
 An unknown code is a plain `ZookeeperError` with that code.
@@ -31,10 +31,10 @@ BY_CODE: Dict[int, Type[ZookeeperError]] = {}
 class ZookeeperError(Exception):
     """Base of all errors. `code` is the protocol's number (int), `path` the node concerned or None.
 
-    `maybe_applied` is False when the call is known not to have changed anything, True when it has, or may have. A verb
-    of several steps (`ensure_path`, `create` with `makepath` or `protect`, a recursive `delete`) speaks for all of
-    them: `applied` are the operations (see `zkwire.ops`) that were done before it failed, `in_doubt` those that may
-    have been, such as a protected create, whose path has the unique prefix.
+    `maybe_applied` is False when the call has certainly changed nothing, True when it has, or may have. A verb of
+    several steps (`ensure_path`, `create` with `makepath` or `protect`, a recursive `delete`) counts all of them:
+    `applied` are the operations (see `zkwire.ops`) that were done before it failed, `in_doubt` those that may have
+    been done, such as a protected create, whose path has the unique prefix.
     """
 
     code: int = -100
@@ -70,28 +70,28 @@ def error_for(code: int, path: Optional[str] = None) -> ZookeeperError:
 
 
 class ProtocolError(ZookeeperError):
-    """The server broke a rule of the wire protocol; the connection it came on is dropped."""
+    """The server violated the wire protocol; the connection is closed."""
 
     explanation = "the peer does not speak the ZooKeeper protocol"
 
 
 class MarshallingError(ProtocolError, code=-5):
-    """Bytes that do not decode as the record they should be. As an answer: the server could not decode the request."""
+    """Bytes that do not decode as the expected record. As a reply: the server could not decode the request."""
 
     maybe_applied = True
     explanation = "bytes that do not decode"
 
 
 class FrameTooLargeError(ProtocolError):
-    """A request above the server's limit (refused here, nothing was sent), or an answer above `max_frame`."""
+    """A request above the server's limit (refused here, nothing was sent), or a reply above `max_frame`."""
 
     explanation = "the frame is too large"
 
 
 class TLSError(ProtocolError):
-    """One side does not trust the other, or only one of them speaks TLS. The text names the cause and the remedy.
+    """One side does not trust the other, or only one of them speaks TLS. The text gives the cause and the remedy.
 
-    `start` raises it at once when no server will do; later on it is a lost connection, and is tried again.
+    `start` raises it at once if all servers fail; later it counts as a lost connection, and the client tries again.
     """
 
     explanation = "the TLS handshake has failed"
@@ -101,10 +101,10 @@ class TLSError(ProtocolError):
 
 
 class ConnectionLoss(ZookeeperError, code=-4):
-    """The connection was lost before the answer came.
+    """The connection was lost before the reply arrived.
 
-    `sent` says whether the request had left this process: False means certainly not applied, True that it is
-    not known: it may have been applied, or may yet be. The library never sends a write again by itself.
+    `sent` says whether the request had left this process: False means certainly not applied, True means unknown: the
+    server may have applied it, or may still apply it. The library never sends a write again by itself.
     """
 
     explanation = "connection lost before the answer came"
@@ -117,10 +117,11 @@ class ConnectionLoss(ZookeeperError, code=-4):
 
 
 class SessionExpiredError(ZookeeperError, code=-112):
-    """The session is gone, and its ephemeral nodes and watches with it. The client opens a new one by itself.
+    """The session has expired, and its ephemeral nodes and watches with it. The client opens a new one by itself.
 
-    It says nothing about what was under way: with `maybe_applied`, that may have been done before the end, or may yet
-    be, by a server that has not heard of the end. Look at `Stat.ephemeralOwner` before taking a node for yours.
+    Requests in flight have an unknown outcome: with `maybe_applied`, the server may have applied them before the
+    expiry, or another server may still do so, if it does not know of the expiry yet. Check `Stat.ephemeralOwner`
+    before you treat a node as yours.
     """
 
     maybe_applied = True
@@ -134,28 +135,28 @@ class ConnectionClosedError(ZookeeperError, code=-116):
 
 
 class ForkedError(ConnectionClosedError):
-    """The client was made before a fork: sessions cannot be shared, so the child must make a client of its own."""
+    """The client was made before a fork: sessions cannot be shared, so the child has to make its own client."""
 
     explanation = "this client belongs to the parent process; make a new one after fork()"
 
 
 class SessionMovedError(ZookeeperError, code=-118):
-    """The session is served by another server now."""
+    """Another server serves the session now."""
 
     explanation = "the session has moved to another server"
 
 
 class AuthFailedError(ZookeeperError, code=-115):
-    """The server refused the credentials. Terminal: the client does not try again by itself."""
+    """The server refused the credentials. Final: the client does not try again by itself."""
 
     explanation = "authentication failed"
 
 
 class SessionClosedRequireSaslError(AuthFailedError, code=-124):
-    """The server closed the session since it takes only authenticated ones, by SASL or by another scheme it names.
+    """The server closed the session because it requires authentication, by SASL or by another scheme it names.
 
-    Its code says no more than that: a server with sessionRequireClientSASLAuth answers so, and since 3.7 one with
-    enforce.auth.enabled, whatever its enforce.auth.schemes. `remedied` gives the error for what a client has set.
+    The code does not say which: a server with sessionRequireClientSASLAuth sends it, and since 3.7 one with
+    enforce.auth.enabled, whatever its enforce.auth.schemes. `remedied` makes the error for the client's settings.
     """
 
     explanation = (
@@ -165,27 +166,27 @@ class SessionClosedRequireSaslError(AuthFailedError, code=-124):
 
     @classmethod
     def remedied(cls, sasl: bool, auth: bool, path: Optional[str] = None) -> SessionClosedRequireSaslError:
-        """The error for a client that has `sasl=` or not, and credentials (`auth_data=`, `add_auth`) or not."""
+        """The error for a client with or without `sasl=`, and with or without auth info (`auth_data=`, `add_auth`)."""
         has = " and ".join(name for name, is_set in (("sasl=", sasl), ("auth_data=", auth)) if is_set)
         given = f"this client has {has}, which is not enough" if has else "this client has neither"
         return cls(f"{cls.explanation}; {given}", path)
 
 
 class TooManyPendingError(ZookeeperError):
-    """As much as `max_pending` or `max_pending_bytes` allow is under way; nothing was sent. Wait for some of it."""
+    """`max_pending` or `max_pending_bytes` is reached; nothing was sent. Wait for some of the pending requests."""
 
     explanation = "too many requests are pending"
 
 
 class NestedCallError(ZookeeperError):
-    """A call that waits was made in the midst of another call of the same client on the same thread. Nothing was sent.
+    """A call that waits was made while the same thread was inside another call of the same client. Nothing was sent.
 
-    Signal handlers do that, and finalizers: the interrupted call cannot go on while they wait. Have the handler set a
-    flag, or hand the work to another thread; `submit`, which does not wait, `close` and `stop` work everywhere.
+    Signal handlers and finalizers do that: the interrupted call cannot continue while they wait. Let the handler set a
+    flag, or pass the work to another thread; `submit`, which does not wait, `close` and `stop` work everywhere.
     """
 
     explanation = (
-        "this thread is in the midst of another call of this client, which a signal handler (or a finalizer) has "
+        "this thread is inside another call of this client, which a signal handler (or a finalizer) has "
         "interrupted; let the handler only set a flag, or do this on another thread (submit() and close() may be used)"
     )
 
@@ -215,7 +216,7 @@ class SystemZookeeperError(ZookeeperError, code=-1):
 
 
 class RuntimeInconsistency(ZookeeperError, code=-2):
-    """Not executed, since an earlier operation of the same transaction failed."""
+    """Not executed, because an earlier operation of the same transaction failed."""
 
     explanation = "an earlier operation of the transaction failed"
 
@@ -234,7 +235,7 @@ class UnimplementedError(ZookeeperError, code=-6):
 
 
 class BadArgumentsError(ZookeeperError, code=-8):
-    """The server takes an argument for invalid."""
+    """The server says that an argument is invalid."""
 
     explanation = "invalid arguments"
 
@@ -354,7 +355,7 @@ class ThrottledOpError(ZookeeperError, code=-127):
 
 
 class RolledBackError(ZookeeperError):
-    """This operation of a transaction was undone, since a later one failed."""
+    """This operation of a transaction was undone, because a later one failed."""
 
     code = 0
     explanation = "rolled back: a later operation of the transaction failed"

@@ -1,7 +1,7 @@
 """The wire table: every operation of the protocol as a small value class, and transactions made of them.
 
-Owns opcodes, request fields, reply bodies and watch kinds, here and in `node_ops` and `session_ops`. A new operation
-is one class there and one word in `BY_OPCODE`, and nothing elsewhere. Must not know connections, sessions or verbs.
+Owns opcodes, request fields, reply bodies and watch kinds, here and in `node_ops` and `session_ops`. A new operation is
+one class there and one word in `BY_OPCODE`. Must not know connections, sessions or verbs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .wire.session_ops import (
     SetWatches2, WhoAmI,
 )  # fmt: skip
 
-#: Every operation by its opcode: what a server dispatches on.
+#: Every operation by its opcode: a server's dispatch table.
 BY_OPCODE: Dict[int, Type[Op[Any]]] = {
     op.opcode: op
     for op in (

@@ -5,7 +5,7 @@ Everything here raises `ValueError` with the offending value in its text, before
 
 The rules are those of Java's PathUtils.validatePath: no empty, "." or ".." segment, no control character, nothing from
 the surrogates to the private use area, no specials. Java sees UTF-16, so it refuses all beyond the BMP; so does this.
-They are written with methods of `str`: as fast as a regular expression, without the cost of importing and compiling it.
+The code uses methods of `str`: as fast as a regular expression, without the cost of importing and compiling it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import List, Optional
 
 
 def validate_path(path: str) -> str:
-    """`path` itself if it is a legal absolute path; else `ValueError` (`TypeError` if it is no str) that says why."""
+    """`path` itself if it is a legal absolute path; else `ValueError` with the reason (`TypeError` if it is no str)."""
     if not isinstance(path, str):
         raise TypeError(f"a path must be a str, not {type(path).__name__}")
-    # Nearly all paths pass here: printable ASCII is what is allowed of ASCII.
+    # Fast path: the allowed ASCII characters are the printable ones.
     if path.isprintable() and path.isascii() and "/." not in path and "//" not in path and path[-1:] != "/" == path[:1]:
         return path
     why = _why_invalid(path)
@@ -37,7 +37,7 @@ def validate_sequential_path(path: str) -> str:
 
 
 def validate_name(name: str) -> str:
-    """`name` itself if it can be one segment of a path; else `ValueError`. Guards joins with names from a server."""
+    """`name` itself if it can be one segment of a path; else `ValueError`. Checks names from a server before a join."""
     if not isinstance(name, str):
         raise TypeError(f"a node name must be a str, not {type(name).__name__}")
     if not is_name(name):
@@ -51,7 +51,7 @@ def is_name(name: str) -> bool:
 
 
 def forbidden_in(text: str) -> Optional[int]:
-    """Where the first character stands that no path may hold; None if there is none."""
+    """The position of the first character that is not allowed in a path; None if there is none."""
     if text.isprintable() and (text.isascii() or max(text) < "\ud800"):
         return None
     return next((at for at, char in enumerate(text) if not _is_allowed(char)), None)

@@ -1,8 +1,8 @@
 """Work of several steps, as generators of operations that both fronts can run.
 
-Owns what is done next after which answer. Must not know how operations are sent or waited for. A recipe yields an
-operation and is sent its result (or its error is thrown in); or it yields a list of operations, which are pipelined,
-and is sent the list of outcomes, errors included as values. What it returns is the verb's result.
+Owns the order of the steps. Must not know how operations are sent or waited for. A recipe yields an operation and is
+sent its result (or its error is thrown in). Or it yields a list of operations, which are pipelined, and is sent the
+list of outcomes, errors included as values. Its return value is the verb's result.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
 Work = Union[Op[T], Recipe[T]]
 
-#: This many operations of a list are under way at a time.
+#: The number of operations of a list that are in flight at a time.
 WINDOW = 1000
-#: Parents may vanish while nodes are made below them (containers are reaped when empty): it is tried so many times.
+#: The number of attempts, since parents may vanish while nodes are created below them (empty containers are reaped).
 ATTEMPTS = 10
-#: A chroot with more levels is not made.
+#: The most levels of a chroot that is created.
 MOST_LEVELS = 1000
 
 
 class HasSession(Protocol):
-    """What recipes know of a front."""
+    """The part of a front that recipes use."""
 
     @property
     def client_id(self) -> Optional[Tuple[int, bytes]]:
@@ -42,9 +42,9 @@ class HasSession(Protocol):
 
 
 class Writes:
-    """The writes of one recipe: those that were done, and those whose answer is not known."""
+    """The writes of one recipe: the ones that were done, and the ones with an unknown outcome."""
 
-    #: This many of each are named in the text of an error.
+    #: The text of an error names this many of each.
     NAMED = 3
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Writes:
         self.in_doubt: List[Op[Any]] = []
 
     def note(self, op: Op[Any], outcome: Any) -> None:
-        """An operation has come to its end."""
+        """An operation has ended."""
         if op.writes:
             if not isinstance(outcome, ZookeeperError):
                 self.done.append(op)
@@ -60,7 +60,7 @@ class Writes:
                 self.in_doubt.append(op)
 
     def explain(self, error: ZookeeperError) -> None:
-        """Say in the error that ends the recipe what the recipe has changed, or may have."""
+        """Add to the recipe's error which writes were done, and which may have been done."""
         if self.done or self.in_doubt:
             error.maybe_applied, error.applied, error.in_doubt = True, tuple(self.done), tuple(self.in_doubt)
             said = [f"{kind}: {self._named(ops)}" for kind, ops in (
@@ -80,10 +80,10 @@ UnderWay = Deque[Tuple[Op[Any], Any]]
 def drive(work: Recipe[T], submit: Submit, cancel: Cancel, windows: Windows) -> Generator[Any, Any, T]:
     """Runs a recipe for a front: yields each future to wait for, and is sent its result or thrown its error.
 
-    `submit(op, force)` gives a future; with `force` the operation is not refused for `max_pending`. `cancel(future)`
-    takes an operation back, and says whether it was never sent. The front closes the generator at the end: what is
-    still under way then is cancelled. `windows` are those of all recipes of the client. An error that ends the recipe
-    speaks for all of its writes, see `Writes`.
+    `submit(op, force)` gives a future; with `force` the limit `max_pending` is ignored. `cancel(future)` takes an
+    operation back, and returns whether it was never sent. The front closes the generator at the end, which cancels
+    the operations still in flight. `windows` are those of all recipes of the client. An error that ends the recipe
+    accounts for all of its writes, see `Writes`.
     """
     writes = Writes()
     under_way: UnderWay = deque()
@@ -125,10 +125,10 @@ def _single(op: Op[Any], submit: Submit, writes: Writes) -> Generator[Any, Any, 
 def _pipeline(
     ops: Sequence[Op[Any]], submit: Submit, cancel: Cancel, writes: Writes, under_way: UnderWay, windows: Windows
 ) -> Generator[Any, Any, List[Any]]:
-    """The outcomes of many operations, errors included as values, a window of them under way at a time.
+    """The outcomes of many operations, errors included as values; a window of them is in flight at a time.
 
-    The window is narrower beside other recipes, and where other calls fill `max_pending`; but it is never nothing: the
-    first one is not refused.
+    The window is narrower while other recipes run, and while other calls fill `max_pending`, but it has room for at
+    least one: the first operation is never refused.
     """
     outcomes: List[Any] = []
     remaining = deque(ops)
@@ -153,7 +153,7 @@ def _pipeline(
             writes.note(op, outcome)
             outcomes.append(outcome)
         return outcomes
-    finally:  # time is up, say: what is still queued is not to be done later
+    finally:  # as after a time-out: queued operations must not be done later
         for op, future in under_way:
             if not cancel(future) and op.writes:
                 writes.in_doubt.append(op)
@@ -161,9 +161,9 @@ def _pipeline(
 
 
 def make_chroot(acl: Optional[Sequence[ACL]] = None) -> Recipe[None]:
-    """Create the chroot, and of its parents what is missing; these lie outside all paths the client knows.
+    """Create the chroot and its missing parents; these are outside all paths of the client.
 
-    It goes up only until a parent is there: those above need not be writable.
+    It goes up only to the first parent that exists: the nodes above need not be writable.
     """
     up = 0
     for _ in range(MOST_LEVELS):
@@ -181,11 +181,11 @@ def make_chroot(acl: Optional[Sequence[ACL]] = None) -> Recipe[None]:
 
 
 def ensure_path(path: str, acl: Optional[Sequence[ACL]] = None) -> Recipe[bool]:
-    """Create what is missing of a path, top down; existing nodes are left alone, and need not be writable."""
+    """Create the missing nodes of a path, top down; existing nodes are left alone, and need not be writable."""
     above = ["/", *prefixes(path)]  # "/" is the chroot, if there is one
     for _ in range(ATTEMPTS):
         stats = yield [Exists(p) for p in above]
-        known = [i for i, stat in enumerate(stats) if isinstance(stat, (Stat, NoAuthError))]  # may not be read: exists
+        known = [i for i, stat in enumerate(stats) if isinstance(stat, (Stat, NoAuthError))]  # not readable: exists
         if not known:
             yield from make_chroot(acl)
         missing = above[known[-1] + 1 :] if known else above[1:]
@@ -211,7 +211,7 @@ def create_with_parents(op: Op[T], acl: Optional[Sequence[ACL]] = None) -> Recip
 
 
 def delete_recursive(path: str, version: int = -1) -> Recipe[bool]:
-    """Delete a node and all below it, pipelined; what others delete meanwhile is no error, what they add is."""
+    """Delete a node and all below it, pipelined; a node already deleted is no error, a node added meanwhile is one."""
     levels: List[List[str]] = [[path]]
     while levels[-1]:
         listed = yield [GetChildren(p) for p in levels[-1]]
@@ -233,7 +233,7 @@ def delete_recursive(path: str, version: int = -1) -> Recipe[bool]:
 
 
 def only_path(recipe: Recipe[Tuple[str, Any]]) -> Recipe[str]:
-    """The path alone, of a create that gives a Stat too."""
+    """Only the path, of a create that returns a Stat too."""
     path, _ = yield from recipe
     return path
 
@@ -260,10 +260,10 @@ def create_protected(
     front: HasSession, make: Callable[[str], Op[Any]], path: str, ephemeral: bool,
     with_parents: Callable[[Op[Any]], Any],
 ) -> Recipe[Any]:  # fmt: skip
-    """Create a node under a name of its own, so that it is found again if the answer is lost: never two of them.
+    """Create a node with a unique name, by which it is found again if the reply is lost: there are never two of them.
 
-    `make(path)` gives the operation. A node that an earlier session of this client has left is about to vanish: it
-    is deleted, and a new one made.
+    `make(path)` gives the operation. A node left by an earlier session of this client will be deleted by the server
+    soon: it is deleted now, and a new one is made.
     """
     parent, name = parent_of(path), path.rpartition("/")[2]
     prefix, name = protected_name(name)
@@ -287,7 +287,7 @@ def create_protected(
 
 
 def _find(parent: str, prefix: str) -> Recipe[Optional[Tuple[str, Stat]]]:
-    """The child whose name starts with `prefix`, as of now: the server catches up with the leader first."""
+    """The child whose name starts with `prefix`; a sync first makes the server catch up with the leader."""
     synced, names = yield [Sync(parent), GetChildren(parent)]
     for outcome in (synced, names):
         if isinstance(outcome, NoNodeError):
@@ -307,7 +307,7 @@ def _delete_quietly(path: str) -> Recipe[None]:
     try:
         yield Delete(path)
     except NoNodeError:
-        pass  # it went by itself
+        pass  # the server has deleted it already
 
 
 __all__ = [

@@ -1,10 +1,10 @@
-"""SASL: what a mechanism has to do, and DIGEST-MD5 (RFC 2831) as one. Loaded by clients that use SASL only.
+"""SASL: the interface of a mechanism, and DIGEST-MD5 (RFC 2831). Loaded only by clients that use SASL.
 
-Owns tokens. Must not know connections, sockets or clocks; randomness comes in. Rules:
+Owns tokens. Must not know connections, sockets or clocks; randomness is an argument. Rules:
 
-1. A login ends with a proof of the server's (where the mechanism has one), or in `AuthFailedError`; whatever a server
-   says, nothing else is raised.
-2. No token and no password stands in any text.
+1. A login ends with the server's proof (if the mechanism has one), or in `AuthFailedError`; whatever the server sends,
+   no other exception is raised.
+2. No text contains a token or a password.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Callable, Dict, NamedTuple, Optional, Protocol, Union
 
 from .errors import AuthFailedError
 
-#: ZooKeeper's own, on every server (ZooKeeperSaslServer, ZooKeeperSaslClient); no host name is part of it.
+#: ZooKeeper's own values, the same on every server (ZooKeeperSaslServer, ZooKeeperSaslClient); without a host name.
 REALM, URI = "zk-sasl-md5", "zookeeper/zk-sasl-md5"
-#: A token is no longer, in bytes: RFC 2831 (2.1.1, 2.1.2) allows 2048 for a challenge and 4096 for the answer, as does
-#: Java (DigestMD5Base). Of a longer one, taking it apart takes 200 times its size in memory.
+#: The limit of a token, in bytes: RFC 2831 (2.1.1, 2.1.2) allows 2048 for a challenge and 4096 for the response, as
+#: does Java (DigestMD5Base). Parsing a token takes 200 times its size in memory.
 LONGEST = 4096
 _PAIR = re.compile(r'\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?:,|$)', re.DOTALL).match
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 class DigestExchange(NamedTuple):
-    """What both sides know of one exchange, the password only if all is well. The nonce is the server's."""
+    """The values of one exchange, known to both sides; the password only if all is well. The nonce is the server's."""
 
     user: str
     password: Union[str, bytes]
@@ -36,7 +36,7 @@ class DigestExchange(NamedTuple):
     uri: str = URI
 
     def proof(self, method: str) -> str:
-        """That the password is known: to the client, with the method "AUTHENTICATE"; to the server, with ""."""
+        """The proof of knowing the password: the client's with the method "AUTHENTICATE", the server's with ""."""
         secret = md5(b":".join((narrow(self.user), narrow(self.realm), narrow(self.password))))
         first = md5(secret + f":{self.nonce}:{self.cnonce}".encode()).hex()
         second = md5(f"{method}:{self.uri}".encode()).hex()
@@ -48,7 +48,7 @@ class DigestExchange(NamedTuple):
 
 
 def parse_pairs(token: bytes) -> Dict[str, str]:
-    """The `name=value, name="value"` pairs of a token; `ValueError` if it is none, or a name stands in it twice."""
+    """The `name=value, name="value"` pairs of a token; `ValueError` if it has another form, or a name occurs twice."""
     if len(token) > LONGEST:
         raise ValueError(f"a token of {len(token)} bytes")
     text = token.decode()
@@ -72,12 +72,12 @@ def quote(text: str) -> str:
 
 
 def md5(data: bytes) -> bytes:
-    """The hash that the mechanism prescribes, and nothing else. `ValueError` if this Python has none (FIPS)."""
+    """The hash that the mechanism prescribes; not used elsewhere. `ValueError` if this Python has none (FIPS)."""
     return hashlib.new("md5", data, usedforsecurity=False).digest()
 
 
 def narrow(text: Union[str, bytes]) -> bytes:
-    """ISO 8859-1 if that can say it, else UTF-8 (RFC 2831, 2.1.2.1; DigestMD5Base.stringToByte_8859_1)."""
+    """ISO 8859-1 if it has all the characters, else UTF-8 (RFC 2831, 2.1.2.1; DigestMD5Base.stringToByte_8859_1)."""
     if isinstance(text, bytes):
         return text
     try:
@@ -87,28 +87,28 @@ def narrow(text: Union[str, bytes]) -> bytes:
 
 
 class Mechanism(Protocol):
-    """What `sasl=` takes besides a pair of user and password: an object of this shape, for one client alone.
+    """The `sasl=` argument besides a pair of user and password: an object with these methods, for one client alone.
 
-    Both methods are called on the client's I/O path: they must neither block for long nor call the client. What they
-    raise ends the client with an `AuthFailedError`; if it is one itself, its text is shown.
+    Both methods are called on the client's I/O path: they must neither block for long nor call the client. Any
+    exception they raise ends the client with an `AuthFailedError`; the text of an `AuthFailedError` is kept.
     """
 
     def start(self, host: str) -> bytes:
-        """Begin afresh on a new connection; the first token, b"" where the server speaks first.
+        """Start a login on a new connection; returns the first token, b"" if the server speaks first.
 
-        `host` is the server's name or address as the client was configured with it, such as Kerberos needs.
+        `host` is the server's name or address as the client was configured with it; Kerberos needs it.
         """
 
     def step(self, challenge: bytes) -> Optional[bytes]:
-        """The answer to the server's token (b"" for a null one); None once both sides have proved who they are."""
+        """The response to the server's token (b"" for a null one); None once both sides have proved their identity."""
 
 
 class DigestMD5:
-    """DIGEST-MD5 as a client: user name and password, without the password on the wire, and the server proves itself.
+    """DIGEST-MD5 as a client: user name and password; the password is never sent, and the server proves itself.
 
-    MD5, and no binding to the channel: an attacker who can listen can guess passwords offline, and one who can change
-    traffic can take the session over afterwards. Better than the digest scheme in clear, worse than TLS. `cnonce()` is
-    to give a text of at least 128 random bits. `ValueError` and `TypeError` for what cannot be right; `ValueError` too
+    It uses MD5 and has no channel binding: an attacker who reads the traffic can guess passwords offline, and one who
+    changes it can take the session over afterwards. Better than the digest scheme in clear, worse than TLS. `cnonce()`
+    returns a text with at least 128 random bits. `ValueError` and `TypeError` for invalid arguments; `ValueError` too
     if this Python has no MD5.
     """
 
@@ -133,12 +133,12 @@ class DigestMD5:
         return f"DigestMD5({self._user!r})"
 
     def start(self, host: str = "") -> bytes:
-        """Begin afresh; the server speaks first."""
+        """Start a login; the server speaks first."""
         self._expected = None
         return b""
 
     def step(self, challenge: bytes) -> Optional[bytes]:
-        """The answer to the challenge, then None for the server's proof; `AuthFailedError` if either is bad."""
+        """The response to the challenge, then None for the server's proof; `AuthFailedError` if either is bad."""
         try:
             fields = parse_pairs(challenge)
         except ValueError as error:

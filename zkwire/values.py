@@ -1,4 +1,4 @@
-"""What users hold: Stat, ACL, Id, events and states.
+"""The values of the public API: Stat, ACL, Id, events and states.
 
 Owns these values and their names. Must not know the wire, operations or sessions.
 """
@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple, Optional, Tuple
 
 
 class Stat(NamedTuple):
-    """What the server keeps about a node. Times are in ms since the epoch (server's clock), zxids transaction ids.
+    """The server's metadata of a node. Times are in ms since the epoch (server's clock), zxids transaction ids.
 
     `version`, `cversion` and `aversion` count changes of data, children and ACL, and may wrap. `ephemeralOwner` is
     the owning session's id, 0 for all other nodes, container and TTL nodes included. Field names are kazoo's.
@@ -116,7 +116,7 @@ def make_acl(scheme: str, credential: str, read: bool = False, write: bool = Fal
 
 def make_digest_acl_credential(username: str, password: str) -> str:
     """The id of a digest ACL: `user:base64(sha1("user:password"))`."""
-    import hashlib  # for few clients, and it takes 4 MB
+    import hashlib  # few clients need it, and it takes 4 MB
     from binascii import b2a_base64
 
     digest = hashlib.sha1(f"{username}:{password}".encode()).digest()  # noqa: S324  # the server's scheme
@@ -130,7 +130,7 @@ def make_digest_acl(username: str, password: str, read: bool = False, write: boo
 
 
 class EventType:
-    """What happened, in `WatchedEvent.type`. The last three are made by the client when a watch is removed."""
+    """The kind of a `WatchedEvent`, in its `type`. The last three are made by the client when a watch is removed."""
 
     NONE = "NONE"
     CREATED = "CREATED"
@@ -154,7 +154,7 @@ class KeeperState:
 
 
 class KazooState:
-    """The three states a listener sees: CONNECTED; SUSPENDED (no connection, the session may live on); LOST."""
+    """The states of a listener: CONNECTED; SUSPENDED (no connection, the session may be alive); LOST."""
 
     CONNECTED = "CONNECTED"
     SUSPENDED = "SUSPENDED"
@@ -162,12 +162,12 @@ class KazooState:
 
 
 class WatchedEvent(NamedTuple):
-    """What a watcher is called with.
+    """The argument of a watcher.
 
-    `type` is one of `EventType`, `state` of `KeeperState`, `path` the node (as the user names it, chroot taken off).
-    Type NONE is about the session: with state CONNECTED, a persistent watch was armed again after a reconnect and may
-    have missed changes, so read afresh; with EXPIRED_SESSION, AUTH_FAILED or CLOSED the watch is gone.
-    Other watches catch up by what is there after a reconnect: of a node created and deleted meanwhile nothing is heard.
+    `type` is one of `EventType`, `state` of `KeeperState`, `path` the node (the user's path, without the chroot).
+    Type NONE concerns the session: with state CONNECTED, a persistent watch was set again after a reconnect and may
+    have missed changes, so read again; with EXPIRED_SESSION, AUTH_FAILED or CLOSED the watch is gone.
+    One-shot watches compare the nodes after a reconnect: a node created and deleted in between gives no event.
     """
 
     type: str

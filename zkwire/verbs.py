@@ -1,9 +1,9 @@
-"""The verbs of both fronts, each declared once: signature, documentation, and the operation or recipe it stands for.
+"""The verbs of both fronts, each declared once: signature, documentation, and its operation or recipe.
 
 Owns names and arguments. Must not know how work is done: `ZooKeeper` blocks, `AsyncZooKeeper` awaits. All verbs raise
-`ZookeeperError` and its kin (see `errors`), `ValueError` or `TypeError` for arguments that cannot be right, and
-`OperationTimeoutError` after `timeout` seconds (None: the client's `request_timeout`; without that, no longer than the
-session takes to find the server or to give up, which is never for ever).
+`ZookeeperError` and its subclasses (see `errors`), `ValueError` or `TypeError` for invalid arguments, and
+`OperationTimeoutError` after `timeout` seconds (None: the client's `request_timeout`; without that, a call ends with
+the session at the latest).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     B = TypeVar("B", covariant=True)
 
     class verb(Generic[P, T]):
-        """How type checkers see a verb: blocking on one front, a coroutine on the other."""
+        """The type of a verb: blocking on one front, a coroutine on the other."""
 
         def __init__(self, function: Callable[Concatenate[Any, P], Work[T]]) -> None: ...
 
@@ -118,7 +118,7 @@ else:
 
 
 class Verbs:
-    """What a client can do. See the module for what all verbs have in common."""
+    """The operations of a client. The module's docstring says what all verbs have in common."""
 
     def __init_subclass__(cls, method: Optional[Callable[[Callable[..., Any]], Callable[..., Any]]] = None) -> None:
         if method is not None:
@@ -139,12 +139,13 @@ class Verbs:
         sequence: bool = False, makepath: bool = False, include_data: bool = False, *, ttl: Optional[float] = None,
         container: bool = False, protect: bool = False, timeout: Optional[float] = None,
     ) -> Work[Any]:  # fmt: skip
-        """Create a node; the path it got, with `include_data` a pair of path and `Stat`.
+        """Create a node; returns its path, or with `include_data` a pair of path and `Stat`.
 
-        `ephemeral`: it vanishes with the session. `sequence`: the server appends ten digits; the path may then end in
-        a slash. `makepath`: missing parents are created, persistent and empty. `ttl` (seconds) and `container` need
-        ZooKeeper 3.5, `ttl` also extendedTypesEnabled. `protect`: the name gets a unique prefix, so that a node whose
-        answer was lost is found again instead of made twice. `acl` None means the client's `default_acl`.
+        `ephemeral`: the server deletes it with the session. `sequence`: the server appends ten digits; the path may
+        then end in a slash. `makepath`: missing parents are created, persistent and empty. `ttl` (seconds) and
+        `container` need ZooKeeper 3.5, `ttl` also extendedTypesEnabled. `protect`: the name gets a unique prefix, so
+        that a node whose reply was lost is found again instead of made twice. `acl` None means the client's
+        `default_acl`.
         """
         return _create(self, path, value, acl, ephemeral, sequence, makepath, include_data, ttl, container, protect)
 
@@ -152,7 +153,7 @@ class Verbs:
     def ensure_path(
         self, path: str, acl: Optional[Sequence[ACL]] = None, *, timeout: Optional[float] = None
     ) -> Recipe[bool]:
-        """Create what is missing of `path`, the node itself included; True. What exists is left as it is."""
+        """Create the missing nodes of `path`, the last one included; True. Existing nodes are not changed."""
         return recipes.ensure_path(validate_path(path), acl)
 
     @verb
@@ -161,7 +162,7 @@ class Verbs:
     ) -> Op[Optional[Stat]]:
         """The node's `Stat`, or None if there is none. `watch` is called once, when that changes.
 
-        Of a node that is created and deleted while the connection is lost nothing is heard: the watch stays.
+        A node that is created and deleted while the connection is lost gives no event: the watch stays.
         """
         return Exists(path, watch)
 
@@ -176,7 +177,7 @@ class Verbs:
     def get_many(
         self, paths: Sequence[str], *, timeout: Optional[float] = None
     ) -> Recipe[List[Union[Tuple[bytes, Stat], ZookeeperError]]]:
-        """Data and `Stat` of each path, fetched in one go; an exception instance for each that could not be read."""
+        """Data and `Stat` of each path, pipelined; an exception instance for each that could not be read."""
         return recipes.get_many(paths)
 
     @children_verb
@@ -213,7 +214,7 @@ class Verbs:
 
     @verb
     def sync(self, path: str, *, timeout: Optional[float] = None) -> Op[str]:
-        """Let the server catch up with the leader, so that reads behind this see all writes before it; the path."""
+        """Make the server catch up with the leader, so that later reads see all writes before it; the path."""
         return Sync(path)
 
     @verb
@@ -230,7 +231,7 @@ class Verbs:
 
     @verb
     def multi(self, ops: Sequence[Op[Any]], *, timeout: Optional[float] = None) -> Op[List[Any]]:
-        """Do all of `ops` (from `zkwire.ops`) or nothing; their results. The error of the one that failed is raised."""
+        """Do all of `ops` (from `zkwire.ops`) or none; returns the results. Raises the error of the one that failed."""
         return ops if isinstance(ops, Multi) else Multi(ops)
 
     @verb
@@ -249,9 +250,9 @@ class Verbs:
     ) -> Op[None]:
         """Call `watcher` for every change of a node and its children, or with `recursive` of all nodes below it.
 
-        It stays until removed, reconnects included: after one it is called with type NONE and state CONNECTED, since
-        it may have missed changes, and so it is if it takes longer over events than they take to come, when 100,000
-        wait. ZooKeeper 3.6 and later; `UnimplementedError` before.
+        The watch is persistent, also across reconnects. After a reconnect the watcher is called with type NONE and
+        state CONNECTED, because it may have missed changes; so it is when 100,000 calls of watchers wait because they
+        are too slow. ZooKeeper 3.6 and later; `UnimplementedError` before.
         """
         return AddWatch(path, watcher, recursive)
 
@@ -259,9 +260,9 @@ class Verbs:
     def remove_watches(
         self, path: str, watcher: Optional[Watcher] = None, *, local: bool = False, timeout: Optional[float] = None
     ) -> Op[None]:
-        """Remove all watches of a path, or those of one watcher; each hears of it. Raises `NoWatcherError`.
+        """Remove all watches of a path, or those of one watcher; each is called. Raises `NoWatcherError`.
 
-        The server is asked only when no watcher of this client is left for the path, and not at all with `local`.
+        The request is sent only when this client has no watcher left for the path, and not at all with `local`.
         """
         return RemoveWatches(path, ANY_WATCH, watcher, local)
 
@@ -278,7 +279,7 @@ class Verbs:
     def add_auth(
         self, scheme: str, credential: Union[str, bytes], *, timeout: Optional[float] = None
     ) -> Op[None]:
-        """Add an identity to this client, for all its sessions: ("digest", "user:password"). It travels in clear.
+        """Add an identity to this client, for all its sessions: ("digest", "user:password"). It is sent in clear.
 
         Raises `AuthFailedError` if the server refuses it, which ends the client.
         """
@@ -294,7 +295,7 @@ def _create(
     front: Any, path: str, value: Optional[bytes], acl: Optional[Sequence[ACL]], ephemeral: bool, sequence: bool,
     makepath: bool, include_data: bool, ttl: Optional[float], container: bool, protect: bool,
 ) -> Work[Any]:  # fmt: skip
-    """What `create` stands for: one operation, or a recipe around it."""
+    """The operation of `create`, or a recipe around it."""
     if (ttl is not None or container) and ephemeral or (container and (sequence or ttl is not None)):
         raise ValueError("a node is ephemeral, a container or has a ttl; and a container is not sequential")
     (validate_sequential_path if sequence else validate_path)(path)
@@ -327,7 +328,7 @@ class Awaiting(Verbs):
 
 
 class Transaction(Generic[R]):
-    """Operations to be done together or not at all: collect them, then `commit`."""
+    """Operations that are done all or none: collect them, then `commit`."""
 
     def __init__(self, commit: Callable[[Multi, Optional[float]], R]) -> None:
         self.operations: List[Op[Any]] = []
@@ -337,7 +338,7 @@ class Transaction(Generic[R]):
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None, ephemeral: bool = False,
         sequence: bool = False, include_data: bool = False, *, ttl: Optional[float] = None, container: bool = False,
     ) -> None:  # fmt: skip
-        """Add a create; its result is the path, with `include_data` a pair of it and the `Stat` (None before 3.9)."""
+        """Add a create; its result is the path, with `include_data` a pair of path and `Stat` (None before 3.9)."""
         if container:
             op: Op[Any] = CreateContainer(path, value, acl)
         elif ttl is not None:
@@ -355,13 +356,13 @@ class Transaction(Generic[R]):
         self.operations.append(SetData(path, value, version))
 
     def check(self, path: str, version: int = -1) -> None:
-        """Fail all, unless the node exists with this version (-1: any); the result is None."""
+        """Make all fail unless the node exists with this version (-1: any); the result is None."""
         self.operations.append(Check(path, version))
 
     def commit(self, raise_on_error: bool = True, *, timeout: Optional[float] = None) -> R:
-        """Do it; the list of results. If one fails nothing is done, and its error is raised.
+        """Do it; returns the list of results. If one fails nothing is done, and its error is raised.
 
         With `raise_on_error=False` the list holds an exception for each operation instead: the cause,
-        `RolledBackError` for those before it, `RuntimeInconsistency` for those behind it.
+        `RolledBackError` for the operations before it, `RuntimeInconsistency` for those after it.
         """
         return self._commit(Multi(self.operations, raise_on_error), timeout)

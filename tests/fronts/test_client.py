@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
-from tests.kit.fronts import Log
+from tests.kit.fronts import Log, settled
 from zkwire import (
     ACL, OPEN_ACL_UNSAFE, Id, WatchedEvent, ZooKeeper, make_digest_acl, make_digest_acl_credential,
 )  # fmt: skip
@@ -276,6 +276,7 @@ def test_watches_that_fire_once(zk: ZooKeeper) -> None:
     zk.exists("/b", watch=gone)
     zk.delete("/b")
     gone.wait(1)
+    settled(zk)
     assert data.events == [("CHANGED", "/a")]
     assert missing.events == [("CREATED", "/b")]
     assert children.events == [("CHILD", "/")]
@@ -294,6 +295,7 @@ def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
         assert again(lambda: zk.get("/a", timeout=5))[0] == b""
         again(lambda: zk.set("/a", b"1"))
         once.wait(1)
+        settled(zk)
         assert once.events == [("CHANGED", "/a")]
         return
     zk.add_watch("/a", ever)
@@ -304,6 +306,7 @@ def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
     zk.delete("/a/b")
     below.wait(4)
     ever.wait(3)
+    settled(zk)
     assert ever.events == [("CHANGED", "/a"), ("CHILD", "/a"), ("CHILD", "/a")]
     assert below.events == [("CHANGED", "/a"), ("CREATED", "/a/b"), ("CHANGED", "/a/b"), ("DELETED", "/a/b")]
     zk.remove_watches("/a", ever)
@@ -312,6 +315,7 @@ def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
         zk.remove_watches("/a", ever)
     zk.set("/a", b"3")
     below.wait(5)
+    settled(zk)
     assert len(ever.seen) == 4
 
 
@@ -329,6 +333,7 @@ def test_removing_one_kind_leaves_the_persistent_watch_whole(zk: ZooKeeper, new:
     zk.set("/a", b"1")
     zk.create("/a/b")
     ever.wait(2)
+    settled(zk)
     assert ever.events == [("CHANGED", "/a"), ("CHILD", "/a")]
     assert [e.type for e in once.wait(1)] == [f"{first.upper()}_WATCH_REMOVED"]
 
@@ -372,6 +377,7 @@ def test_watches_of_several_modes_on_one_path(zk: ZooKeeper, new: bool, lasting:
     for name, log in logs.items():
         log.wait(len(HEARD[name]))
     zk.exists("/")
+    settled(zk)
     assert {name: [event.type for event in log.seen] for name, log in logs.items()} == {name: HEARD[name] for name in names}
 
 
@@ -384,6 +390,7 @@ def test_two_watchers_on_one_path(zk: ZooKeeper, new: bool) -> None:
     zk.remove_watches("/a", one)
     zk.set("/a", b"1")
     two.wait(1)
+    settled(zk)
     assert two.events == [("CHANGED", "/a")]
     assert one.events == [("DATA_WATCH_REMOVED", "/a")]
     zk.get("/a", watch=two)
@@ -501,6 +508,7 @@ def test_states_and_listeners(server: AnyServer, make: Make) -> None:
     assert states.wait(1) == ["CONNECTED"]
     zk.close()
     assert states.wait(2) == ["CONNECTED", "LOST"]
+    settled(zk)
     assert once.seen == ["CONNECTED"]
     assert bad.seen == ["CONNECTED", "LOST"]
     assert (zk.state, zk.client_state, zk.client_id) == ("LOST", "CLOSED", None)

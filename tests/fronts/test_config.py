@@ -200,7 +200,7 @@ def test_the_remedy_fits_what_the_client_has(front: Front) -> None:
 def test_a_server_that_says_nothing(front: Front) -> None:
     with useless("silent") as one:
         text = said(front.new(f"127.0.0.1:{one.port}", timeout=9.0), 0.3)
-    assert f"127.0.0.1:{one.port} has not answered so far" in text
+    assert f"127.0.0.1:{one.port} has not answered yet" in text
 
 
 @fault("X24")

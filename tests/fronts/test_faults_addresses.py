@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.addresses import several, useless
 from tests.kit.catalogue import fault
-from tests.kit.fronts import SLACK, Front, Log, told, until
+from tests.kit.fronts import SLACK, Front, Log, settled, told, until
 from tests.kit.harness import pki
 from zkwire.errors import OperationTimeoutError
 from zkwire.io.dialer import STAGGER
@@ -63,6 +63,7 @@ def test_the_next_address_is_tried_after_set_hosts(manner: str, front: Front, mo
         zk.set_hosts(HOSTS)
         states.until(lambda seen: seen[-1:] == [KazooState.CONNECTED])
         assert time.monotonic() - began < WITHIN[manner] + SLACK
+        settled(zk)
         assert zk.exists("/") and KazooState.LOST not in states.seen
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import SLACK, Front, eager, told, until
+from tests.kit.fronts import SLACK, Front, eager, settled, told, until
 from tests.kit.hostile import Scripted, Wire
 from tests.kit.world import STAT0, Heard, World, reply_frame
 from tests.kit.aio import run
@@ -166,6 +166,7 @@ def test_no_more_than_a_line_for_each_attempt(how: str, front: Front, caplog: py
             scripted.handshake = lambda wire: not wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         proxy.cut()
         states.until(lambda seen: "LOST" in seen)
+        settled(zk)
     lines = [record for record in caplog.records if record.levelno > logging.DEBUG]
     tries = len(caplog.records) - len(lines)
     # And one for the loss, and those for the two states.
@@ -236,6 +237,7 @@ def test_a_process_that_stands_still(answered: bool, front: Front) -> None:
     if answered:
         scripted.request = answer_and_stop
         assert zk.get("/a")[0] == b"late"
+        settled(zk)
         assert states.seen == []
     else:
         hog(1.5 * timeout)  # when it goes on, four thirds of the timeout are over
@@ -247,6 +249,7 @@ def test_a_process_that_stands_still(answered: bool, front: Front) -> None:
             return False  # a ping was missed, and the connection with it: that may be
 
     until(works)
+    settled(zk)
     assert "LOST" not in states.seen and zk.client_id == session
 
 

@@ -13,7 +13,7 @@ import pytest
 import zkdisco
 from tests.kit.catalogue import fault
 from tests.kit.harness.proxy import FaultProxy
-from tests.kit.fronts import SLACK, Front, Log, eager, real, told, until
+from tests.kit.fronts import SLACK, Front, Log, eager, real, settled, told, until
 from tests.kit.hostile import Scripted, Wire
 from tests.kit.world import event_frame, welcome_frame
 from zkwire.errors import ConnectionLoss, OperationTimeoutError, SessionExpiredError, TLSError
@@ -140,11 +140,13 @@ def test_hung_up_on_instead_of_an_answer(why: str, front: Front) -> None:
     refuse[why]()
     server.cut()
     second.wait(lambda p: p.connections >= 1)
+    settled(zk)
     assert "LOST" not in states.seen
     server.go_read_only(False)
     server.heal()
     until(lambda: zk.connected)
     assert zk.client_id == session and zk.exists("/9")
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
 
 
@@ -170,6 +172,7 @@ def test_hung_up_on_by_all_is_expiry_in_the_end(why: str, front: Front) -> None:
     server.heal()
     until(lambda: zk.connected)
     assert zk.client_id != session and zk.exists("/9")
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
 
 
@@ -203,6 +206,7 @@ def test_an_ensemble_that_has_lost_its_data(front: Front) -> None:
     assert zk.exists("/3") is None
     assert tap.shown[1][0] > 20 and tap.shown[1][2] == session[0], "it has tried to resume"
     assert (tap.shown[-1][0], tap.shown[-1][2]) == (0, 0), "and begun afresh, at zxid 0"
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
 
 
@@ -281,6 +285,7 @@ def test_another_session_on_resume_is_the_end_of_ours(front: Front) -> None:
     assert zk.client_id[0] not in (0, old[0])
     zk.set("/a", b"x")
     zk.sync("/")
+    settled(zk)
     assert len(log.seen) == 1, "its watches went with the session"
     until(lambda: registrar.node not in (None, node))
     (name,) = until(lambda: [n for n in zk.get_children("/services/web") if n != node.rpartition("/")[2]])
@@ -326,6 +331,7 @@ def test_absurd_timeouts(timeout_ms: int, front: Front) -> None:
         session = real(zk)._session
         assert session.deadline() == pytest.approx(session._heartbeat.sent_at + 10.0)
     assert zk.get("/a")[0] == b"proper"
+    settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
 
 
@@ -383,6 +389,7 @@ def test_expiry_and_a_reset_right_behind_it(front: Front) -> None:
         scripted.handshake = expired
         scripted.cut()
         states.wait(3 * (i + 1))
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"] * rounds
     assert early == []
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.feeding import mutations
-from tests.kit.fronts import SLACK, Front, Log, eager, told, until
+from tests.kit.fronts import SLACK, Front, Log, eager, settled, told, until
 from tests.kit.hostile import ANSWERS, Scripted, Wire
 from tests.kit.world import STAT0, event_frame, framed, header, reply_frame, welcome_frame
 from zkwire.errors import (
@@ -58,6 +58,7 @@ def lives_on(zk: Any, scripted: Scripted, states: Log, session: Any) -> None:
     until(lambda: zk.connected)
     assert zk.get("/a", timeout=5)[0] == b"proper"
     assert zk.client_id == session
+    settled(zk)
     assert set(states.seen) <= {"SUSPENDED", "CONNECTED"}
 
 
@@ -256,6 +257,7 @@ def test_zxids_that_go_back_are_negative_or_far_ahead(front: Front) -> None:
         scripted.cut()
         until(lambda count=count: len(shown) > count and zk.connected)  # type: ignore[misc]
         assert shown[-1] == newest
+    settled(zk)
     assert zk.client_id == session and "LOST" not in states.seen
 
 
@@ -337,6 +339,7 @@ def test_dripping_at_every_stage(stage: str, front: Front) -> None:
     scripted.request = scripted.handshake = scripted.ping = None
     until(lambda: zk.connected)
     assert zk.get("/a", timeout=5)[0] == b"proper"
+    settled(zk)
     assert zk.client_id == session or "LOST" in states.seen
 
 
@@ -410,6 +413,7 @@ def test_pings_answered_thrice(front: Front) -> None:
     scripted.ping = lambda wire: pings.append(0) or not wire.send(framed(header(-2, 99)) * 3)  # type: ignore[func-returns-value]
     until(lambda: len(pings) >= 3)
     assert zk.get("/a")[0] == b"proper"
+    settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
 
 @fault("M14")
@@ -544,5 +548,6 @@ def test_tiny_frames_without_end(frame: str, front: Front) -> None:
         stop.set()
         for sender in senders:
             sender.join(5)
+    settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
 

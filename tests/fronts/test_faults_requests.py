@@ -12,7 +12,7 @@ import pytest
 import zkdisco
 from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
-from tests.kit.fronts import Front, Log, Requests, real, until
+from tests.kit.fronts import Front, Log, Requests, real, settled, until
 from tests.kit.hostile import Wire
 from tests.kit.world import STAT0, framed, header, reply_frame
 from zkwire import AsyncZooKeeper, ZooKeeper
@@ -91,6 +91,7 @@ def test_a_protected_create_does_not_take_a_node_of_the_dying_session(front: Fro
     server.cut(old)
     server.heal()
     creating.join(8)
+    settled(zk)
     assert "LOST" in states.seen and zk.client_id[0] != old
     assert old in server.sessions, "the server has it still"
     names = [child for child in other.get_children("/") if child != "zookeeper"]
@@ -156,6 +157,7 @@ def test_answers_out_of_step_cost_the_connection(front: Front, name: str) -> Non
     submitted.set()
     errors = [call.exception(5) for call in calls]
     states.wait(2)
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
     assert all(isinstance(error, ConnectionLoss) for error in errors[1:])
     assert name == "duplicate" or isinstance(errors[0], ConnectionLoss)
@@ -193,6 +195,7 @@ def test_an_unknown_code_is_a_plain_error_with_that_code(front: Front) -> None:
         assert (type(caught.value), caught.value.code) == (ZookeeperError, code)
     scripted.request = None
     assert zk.get("/a")[0] == b"proper"
+    settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
 
 
@@ -269,6 +272,7 @@ def test_an_error_with_a_body_leaves_the_stream_in_step(front: Front) -> None:
     with pytest.raises(NodeExistsError):
         zk.set("/a", b"")
     assert zk.get("/fine")[0] == b"proper"
+    settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
     other = front.scripted()
     other.auth = framed(header(-4, 0, -115) + b"\xff" * 4)  # a null token
@@ -294,6 +298,7 @@ def test_an_identitys_answer_may_overtake_those_of_pending_writes(front: Front) 
         server.heal()
         adding.join(5)
         assert [call.result(5) for call in before + after] == [f"/{number}-{i}" for i in range(15)]
+    settled(zk)
     assert states.seen == []
     assert {one.id.partition(":")[0] for one in zk.who_am_i()} > {f"user{number}" for number in range(10)}
 
@@ -319,6 +324,7 @@ def test_a_request_over_the_limit_is_refused_here(front: Front) -> None:
             refused()
     assert len(sent(1)) == count, "nothing left"
     assert zk.get("/a")[1].version == 1
+    settled(zk)
     assert states.seen == []
     small = front.client(server.hosts, max_request=1000)
     with pytest.raises(FrameTooLargeError):
@@ -347,6 +353,7 @@ def test_an_answer_over_the_limit_fails_its_call_and_is_not_asked_for_again(fron
         assert zk.get("/big")[0] == b""
         assert proxy.connections == number + 2, "one connection for each such answer, and no loop"
     zk.set("/big", b"1")
+    settled(zk)
     assert (kept.events, log.seen) == ([("CHANGED", "/big")], [])
     patient = front.client(server.hosts, timeout=9.0, max_frame=20_000_000)
     assert len(patient.get_children("/big")) == 12
@@ -621,6 +628,7 @@ def test_sixty_four_callers_at_once_each_in_its_order(front: Front) -> None:
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive(), "somebody was never woken"
+    settled(zk)
     assert problems.seen == []
 
 
@@ -643,6 +651,7 @@ def test_what_arrives_behind_the_close_still_counts(front: Front) -> None:
     outcomes = [call.exception(0) for call in calls]
     assert [type(outcome) for outcome in outcomes[:3]] == [type(None), type(None), NoNodeError]
     assert outcomes[3:] == [None] * 50
+    settled(zk)
     assert ("CREATED", "/b") in log.events
     assert zk.client_state == "CLOSED"
     assert len(server.sessions) == 1

@@ -18,7 +18,7 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.harness.proxy import FaultProxy
-from tests.kit.fronts import Front, Log, Requests, real, until, settled
+from tests.kit.fronts import Front, Log, Requests, real, settled, until
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionClosedError, ConnectionLoss, NoNodeError, OperationTimeoutError, SessionExpiredError
 from zkwire.wire.jute import decode, encode
@@ -79,6 +79,7 @@ def test_a_restart_within_the_timeout_costs_what_was_in_flight_and_nothing_else(
     assert states.seen == ["SUSPENDED", "CONNECTED"]
     assert zk.client_id == session
     assert other.exists("/e").ephemeralOwner == session[0]
+    settled(zk)
     assert changed.seen == listed.seen == []
     other.set("/e", b"x")
     other.create("/p/c")
@@ -118,6 +119,7 @@ def test_an_outage_longer_than_the_timeout_is_told_once_to_everybody(front: Fron
     assert sorted(told) == [("NONE", "EXPIRED_SESSION", "/"), ("NONE", "EXPIRED_SESSION", "/e")]
     zk.create("/e")
     zk.delete("/e")
+    settled(zk)
     assert len(watcher.seen) == 2
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
 
@@ -135,6 +137,7 @@ def test_after_an_outage_no_call_outwaits_a_session_timeout(front: Front) -> Non
         zk.get("/a")
     assert not caught.value.maybe_applied
     assert time.monotonic() - began < 0.6 + 0.3
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST"]
 
 
@@ -151,6 +154,7 @@ def test_no_server_for_four_thirds_of_the_timeout_is_expiry(front: Front) -> Non
     proxy.cut()
     states.until(lambda seen: "LOST" in seen)
     assert T * 4 / 3 - 0.05 < time.monotonic() - heard < T * 4 / 3 + 0.4
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST"]
     assert [event.state for event in watcher.wait(1)] == ["EXPIRED_SESSION"]
     proxy.heal()
@@ -253,6 +257,7 @@ def test_jumps_of_the_wall_clock_are_of_no_effect(front: Front, monkeypatch: pyt
             server.delay(0.3)
             zk.get("/e", timeout=0.1)
         server.delay(0)
+    settled(zk)
     assert (states.seen, zk.client_id) == ([], session)
 
 
@@ -272,6 +277,7 @@ def test_a_session_that_moved_is_resumed_and_has_one_connection(front: Front) ->
     sock, response = shaken_hands(server.port, session)
     assert response.session_id == session[0]
     states.wait(2)
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
     assert sock.recv(1) == b"", "who has taken it over has lost it in turn"
     sock.close()
@@ -298,6 +304,7 @@ def test_a_stranger_with_a_wrong_password_costs_a_connection_not_the_session(fro
     sock.close()
     assert (response.session_id, response.timeout_ms) == (0, 0)
     states.wait(2)
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
     assert zk.client_id == session
     assert zk.exists("/e").ephemeralOwner == session[0]

@@ -162,7 +162,7 @@ async def test_a_hundred_thousand_events_take_no_memory_on_a_loop() -> None:
                 await zk.add_watch("/a", slow)
                 for _ in range(5):
                     assert (await zk.get("/a", timeout=20))[0] == b"proper"
-                    assert len(zk._driver._tasks) == 1000 and len(zk._driver._news) <= 20_000
+                    assert len(zk._driver._tasks) == 1000 and len(zk._driver._undelivered) <= 20_000
                 go.set()
                 while len(events) < 1001:
                     await asyncio.sleep(0.001)

@@ -24,7 +24,7 @@ from typing import Any, List
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import Front, Log, Requests, real, until
+from tests.kit.fronts import Front, Log, Requests, real, settled, until
 from tests.io.test_driver import in_child, needs_fork
 from zkwire import AsyncZooKeeper, ZooKeeper
 from zkwire.embedded import EmbeddedServer
@@ -93,6 +93,7 @@ def test_a_child_is_refused_and_lets_go_of_the_connection(front: Front) -> None:
         assert in_child(child) == repr(["False"])
     assert zk.get("/a")[0] == b""
     assert requests.opcodes(1) == [1, 4], "no child has said a word"
+    settled(zk)
     assert states.seen == []
     assert zk.exists("/a").ephemeralOwner == zk.client_id[0]
 
@@ -154,6 +155,7 @@ def test_a_thousand_forks_under_load(front: Front) -> None:
         for thread in threads:
             thread.join(9)
     assert set(outcomes) == {0}
+    settled(zk)
     assert (problems.seen, states.seen) == ([], [])
     assert zk.get("/a")[0] == b""
 

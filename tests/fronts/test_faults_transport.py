@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.harness.proxy import FaultProxy
-from tests.kit.fronts import SLACK, Front, Log, eager, told, until
+from tests.kit.fronts import SLACK, Front, Log, eager, settled, told, until
 from tests.kit.hostile import Scripted, Wire
 from tests.kit.world import World, event_frame, reply_frame
 from zkwire.errors import ConnectionLoss, OperationTimeoutError, ZookeeperError
@@ -65,6 +65,7 @@ def test_the_end_of_a_connection_with_calls_under_way(count: int, front: Front) 
     assert zk.client_id == session
     assert (first.connections, second.connections) == (1, 1)
     assert zk.get("/a")[1].version == count
+    settled(zk)
     assert states.seen == ["SUSPENDED", "CONNECTED"]
 
 
@@ -197,6 +198,7 @@ def test_late_bytes_of_an_old_connection_reach_nobody(front: Front) -> None:
     assert call.result(5)[0] == b"new"
     gone.set()
     assert zk.get("/a")[0] == b"proper"
+    settled(zk)
     assert (states.seen, zk.client_id) == (["SUSPENDED", "CONNECTED"], session)
 
 
@@ -286,6 +288,7 @@ def test_a_reply_that_drips_in_is_no_sign_of_life(rate: int, front: Front) -> No
     # Its first eight bytes count, once: they say that it is a reply.
     assert T / 3 - 0.05 < time.monotonic() - began < T * 2 / 3 + (8 / rate if rate > 1 else 0) + SLACK
     assert len(zk.get("/a")[0]) == 5000
+    settled(zk)
     assert second.connections == 1 and "LOST" not in states.seen
 
 
@@ -302,6 +305,7 @@ def test_a_server_that_does_not_read_stops_neither_reading_nor_time(front: Front
     calls = [zk.submit(SetData("/a", b"x" * 1_000_000)) for _ in range(20)]
     other.set("/b", b"")
     log.wait(1, timeout=T * 2 / 3)
+    settled(zk)
     assert not states.seen, "it was heard while the connection was up, full as it was"
     errors = [call.exception(5) for call in calls]
     assert time.monotonic() - began < T * 2 / 3 + SLACK + 0.3  # 20 MB are some work
@@ -391,6 +395,7 @@ def test_a_flood_of_events_starves_neither_calls_nor_pings(front: Front) -> None
     finally:
         flood.end()
     assert flood.count > 20_000
+    settled(zk)
     assert states.seen == [] and scripted.connections == 1
 
 
@@ -408,6 +413,7 @@ def test_events_of_a_server_as_fast_as_it_can(front: Front) -> None:
     while not calls[-1].done():
         assert zk.exists("/a", timeout=T)
     log.until(lambda seen: len(seen) >= 1000)
+    settled(zk)
     assert states.seen == []
 
 

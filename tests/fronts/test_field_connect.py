@@ -19,7 +19,7 @@ import pytest
 import zkdisco
 from tests.kit import children
 from tests.kit.catalogue import fault
-from tests.kit.fronts import SLACK, Front, Log, until
+from tests.kit.fronts import SLACK, Front, Log, settled, until
 from tests.kit.harness import pki
 from tests.kit.hostile import Wire
 from tests.kit.keeper import Keeper
@@ -624,6 +624,7 @@ def test_a_session_resumed_without_a_quorum_and_then_with_one_is_not_lost(front:
     server.cut()
     server.wait(lambda: server.connections >= 3)
     until(lambda: zk.client_state == KeeperState.CONNECTED)
+    settled(zk)
     assert KazooState.LOST not in states.seen
     assert zk.client_id == session
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import Front, Log, until
+from tests.kit.fronts import Front, Log, settled, until
 from tests.kit.hostile import ANSWERS, Wire
 from tests.kit.keeper import Keeper
 from tests.kit.world import framed, header, reply_frame
@@ -103,6 +103,7 @@ def test_an_answer_without_the_body_that_nobody_needs(front: Front, keeper: Keep
     zk.add_watch("/a", log, timeout=5.0)
     zk.set("/a", b"1")
     log.wait()
+    settled(zk)
     assert states.seen == []
 
 
@@ -145,6 +146,7 @@ def test_others_on_the_client_hardly_notice(front: Front, keeper: Keeper) -> Non
     for _ in range(20):
         zk.get("/mine", timeout=5.0)
     assert zk.client_id == session
+    settled(zk)
     assert states.seen.count(KazooState.SUSPENDED) <= 5 and KazooState.LOST not in states.seen
 
 
@@ -300,6 +302,7 @@ def test_the_configuration_below_a_chroot(front: Front) -> None:
         states.until(lambda seen: seen[-1:] == [KazooState.CONNECTED])
         zk.remove_watches("/zookeeper/config")
         log.wait()
+        settled(zk)
         assert {event.path for event in log.seen} == {"/zookeeper/config"}
 
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, List
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import SLACK, Front, Log, until
+from tests.kit.fronts import SLACK, Front, Log, settled, until
 from tests.kit.hostile import ANSWERS, Wire
 from tests.kit.world import event_frame, reply_frame
 from zkwire import EventType, KazooState, NoWatcherError, OperationTimeoutError, ZooKeeper
@@ -88,6 +88,7 @@ def test_watchers_are_told_apart_by_identity(front: Front, kind: Callable[[], An
     heard = len(lasting.seen)
     zk.set("/a", b"2", timeout=5.0)
     until(lambda: len(other.seen) == 3)
+    settled(zk)
     assert len(lasting.seen) == heard and len(one.seen) == len(two.seen) == 1
     zk.get("/a", watch=one)
     zk.get_children("/a", watch=two)
@@ -106,6 +107,7 @@ def test_listeners_are_told_apart_by_identity(front: Front, kind: Callable[[], A
     zk.remove_listener(one)
     server.cut()
     until(lambda: list(two.seen) == [KazooState.SUSPENDED, KazooState.CONNECTED])
+    settled(zk)
     assert one.seen == []
     zk.remove_listener(two)
 
@@ -190,6 +192,7 @@ def test_a_result_comes_behind_the_events_before_it(front: Front) -> None:
         assert future.result(5)[0] == b"%d" % number
         order.wait(2)
         if not front.is_asyncio:  # a mirror of a loop's future is settled on a way of its own
+            settled(zk)
             assert order.seen == ["event", "result"]
 
 
@@ -273,6 +276,7 @@ def test_an_add_watch_that_timed_out_before_it_was_sent_is_never_set(front: Fron
     server.start()
     zk.set("/a", b"1", timeout=8.0)
     zk.set("/a", b"2", timeout=8.0)
+    settled(zk)
     assert log.seen == []
 
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, List, Tuple
 import pytest
 
 from tests.kit.catalogue import fault
-from tests.kit.fronts import Front, Log, Requests
+from tests.kit.fronts import Front, Log, Requests, settled
 from tests.kit.hostile import Scripted, Wire
 from tests.kit.world import PASSWORD, SID, STAT0, Heard, World, event_frame, framed, header, welcome_frame
 from tests.kit.aio import aio, eventually
@@ -480,8 +480,8 @@ def test_a_session_that_the_majority_has_given_away_is_lost_though_a_read_only_s
     first = zk.client_id
     zk.add_listener(told)
     server.go_read_only()
-    wait_for(lambda: zk.client_state == RO)
-    assert zk.client_id == first and zk.exists("/mine") and told.seen == [SUSPENDED, CONNECTED]
+    assert told.wait(2) == [SUSPENDED, CONNECTED]
+    assert zk.client_state == RO and zk.client_id == first and zk.exists("/mine")
     assert server.expire(first[0])  # nothing on this server shows it
     began = time.monotonic()
     told.until(lambda seen: LOST in seen)
@@ -508,6 +508,7 @@ def test_a_session_survives_a_short_loss_of_the_quorum(front: Front, version: st
         wait_for(lambda: zk.client_state == RO)
     server.go_read_only(False)
     wait_for(lambda: zk.client_state == RW)
+    settled(zk)
     assert zk.client_id == first and zk.exists("/mine") and LOST not in told.seen
 
 
@@ -562,6 +563,7 @@ def test_what_a_read_only_server_says_of_a_real_session(
     other.wait(lambda: other.connections >= 2)
     proxy.heal()
     assert zk.set("/a", b"1").version == 1
+    settled(zk)
     assert (zk.client_id, told.seen) == (session, [SUSPENDED, CONNECTED])
     assert events.wait(1)[0].type == EventType.CHANGED
 

@@ -16,7 +16,7 @@ from tests.kit.catalogue import fault
 from tests.conftest import Shared, named
 from tests.kit.harness import pki
 from tests.kit.harness.servers import Server
-from tests.kit.fronts import Front, Log, real, until
+from tests.kit.fronts import Front, Log, real, settled, until
 from tests.kit.hostile import Wire
 from tests.kit.tls import Relay, key_update, renegotiate
 from tests.kit.world import welcome_frame
@@ -91,6 +91,7 @@ def test_what_was_queued_fails_with_the_cause(front: Front) -> None:
     with pytest.raises(TLSError, match="expired"):
         zk.start()
     assert real(zk)._session.pending == 0
+    settled(zk)
     assert log.seen == []  # LOST it was before
 
 
@@ -550,8 +551,8 @@ def test_a_real_server(secure: Server, front: Front, unique: str) -> None:
     assert log.wait(1)[0].path == path
     zk.delete(path)
     for context, text in (
-        (pki.client_context(), "refuses us without a certificate it trusts"),
-        (pki.client_context("stranger"), "refuses us without a certificate it trusts"),
+        (pki.client_context(), "refuses a client without a certificate it trusts"),
+        (pki.client_context("stranger"), "refuses a client without a certificate it trusts"),
         (pki.client_context("client", ca="other-ca"), "its certificate is refused"),
     ):
         with pytest.raises(TLSError, match=text):

@@ -230,10 +230,10 @@ def settled(zk: Any) -> Any:
 
 
 async def _handed_out(zk: Any) -> None:
-    """Wait until the event loop has handed out all news: no public name tells."""
+    """Wait until the event loop has delivered all events and outcomes: no public name tells."""
     end = time.monotonic() + PATIENCE
-    while zk._driver._news:
-        assert time.monotonic() < end, "news are not handed out"
+    while zk._driver._undelivered:
+        assert time.monotonic() < end, "events or outcomes are not delivered"
         await asyncio.sleep(0)
 
 

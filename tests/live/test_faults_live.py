@@ -12,8 +12,8 @@ import pytest
 
 from tests.kit.catalogue import fault
 from tests.conftest import AnyServer
+from tests.kit.fronts import Log, settled
 from tests.kit.harness.proxy import FaultProxy
-from tests.fronts.test_client import Log
 from tests.kit.sessions import end_session
 from zkwire import ZooKeeper
 from zkwire.errors import (
@@ -95,6 +95,7 @@ def test_a_cut_keeps_session_and_watches(
         step()
     proxy.heal()
     assert zk.get("/changed")[0] == b"1"
+    settled(zk)
     assert logs["changed"].events == [("CHANGED", "/changed")]  # before the answer
     assert logs["gone"].events == [("DELETED", "/gone")]
     assert logs["again"].events == [("CHANGED", "/again")]
@@ -109,6 +110,7 @@ def test_a_cut_keeps_session_and_watches(
     other.create("/below/x")
     other.create("/fleeting")
     zk.sync("/")
+    settled(zk)
     assert logs["same"].events == [("CHANGED", "/same")]
     assert logs["ever"].events == [("NONE", "/ever"), ("CHANGED", "/ever")]
     assert logs["below"].events == [("NONE", "/below"), ("CREATED", "/below/x")]
@@ -131,6 +133,7 @@ def test_add_watch_at_a_server_that_does_not_know_it(server34: AnyServer, make: 
         assert once.wait(1)[0].type == "CHANGED"
         assert zk.connected
         assert proxy.connections <= 2
+        settled(zk)
         assert ever.seen == []
 
 
@@ -242,6 +245,7 @@ def test_a_session_killed_from_outside(server38: AnyServer, make: Make, root: st
     zk.create("/e", ephemeral=True)
     zk.set("/e", b"x")
     zk.sync("/")
+    settled(zk)
     assert len(once.seen) == 1
     assert len(ever.seen) <= 2
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
@@ -400,6 +404,7 @@ def test_a_server_that_is_suspended(own_server: Any, make: Make) -> None:
     states.wait(1, timeout=4.0)
     server.resume()
     assert staying.get_children("/", timeout=8) is not None
+    settled(staying)
     assert states.seen[0] == "SUSPENDED"
     assert states.seen[-1] == "CONNECTED"
 
@@ -420,6 +425,7 @@ def test_a_server_killed_and_restarted_within_the_timeout(version: str, own_serv
     assert zk.client_id == session
     zk.set("/e", b"x")
     log.wait(1)
+    settled(zk)
     assert log.events == [("CHANGED", "/e")]
     assert states.seen == ["SUSPENDED", "CONNECTED"]
 
@@ -435,6 +441,7 @@ def test_a_server_wiped_is_another_session(own_server: Any, make: Make) -> None:
     server.wipe()
     server.start()
     states.wait(3, timeout=10)
+    settled(zk)
     assert states.seen == ["SUSPENDED", "LOST", "CONNECTED"]
     with pytest.raises(NoNodeError):
         zk.get("/3", timeout=5)

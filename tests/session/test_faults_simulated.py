@@ -44,7 +44,7 @@ def test_expiry_says_nothing_about_what_was_under_way(said: bool) -> None:
     world.session.received(world.link, reply_frame(Create("/e"), 1, "/e", 7), world.now)  # too late, and on no connection of ours
     world.pump()
     assert world.settled == settled
-    assert "may yet" in str(SessionExpiredError.__doc__)
+    assert "may still" in str(SessionExpiredError.__doc__)
 
 
 @fault("S17")

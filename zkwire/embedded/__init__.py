@@ -5,9 +5,9 @@
     with EmbeddedServer() as server:
         print(server.hosts)        # 127.0.0.1:45231
 
-It is held to the real server by a differential test, keeps everything in memory, and fails on demand, so that you can
-test how your own service behaves when ZooKeeper does. `core.ServerCore` is the same server without sockets, threads
-and clock.
+The differential test compares it with the real server. It keeps everything in memory, and fails on demand, so that you
+can test how your own service behaves when ZooKeeper fails. `core.ServerCore` is the same server without sockets,
+threads and clock.
 """
 
 from __future__ import annotations

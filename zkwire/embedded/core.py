@@ -1,17 +1,17 @@
-"""The server without I/O: bytes of each connection in, bytes out, the clock as an argument.
+"""The server without I/O: received bytes of each connection in, bytes to send out, the clock as an argument.
 
-Owns the order of things: handshakes, what overtakes what, zxids, who is told before whom. Must not know sockets,
-threads or the time.
+Owns the order of events: handshakes, which replies overtake others, zxids, the order of notifications. Must not know
+sockets, threads or the time.
 
     link = core.accept(("127.0.0.1", 4711), now)      # a client has connected
     core.receive(link, data, now)                     # bytes from it
     data = core.data_to_send(link, now)               # bytes for it; look at all links after each call
-    link.over                                         # hang up on it
-    core.lost(link, now)                              # it has hung up
+    link.over                                         # close its connection
+    core.lost(link, now)                              # the client has closed its connection
     core.tick(now); core.deadline()                   # time: expiry, reaping, delayed answers
 
-Requests are carried out when they arrive, so replies come in order; but the answer to auth is given at once, before
-the answers to requests that came in the same bytes, as the I/O threads of the real server do.
+Requests are carried out when they arrive, so replies come in order. The reply to auth is sent at once, before the
+replies to earlier requests in the same bytes, as by the I/O threads of the real server.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _EVENT = struct.Struct(">iqiiii")
 PING, AUTH, SASL, CLOSE_SESSION = 11, 100, 102, -11
 NOT_READ_ONLY, AUTH_FAILED, UNIMPLEMENTED, REQUIRES_SASL = -119, -115, -6, -124
 _CONNECTED = 3  # the state in a notification
-#: What a read-only server refuses (ReadOnlyRequestProcessor).
+#: The operations that a read-only server refuses (ReadOnlyRequestProcessor).
 _REFUSED_READ_ONLY = WRITES | {9, MULTI}
-#: Seconds a connection may take for its handshake (zookeeper.nio.sessionlessCnxnTimeout).
+#: The time limit of a connection for its handshake, in seconds (zookeeper.nio.sessionlessCnxnTimeout).
 HANDSHAKE_TIME = 10.0
 
 
 class _Queued(NamedTuple):
-    """A request on its way: the identities are those the connection had when it came."""
+    """A request that waits, with the identities that the connection had when it arrived."""
 
     link: Link
     xid: int
@@ -63,7 +63,7 @@ class _Queued(NamedTuple):
 class ServerCore:
     """One server with its data. `now` is seconds of any steady clock; `epoch` is added to it for times in Stats.
 
-    `random` gives session ids, passwords and nonces: seed it, and a run repeats.
+    `random` makes session ids, passwords and nonces: with a seed, runs are repeatable.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class ServerCore:
         self.epoch, self.started = epoch, now
         self.faults = Faults(self)
         self.links: List[Link] = []
-        #: Connections that are closed, and whose clients cannot know it yet.
+        #: Closed connections whose clients have not been informed yet.
         self.ghosts: List[Link] = []
         self.read_only = False
-        #: Where it listens, for those who ask.
+        #: The listening address, for four-letter words.
         self.port = 0
         self._received = self._sent = 0
         self._random = random
@@ -91,9 +91,9 @@ class ServerCore:
     def _reset(self) -> None:
         settings = self.settings
         self.data = Database(settings, self.identities, self._deliver)
-        #: Sessions that the majority has ended while this server, without a quorum, could not hear of it.
+        #: Sessions that the ensemble has expired while this server had no quorum, so that it does not know it.
         self.given_away: Dict[int, Session[Link]] = {}
-        #: Sessions that this server has ended alone, without a quorum; for the majority they live on.
+        #: Sessions that this server has expired without a quorum; for the ensemble they are alive.
         self._ended_alone: Dict[int, Session[Link]] = {}
         self.sessions: Sessions[Link] = Sessions(
             self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
@@ -108,24 +108,24 @@ class ServerCore:
         return link
 
     def receive(self, link: Link, data: bytes, now: float) -> None:
-        """Bytes have come from a client."""
+        """Bytes have arrived from a client."""
         if link.feed(data):
             self._work(link, now)
 
     def data_to_send(self, link: Link, now: float) -> bytes:
-        """The bytes to send to a client now. Then look at `link.over`."""
+        """The bytes to send to a client now. Check `link.over` afterwards."""
         data = link.take(now)
         if link.dead:
             self.drop(link)
         return data
 
     def lost(self, link: Link, now: float) -> None:
-        """The client of a connection has hung up. Its session lives on."""
+        """The client has closed the connection. Its session continues."""
         link.weather.hold_out = False
         self.drop(link)
 
     def drop(self, link: Link) -> None:
-        """Hang up on a client at once; in a black hole it does not notice before that ends."""
+        """Close a client's connection at once; in a black hole the client notices it when that ends."""
         link.kill()
         if link.weather.hold_out and link in self.links:
             self.ghosts.append(link)
@@ -139,7 +139,7 @@ class ServerCore:
             session.link = None
 
     def tick(self, now: float) -> None:
-        """Time has passed: expire sessions, drop silent connections, reap containers and TTL nodes."""
+        """The time has advanced: expire sessions, close silent connections, reap containers and TTL nodes."""
         for link in list(self.links):
             patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
             if link.heard + patience + self.settings.tick <= now:
@@ -151,7 +151,7 @@ class ServerCore:
             self._reap(now)
 
     def deadline(self) -> Optional[float]:
-        """When to call `tick` or `data_to_send` again at the latest; None for no need."""
+        """The latest time to call `tick` or `data_to_send` again; None for no need."""
         moments = [link.ready_at() for link in self.links]
         moments.append(self.sessions.deadline(self.judges_local_only))
         if self.data.tree.mortal and not self.read_only:
@@ -163,17 +163,17 @@ class ServerCore:
 
     @property
     def judges_local_only(self) -> bool:
-        """Whether the time of sessions of the ensemble is none of this server's business."""
+        """Whether this server must not expire the sessions of the ensemble."""
         return self.read_only and not self.profile.resumes_without_quorum
 
     def alive(self) -> Dict[int, Session[Link]]:
-        """The sessions that are alive by id, as the majority has it."""
+        """The sessions that are alive for the ensemble, by id."""
         sessions = {session.id: session for session in self.sessions.all()}
         sessions.update(self._ended_alone)
         return {id_: session for id_, session in sessions.items() if id_ not in self.given_away}
 
     def traffic(self) -> Tuple[int, int]:
-        """How many frames have come and gone so far."""
+        """The numbers of frames received and sent so far."""
         received = self._received + sum(link.received for link in self.links)
         return received, self._sent + sum(link.sent for link in self.links)
 
@@ -184,7 +184,7 @@ class ServerCore:
     # ------------------------------------------------------------------------------- input
 
     def _work(self, link: Link, now: float) -> None:
-        """Read what has come, then carry out the requests; auth and SASL are answered while reading."""
+        """Read the received bytes, then carry out the requests; auth and SASL are answered while reading."""
         link.heard = now
         if link.knows_read_only is None and self._is_word(link, now):
             return
@@ -293,10 +293,11 @@ class ServerCore:
         self._welcome(link, session, now)
 
     def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
-        """Move a session here. Whoever names it has its old connection closed, even with a wrong password.
+        """Move a session here. A request with its id closes the session's old connection, even with a wrong password.
 
-        Without a quorum and local sessions, a server since 3.7 does not know which sessions there are: it hangs up on
-        those of the ensemble it has heard of, and takes any other whose password fits, though it was closed long ago.
+        Without a quorum and local sessions, a server since 3.7 does not know which sessions exist. It closes the
+        connection for the ensemble's sessions it knows, and accepts any other with a right password, even if it
+        was closed long ago.
         """
         if session is not None and session.link is not None:
             self.drop(session.link)
@@ -355,13 +356,13 @@ class ServerCore:
         link.last_operation, link.last_xid, link.last_zxid = _KNOWN.get(opcode, "NA"), request.xid, self.data.applied
 
     def _refuses(self, opcode: int) -> bool:
-        """Whether this takes a quorum. One that cannot make sessions cannot close any either."""
+        """Whether the operation needs a quorum. A server that cannot create sessions cannot close any either."""
         return self.read_only and (
             opcode in _REFUSED_READ_ONLY or (opcode == CLOSE_SESSION and self._makes_no_sessions)
         )
 
     def _answer(self, request: _Queued, forced: Optional[int], now: float) -> None:
-        """Carry out an ordinary request and reply, with the error `forced` instead of what came of it."""
+        """Carry out an ordinary request and reply, with the error `forced` instead of the result if it is given."""
         link = request.link
         self._now = now
         caller = Caller(link.session_id, request.ids, link)
@@ -380,7 +381,7 @@ class ServerCore:
         link.send(_REPLY.pack(xid, zxid, code) + body, now)
 
     def _deliver(self, link: Link, type_: int, path: str, zxid: int, acl: Optional[Sequence[Any]]) -> None:
-        """Send a notification, unless its node may not be read."""
+        """Send a notification, unless the session may not read the node."""
         if acl is None or self.data.allows(acl, link.ids):
             raw = requests.to_java(path)
             link.send(_EVENT.pack(-1, zxid, 0, type_, _CONNECTED, len(raw)) + raw, self._now)
@@ -388,7 +389,7 @@ class ServerCore:
     # ------------------------------------------------------------------------- ends of things
 
     def end_session(self, session: Session[Link], now: float, request: Optional[_Queued] = None) -> None:
-        """End a session, with a reply if its client asked for it: its ephemeral nodes and its connection go."""
+        """End a session, with a reply to a close request: delete its ephemeral nodes and close its connection."""
         link, self._now = session.link, now
         zxid = self.data.applied if self.read_only or session.local else self.data.next_zxid()
         self.data.delete(self.data.tree.ephemerals.get(session.id, ()), zxid)
@@ -412,7 +413,7 @@ class ServerCore:
             self.drop(link)
 
     def restart(self, now: float) -> None:
-        """As a restart of the process: connections and watches go, data and sessions stay, time-outs start anew."""
+        """Act as after a restart: connections and watches end, data and sessions stay, time-outs restart."""
         self.hang_up()
         self.started = now
         for session in self.sessions.all():
@@ -425,21 +426,21 @@ class ServerCore:
         self._ended_alone.clear()
 
     def upgrade(self, version: str, now: float) -> None:
-        """As a restart of the process as another version: connections and watches go, data and sessions stay."""
+        """Act as after a restart as another version: connections and watches end, data and sessions stay."""
         self._take_on(dataclasses.replace(self.settings, version=version))
         self.restart(now)
         self.data.serve(self.settings, self.identities)
 
     def wipe(self, now: float) -> None:
-        """As a restart on an empty disk: no data, no sessions, zxids from the start."""
+        """Act as after a restart with an empty disk: no data, no sessions, zxids from the start."""
         self.hang_up()
         self._reset()
 
     def go_read_only(self, now: float, read_only: bool = True) -> None:
-        """Lose the quorum, or find it again: all connections close, sessions made meanwhile are forgotten.
+        """Lose the quorum, or regain it: all connections close, sessions made in between are forgotten.
 
-        What the majority has ended meanwhile is over then; what this server has ended alone is not, though the
-        ephemeral nodes it deleted stay away here, as with real servers before 3.7.
+        Sessions that the ensemble has expired in between end then. Those that this server has expired alone continue,
+        but the ephemeral nodes it deleted stay deleted here, as on real servers before 3.7.
         """
         self.restart(now)
         self.read_only = read_only

@@ -1,7 +1,7 @@
-"""The data of a server and what requests do to it: the tree, the zxids, the watches.
+"""The data of a server and the effects of requests on it: the tree, the zxids, the watches.
 
-Owns which requests consume zxids, what a transaction answers, and who is told of its events. Must not know sessions'
-lives, handshakes or bytes beyond the bodies of requests and replies.
+Owns which requests consume zxids, the result of a transaction, and the notifications of its events. Must not know the
+life of sessions, handshakes or bytes beyond the bodies of requests and replies.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _MULTI_REPLY = Multi.reply
 
 
 class Caller(NamedTuple):
-    """Who asks: the session, the identities its connection had when the request came, and the connection itself."""
+    """The origin of a request: the session, the connection's identities when it arrived, and the connection."""
 
     session: int
     ids: Sequence[Id]
     watcher: Hashable
 
 
-#: Sends a notification: to whom, type, path, zxid, and the ACL it takes to hear of it (None: anybody).
+#: Sends a notification: watcher, type, path, zxid, and the ACL that the watcher's session must pass (None: no check).
 Deliver = Callable[[Any, int, str, int, Optional[Sequence[Any]]], None]
 
 
 class Database:
-    """One server's data. `applied` is the last zxid clients see; `issued` the last one given out."""
+    """One server's data. `applied` is the last zxid visible to clients; `issued` the last one assigned."""
 
     def __init__(self, settings: Settings, identities: Identities, deliver: Deliver) -> None:
         self._deliver = deliver
@@ -44,25 +44,25 @@ class Database:
         self.serve(settings, identities)
 
     def serve(self, settings: Settings, identities: Identities) -> None:
-        """Go on with these settings, with the nodes there are and without watches."""
+        """Use these settings; existing nodes stay, watches go."""
         self.profile, self._settings, self.identities = settings.profile, settings, identities
         self.watches = Watches(self.profile)
         if self.profile.config_node:
             self.tree.add_config()
 
     def next_zxid(self) -> int:
-        """A new transaction, which is applied at once."""
+        """Start a transaction, which is applied at once."""
         self.issued += 1
         self.applied = self.issued
         return self.applied
 
     def delete(self, paths: Iterable[str], zxid: int) -> None:
-        """Delete nodes on the server's own account."""
+        """Delete nodes by a transaction of the server itself."""
         for path in list(paths):
             self._tell(self.tree.delete(path, zxid))
 
     def answer(self, opcode: int, body: bytes, caller: Caller, time: int) -> Optional[Tuple[int, bytes]]:
-        """Carry out a request: error code and body of the reply, or None where the real server fails to reply."""
+        """Carry out a request: error code and body of the reply, or None where the real server sends no reply."""
         try:
             if opcode == MULTI:
                 return 0, encode(_MULTI_REPLY, self._multi(body, caller, time))
@@ -77,7 +77,7 @@ class Database:
             return error.code, b""
 
     def allows(self, acl: Sequence[Any], ids: Sequence[Id]) -> bool:
-        """Whether these identities may hear of a node with that ACL."""
+        """Whether these identities may get events of a node with this ACL."""
         return not self.profile.events_need_read or self.identities.grants(acl, Permissions.READ, ids)
 
     # ------------------------------------------------------------------------------ writes
@@ -144,7 +144,7 @@ class Database:
         )
 
     def _tell(self, changes: Sequence[Change]) -> None:
-        """Notify whoever watches what has changed."""
+        """Notify the watchers of these changes."""
         zxid = self.issued if self.profile.events_carry_zxid else -1
         for change in changes:
             for watcher, watched in self.watches.trigger(change).items():

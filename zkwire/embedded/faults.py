@@ -1,8 +1,8 @@
-"""Faults on demand: what a test can do to the server and to the connections of its clients.
+"""Faults on demand: the faults that a test can cause at the server and on its clients' connections.
 
-Owns the switches and the rules that are waiting for their request. Must not know sockets: all of this works on a
-virtual clock, too. Every method can be called at any time, and names its victims by session id; without one it means
-all connections, those to come included.
+Owns the switches and the rules that wait for a matching request. Must not know sockets: everything works on a virtual
+clock, too. Every method can be called at any time. A session id selects one connection; without it the fault applies
+to all connections, also to future ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Faults:
     # ------------------------------------------------------------------------ connections
 
     def cut(self, now: float, session_id: Optional[int] = None, reset: bool = False) -> int:
-        """Break connections at once, without a word; their sessions live on. The number of connections broken.
+        """Break connections at once, without a close reply; their sessions continue. Returns how many were broken.
 
         With `reset`, clients see a reset instead of an orderly end.
         """
@@ -57,10 +57,10 @@ class Faults:
         return len(victims)
 
     def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
-        """Let nothing through from the clients ("in"), to them ("out"), or "both"; connections stay open.
+        """Stop the traffic from the clients ("in"), to them ("out"), or "both"; connections stay open.
 
-        Clients see a server that is silent; "in" also lets their sessions expire. `heal` ends it, and what was held
-        back arrives.
+        Clients see a silent server; with "in" their sessions also expire. `heal` ends it, and the held bytes then
+        arrive.
         """
         if direction not in ("in", "out", "both"):
             raise ValueError(f"direction {direction!r}: expected 'in', 'out' or 'both'")
@@ -69,12 +69,12 @@ class Faults:
             weather.hold_out |= direction != "in"
 
     def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Answers, events and pings take so many seconds from now on; 0 for none."""
+        """Delay replies, events and pings by this many seconds from now on; 0 for none."""
         for weather in self._weathers(session_id):
             weather.delay = seconds
 
     def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection once `size` more bytes went to its client: mid-frame, if you like."""
+        """Break each connection after `size` more bytes to its client, possibly inside a frame."""
         for weather in self._weathers(session_id):
             weather.cut_after = size
 
@@ -99,7 +99,7 @@ class Faults:
         """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp.
 
         `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings.
-        The request is not carried out; with `applied` it is, and only its answer is replaced.
+        The request is not carried out; with `applied` it is, and only its reply is replaced.
         """
         if times < 1:
             raise ValueError(f"times {times}: expected 1 or more")
@@ -107,17 +107,17 @@ class Faults:
         self._rules.append(Rule(code, opcode, path, times, applied))
 
     def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a later zxid, as a server that is behind does; None for no longer."""
+        """Refuse clients that have seen a later zxid, like a server that lags behind; None ends it."""
         self._lag = zxid
 
     def refuse_sessions(self, refuse: bool = True) -> None:
-        """Hang up on every handshake, as a server without a quorum does."""
+        """Close the connection on every handshake, like a server without a quorum."""
         self.refuses_sessions = refuse
 
     def expire(self, session_id: int, now: float) -> bool:
-        """End a session as if its time were over; whether there was one.
+        """Expire a session now; returns whether it existed.
 
-        One of the ensemble is ended by the majority: a server without a quorum hears of it when it has one again.
+        A session of the ensemble is expired by the ensemble: a server without a quorum learns it afterwards.
         """
         core = self._core
         session = core.alive().get(session_id)
@@ -136,11 +136,11 @@ class Faults:
         return dataclasses.replace(self._everywhere)
 
     def visible_zxid(self, applied: int) -> int:
-        """The last zxid this server admits to know."""
+        """The last zxid that this server shows to clients."""
         return applied if self._lag is None else min(self._lag, applied)
 
     def rule_for(self, opcode: int, body: bytes) -> Optional[Rule]:
-        """The rule for a request, used up by asking."""
+        """The rule for a request; this call uses it up."""
         for rule in self._rules:
             if rule.opcode != opcode and (rule.opcode is not None or opcode == _PING):
                 continue

@@ -1,4 +1,4 @@
-"""Four-letter words: what an operator's probe is told.
+"""Four-letter words: the answers to an operator's probes.
 
 Owns the texts. Must not change anything.
 """
@@ -175,12 +175,12 @@ _WORDS_3_4 = _WORDS - {b"dirs", b"hash"}
 
 
 def is_word(core: ServerCore, word: bytes) -> bool:
-    """Whether the real server takes it for a word, allowed or not."""
+    """Whether the real server recognizes the word, allowed or not."""
     return word in (_WORDS_3_4 if core.profile.short_words else _WORDS)
 
 
 def answer_word(core: ServerCore, word: str, asking: Link, now: float) -> str:
-    """The text a connection gets that starts with `word`."""
+    """The text for a connection that starts with `word`."""
     allowed = core.settings.four_letter_words
     if word not in _ANSWERS or (allowed is not None and word not in allowed):
         return f"{word} is not executed because it is not in the whitelist.\n"

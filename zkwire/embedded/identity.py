@@ -1,4 +1,4 @@
-"""Identities and permissions: the schemes of authentication, which ACLs are valid, and who may do what.
+"""Identities and permissions: the schemes of authentication, which ACLs are valid, and what an identity may do.
 
 Owns the schemes world, auth, digest, ip, sasl and super. Must not know the tree, requests or connections.
 """
@@ -37,7 +37,7 @@ def _is_byte(text: str) -> bool:
 
 
 def _is_int(text: str) -> bool:
-    """Whether Java's Integer.parseInt takes it, and our int(), which refuses more than 4300 digits."""
+    """Whether both Java's Integer.parseInt and Python's int() accept it; int() refuses more than 4300 digits."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     return digits.isdecimal() and len(digits) <= 4300
 
@@ -52,7 +52,7 @@ def _network(text: str) -> Optional[List[int]]:
 
 
 def _java_hash(text: str) -> int:
-    """What String.hashCode makes of it, as 32 bits without a sign."""
+    """The String.hashCode of the text, as 32 bits without a sign."""
     value = 0
     for (unit,) in struct.iter_unpack(">H", text.encode("utf-16-be", "surrogatepass")):
         value = (value * 31 + unit) & 0xFFFFFFFF
@@ -60,7 +60,7 @@ def _java_hash(text: str) -> int:
 
 
 def hashed(ids: Sequence[Id]) -> List[Id]:
-    """Identities in the order in which Java's ConcurrentHashMap has them, which ServerCnxn keeps them in."""
+    """Identities in the order of Java's ConcurrentHashMap, in which ServerCnxn stores them."""
     size = 16
     while len(ids) >= size * 3 // 4:
         size *= 2
@@ -75,8 +75,8 @@ def hashed(ids: Sequence[Id]) -> List[Id]:
 class Identities:
     """The rules of one server.
 
-    `super_password` is that of the superuser "super", None for none; `sasl` tells whether it is offered, `networks`
-    whether an ip in an ACL may be a network.
+    `super_password` is the password of the superuser "super", None for none; `sasl` says whether SASL is offered,
+    `networks` whether an ip in an ACL may be a network.
     """
 
     def __init__(self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True) -> None:
@@ -148,14 +148,14 @@ class Identities:
         )
 
     def mask(self, acl: Sequence[ACL]) -> List[ACL]:
-        """The ACL with digests hidden, for those who may not change it."""
+        """The ACL with hidden digests, for sessions that may not change it."""
         return [
             ACL(perms, Id(scheme, name.partition(":")[0] + ":x" if scheme == "digest" else name))
             for perms, (scheme, name) in acl
         ]
 
     def users(self, ids: Sequence[Id]) -> List[Id]:
-        """What whoAmI tells: schemes and users without secrets."""
+        """The result of whoAmI: schemes and users without secrets."""
         return [
             Id(one.scheme, one.id.partition(":")[0] if one.scheme == "digest" else one.id)
             for one in ids
@@ -181,6 +181,6 @@ def _matches(mine: Id, wanted: Id) -> bool:
 
 
 def _is_kerberos_name(name: str) -> bool:
-    """As KerberosName: with an @ there is one realm behind at most one slash."""
+    """As KerberosName: an @ is followed by one realm, and preceded by at most one slash."""
     head, at, realm = name.rpartition("@")
     return not at or ("@" not in head and head.count("/") <= 1 and "/" not in realm)

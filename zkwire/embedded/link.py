@@ -1,4 +1,4 @@
-"""One connection of a client, without its socket: frames in, bytes out, who it is, and what the network does to it.
+"""One connection of a client, without its socket: frames in, bytes out, its identities, and its network faults.
 
 Owns framing, the output queue and the faults of one connection. Must not know requests or sessions.
 """
@@ -17,11 +17,11 @@ _LENGTH = struct.Struct(">i")
 
 @dataclass
 class Weather:
-    """What the network does to a connection; change the fields at any time.
+    """The network faults of a connection; the fields may be changed at any time.
 
-    `hold_in`, `hold_out`: a black hole in that direction; what is sent meanwhile arrives when it ends, as TCP would
-    have it. `delay`: seconds each answer takes. `cut_after`: the connection is reset once so many more bytes have
-    been sent to the client.
+    `hold_in`, `hold_out`: a black hole in that direction; bytes sent in the meantime arrive when it ends, as with TCP.
+    `delay`: seconds by which each reply is delayed. `cut_after`: the connection is reset after this many more bytes to
+    the client.
     """
 
     hold_in: bool = False
@@ -38,16 +38,16 @@ class Link:
         self.ids: List[Id] = [Id("ip", address[0])]
         self.session_id = 0
         self.timeout_ms = 0
-        #: None until the handshake; then whether the client knows the readOnly byte.
+        #: None until the handshake; then whether the client sends the readOnly byte.
         self.knows_read_only: Optional[bool] = None
         self.sasl: Any = None
         self.accepted, self.heard = now, now
         self.received = self.sent = 0
         self.last_operation, self.last_xid, self.last_zxid = "NA", 0, 0
         self.closing = False
-        #: Closed for good: nothing more comes out, not even what is queued.
+        #: Closed at once: nothing more is sent, not even queued bytes.
         self.dead = False
-        #: Whether the end is to be a reset.
+        #: Whether the connection ends with a reset.
         self.reset = False
         self._in = bytearray()
         self._held = bytearray()
@@ -56,7 +56,7 @@ class Link:
     # ------------------------------------------------------------------------------- input
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes from the client; whether they arrive now."""
+        """Take bytes from the client; returns whether they arrive now."""
         if self.weather.hold_in:
             self._held += data
             return False
@@ -65,11 +65,11 @@ class Link:
         return True
 
     def word(self) -> Optional[bytes]:
-        """The four bytes a fresh connection starts with, which may be a four-letter word; None until they are there."""
+        """The first four bytes of a new connection, which may be a four-letter word; None until they have arrived."""
         return bytes(self._in[:4]) if len(self._in) >= 4 else None
 
     def frames(self, limit: int) -> Iterator[bytes]:
-        """The complete frames received so far; a length out of bounds closes the connection."""
+        """The complete frames received so far; an invalid length closes the connection."""
         while not self.closing and len(self._in) >= 4:
             length: int = _LENGTH.unpack_from(self._in)[0]
             if not 0 <= length <= limit:
@@ -89,17 +89,17 @@ class Link:
         self.send_raw(_LENGTH.pack(len(payload)) + payload, now)
 
     def send_raw(self, data: bytes, now: float) -> None:
-        """Queue bytes that are no frame. What comes after `close` is lost."""
+        """Queue bytes that are no frame. Bytes queued after `close` are dropped."""
         if not self.closing:
             self.sent += 1
             self._out.append((now, data))
 
     def close(self) -> None:
-        """Hang up when all that is queued has been sent."""
+        """Close the connection once all queued bytes are sent."""
         self.closing = True
 
     def kill(self) -> None:
-        """Hang up at once."""
+        """Close the connection at once."""
         self.closing = self.dead = True
         self._out.clear()
 
@@ -117,10 +117,10 @@ class Link:
         return bytes(out)
 
     def ready_at(self) -> Optional[float]:
-        """When the next bytes may be sent; None for never."""
+        """The time at which the next bytes may be sent; None for never."""
         return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
 
     @property
     def over(self) -> bool:
-        """Whether to hang up now."""
+        """Whether to close the connection now."""
         return (self.dead or (self.closing and not self._out)) and not self.weather.hold_out

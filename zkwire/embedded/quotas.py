@@ -1,8 +1,8 @@
-"""Quotas: the limits and the counts below /zookeeper/quota, and which changes they refuse.
+"""Quotas: the limits and the counts below /zookeeper/quota, and the changes they refuse.
 
-Owns which subtrees have a quota, and the nodes that count what is in them. Must not know requests. As in the real
-server (DataTree), a count is kept wherever there is a limit; limits are enforced only when asked to, and only hard
-ones.
+Owns which subtrees have a quota, and the nodes with their counts. Must not know requests. As in the real server
+(DataTree), a subtree with a limit has a count; limits are enforced only if the settings say so, and only hard
+limits.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Dict, Optional, Set
 from ..errors import QuotaExceededError
 
 _ROOT, _LIMITS, _STATS = "/zookeeper/quota", "zookeeper_limits", "zookeeper_stats"
-#: No more digits than a long has; int() refuses more than 4300.
+#: The number of digits of a long; int() refuses more than 4300.
 _FIGURES = re.compile(rb"(\w+)=(-?\d{1,19})(?!\d)").findall
 
 
 def _figures(data: Optional[bytes]) -> Dict[bytes, int]:
-    """Those of a node of limits or counts (StatsTrack). What is none is left out; a real server dies of it."""
+    """The numbers in a node of limits or counts (StatsTrack). Invalid ones are left out; they crash a real server."""
     return {name: int(value) for name, value in _FIGURES(data or b"")}
 
 
@@ -30,7 +30,7 @@ class Quotas:
         self._limited: Set[str] = set()
 
     def created(self, path: str) -> None:
-        """A node was created: perhaps a quota or its count, perhaps below a quota."""
+        """A node was created: it may be a quota or its count, or be below a quota."""
         above, _, name = path.rpartition("/")
         subtree = above[len(_ROOT) :]
         if above.startswith(_ROOT) and subtree:
@@ -48,7 +48,7 @@ class Quotas:
         self.changed(path, -len(data or b""), -1)
 
     def changed(self, path: str, size: int, count: int) -> None:
-        """The nodes at or below `path` have become more by so many bytes and nodes: count them."""
+        """The nodes at or below `path` have grown by this many bytes and nodes: count them."""
         subtree = self._subtree(path)
         stats = None if subtree is None else f"{_ROOT}{subtree}/{_STATS}"
         if stats in self._nodes:
@@ -56,7 +56,7 @@ class Quotas:
             self._write(stats, now.get(b"count", -1) + count, now.get(b"bytes", -1) + size)
 
     def check(self, path: str, size: int, count: int) -> None:
-        """`QuotaExceededError` if so many bytes and nodes more are beyond a hard limit."""
+        """`QuotaExceededError` if this many more bytes and nodes exceed a hard limit."""
         subtree = self._subtree(path)
         if subtree is None:
             return
@@ -69,7 +69,7 @@ class Quotas:
                 raise QuotaExceededError(path=path)
 
     def _subtree(self, path: str) -> Optional[str]:
-        """The longest path with a quota that `path` is at or below."""
+        """The longest path with a quota that is `path` or above it."""
         if not self._limited:
             return None
         while path and path not in self._limited:
@@ -82,5 +82,5 @@ class Quotas:
         return len(nodes), sum(len(node.data or b"") for node in nodes)
 
     def _write(self, path: str, count: int, size: int) -> None:
-        """The data only: such a change has no version, zxid or event."""
+        """Write the data only: such a change has no version, zxid or event."""
         self._nodes[path].data = b"count=%d,bytes=%d" % (count, size)

@@ -1,4 +1,4 @@
-"""Reads: what each operation that changes nothing answers, and the watches it leaves.
+"""Reads: the replies of all operations that change nothing, and the watches they set.
 
 Owns the order of checks of reads, as FinalRequestProcessor has it. Must not know connections (a watcher is opaque),
 replies or zxids of the server.
@@ -20,7 +20,7 @@ _MODES = {0: PERSISTENT, 1: RECURSIVE}
 
 
 class Reader(NamedTuple):
-    """Who reads, and where: the watcher stands for the connection; `catch_up(type, path)` sends it a notification."""
+    """The origin of a read: the watcher is the connection; `catch_up(type, path)` sends it a notification."""
 
     tree: Tree
     watches: Watches
@@ -41,7 +41,7 @@ class Reader(NamedTuple):
         return node
 
     def readable(self, path: Optional[str]) -> Node:
-        """As `find`, for a node that may be read."""
+        """As `find`, with a check of the READ permission."""
         node = self.find(path)
         self.identities.check(node.acl, Permissions.READ, self.ids)
         return node
@@ -126,7 +126,7 @@ def _add_watch(reader: Reader, request: Request) -> Any:
 
 
 def _set_watches(reader: Reader, request: Request) -> Any:
-    """Arm watches again, or tell at once what changed since; there is no catching up for persistent ones."""
+    """Set watches again, or notify at once of changes since; there are no missed events for persistent watches."""
     since = request.relative_zxid
     data, child = reader.watches.data, reader.watches.child
     for path in _present(request.data):
@@ -174,7 +174,7 @@ READS: Dict[int, Callable[[Reader, Request], Any]] = {
 
 
 def multi_read(reader: Reader, parts: Sequence[Part]) -> Tuple[List[Tuple[int, Any]], bool]:
-    """The results of a multiRead so far, and whether it came to its end: a write among the reads ends it."""
+    """The results of a multiRead so far, and whether it is complete: a write among the reads ends it."""
     results: List[Tuple[int, Any]] = []
     for part in parts:
         if part.opcode not in (4, 8):

@@ -1,7 +1,7 @@
-"""How a ZooKeeper server reads requests and writes replies: the wire table, with Java's ideas of strings and counts.
+"""How a ZooKeeper server reads requests and writes replies: the wire table, with Java's strings and counts.
 
-Owns the encoding of bodies, transactions included. Must not know what requests do. A server replaces bytes
-that are no UTF-8 where a client must refuse them, and takes any count below one for an empty vector.
+Owns the encoding of bodies, transactions included. Must not know what requests do. A server replaces invalid UTF-8,
+which a client must refuse, and reads any count below one as an empty vector.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Request = SimpleNamespace
 
 
 class _JavaString(Codec[Optional[str]]):
-    """A string, or None; bytes that are no UTF-8 become U+FFFD, which no valid path may hold.
+    """A string, or None; invalid UTF-8 becomes U+FFFD, which no valid path may contain.
 
-    Written are UTF-16 units, each in UTF-8 (BinaryOutputArchive): beyond the BMP that is no UTF-8 at all.
+    Written are UTF-16 units, each in UTF-8 (BinaryOutputArchive): beyond the BMP the result is invalid UTF-8.
     """
 
     least = 4
@@ -62,7 +62,7 @@ class _JavaVector(Codec[Optional[List[Any]]]):
         return items, at
 
 
-#: A surrogate in UTF-8, or what there is of one; Java replaces it as a whole, Python byte by byte.
+#: A surrogate in UTF-8, or a part of one; Java replaces it as a whole, Python byte by byte.
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
 
 
@@ -86,7 +86,7 @@ JAVA_STRING = _JavaString()
 
 
 def _as_java(codec: Codec[Any]) -> Codec[Any]:
-    """The codec a server uses where the client's table has `codec`."""
+    """The server's codec for `codec` of the client's table."""
     if isinstance(codec, (Path, UString)):
         return JAVA_STRING
     if isinstance(codec, Acls):
@@ -106,7 +106,7 @@ def _fields(fields: Fields) -> Fields:
     return tuple((name, LONG if name == "ttl" else _as_java(codec)) for name, codec in fields)
 
 
-#: Opcode to fields. A ttl stays in ms, since it is judged before it is converted; a watch mode is judged later, too.
+#: Opcode to fields. A ttl stays in ms, because it is checked before the conversion; a watch mode is checked later too.
 FIELDS: Dict[int, Fields] = {
     opcode: _fields(op.request) for opcode, op in BY_OPCODE.items() if opcode not in (14, 22)
 }
@@ -121,11 +121,11 @@ _TTL_FLAGS, _FLAGS = (5, 6), range(7)
 
 
 class NullACL(MarshallingError):
-    """A transaction with a create without an ACL, which 3.9 refuses in another way than the rest."""
+    """A transaction with a create without an ACL, which 3.9 refuses in a different way than other errors."""
 
 
 class Part(NamedTuple):
-    """One operation of a transaction: its opcode, as the server understands it, and its fields."""
+    """One operation of a transaction: the opcode that the server executes, and its fields."""
 
     opcode: int
     request: Request
@@ -169,7 +169,7 @@ def read_multi(data: bytes, at: int, profile: Profile) -> List[Part]:
 
 
 def _kind(opcode: int, request: Request, profile: Profile) -> int:
-    """The opcode a create in a transaction is carried out as, which its flags may change."""
+    """The opcode that executes a create in a transaction; its flags may change it."""
     if opcode not in (1, 15, 19, 21) or profile.old_create:
         return opcode
     flags, strict = request.flags, profile.strict_multi

@@ -1,4 +1,4 @@
-"""The server's side of DIGEST-MD5 (RFC 2831), as a machine that is fed the client's tokens.
+"""The server's side of DIGEST-MD5 (RFC 2831), as a state machine that takes the client's tokens.
 
 Owns one exchange. Must not know connections.
 """
@@ -11,11 +11,11 @@ from ..sasl import REALM, URI, DigestExchange, parse_pairs
 
 
 class SaslRefused(Exception):
-    """The client did not prove who it is."""
+    """The client failed to prove its identity."""
 
 
 class DigestServer:
-    """One exchange. `user` is None until it succeeded; a step after that, or after a failure, is refused."""
+    """One exchange. `user` is None until it has succeeded; a step after that, or after a failure, is refused."""
 
     def __init__(self, users: Mapping[str, str], nonce: str) -> None:
         self._users, self._nonce = users, nonce

@@ -1,7 +1,7 @@
 """The embedded server on a socket: a ZooKeeper for tests, demonstrations and development, in this process.
 
-Owns the sockets, the thread and the clock; `core` owns what the server does, `faults` what can go wrong with it. Must
-not know the protocol.
+Owns the sockets, the thread and the clock; `core` owns the server's behaviour, `faults` the faults. Must not know the
+protocol.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .settings import Settings
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 16
-#: Seconds `stop` waits for the thread, which never takes long.
+#: The limit for `stop` to wait for the thread, in seconds; the thread needs far less.
 _JOIN = 10.0
-_RESET = struct.pack("ii", 1, 0)  # linger for no time at all
+_RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
 class EmbeddedServer:
@@ -38,17 +38,17 @@ class EmbeddedServer:
                 server.restart()
                 zk.get("/a")
 
-    `port` 0 picks a free one, which it keeps. It behaves as ZooKeeper `version` ("3.4" to "3.9") does,
-    down to the errors, keeps all data in memory, listens to this machine only, and is no match for a real one in speed
-    or safety. `super_password` is that of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
-    `extended` allows TTL nodes; `seed` makes session ids and passwords repeat. Other settings are the fields of
-    `zkwire.embedded.Settings`, as keywords: `tick=0.05`, say, for sessions that end within that many seconds of their
-    time. `ValueError` for settings that cannot be.
+    `port` 0 picks a free one, which the server keeps. It behaves as ZooKeeper `version` ("3.4" to "3.9"), down to the
+    errors. It keeps all data in memory and listens to this machine only; a real one is faster and safer.
+    `super_password` is the password of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
+    `extended` allows TTL nodes; `seed` makes session ids and passwords repeatable. Other settings are the fields of
+    `zkwire.embedded.Settings`, as keywords, for example `tick=0.05` for sessions that expire at most that many seconds
+    late. `ValueError` for invalid settings.
 
     It fails on demand. Each switch acts at once, returns at once, and may be called from any thread and any number of
-    times; times are seconds. A `session_id` is `zk.client_id[0]`, and one of `sessions`; without one a switch is for
-    all connections, those to come included. What holds on (`black_hole`, `delay`, `drop_after`, `answer`, `lag_behind`,
-    `refuse_sessions`) ends with `heal`. The README says what a service sees of each, and what it should do.
+    times; times are seconds. A `session_id` is `zk.client_id[0]`, and one of `sessions`; without one a switch applies
+    to all connections, also to future ones. Lasting faults (`black_hole`, `delay`, `drop_after`, `answer`,
+    `lag_behind`, `refuse_sessions`) end with `heal`. The README says what a service sees of each, and what to do.
     """
 
     def __init__(
@@ -70,18 +70,18 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on (int); 0 until it was started, if none was asked for."""
+        """The port (int); 0 until the server was started, if none was given."""
         return self._port
 
     @property
     def hosts(self) -> str:
-        """The server as a connect string: "127.0.0.1:45231". Valid once it was started."""
+        """The server as a connect string: "127.0.0.1:45231". Valid once the server was started."""
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> EmbeddedServer:
-        """Listen and serve, with the data there is; itself. A running server is left alone.
+        """Listen and serve, with the existing data; returns itself. Does nothing if the server is running.
 
-        It listens when this returns. `OSError` if the port is taken.
+        The server listens when this returns. `OSError` if the port is in use.
         """
         with self._lock:
             if self._thread is not None:
@@ -110,9 +110,9 @@ class EmbeddedServer:
         return self
 
     def stop(self) -> None:
-        """Stop serving: connections break and new ones are refused. Data and sessions are kept for another `start`.
+        """Stop serving: connections break and new ones are refused. Data and sessions are kept for the next `start`.
 
-        May be called twice. Blocks until the thread has ended, a moment.
+        May be called twice. Blocks until the thread has ended, which takes a moment.
         """
         with self._lock:
             thread, self._thread = self._thread, None
@@ -123,7 +123,7 @@ class EmbeddedServer:
     def restart(self) -> None:
         """Stop and start again on the same port, with data and sessions kept; session time-outs start anew.
 
-        Clients are disconnected, and resume their sessions: nothing of theirs is lost. `wipe` loses it.
+        Clients are disconnected, and resume their sessions, which keep their nodes and watches. `wipe` deletes them.
         """
         self.stop()
         self.start()
@@ -153,35 +153,35 @@ class EmbeddedServer:
     # -------------------------------------------------------------------------------- faults
 
     def expire(self, session_id: int) -> bool:
-        """End a session as if its time were over: whether there was such a session.
+        """Expire a session now; returns whether it existed.
 
-        Its ephemeral nodes vanish, others' watches tell of it, and its connection breaks; its client learns that it is
-        over when it comes back, and makes a new one. In read-only mode it is the majority that ends the session: this
-        server hears of it when that mode ends, and before 3.7 it goes on serving the session until then.
+        The server deletes its ephemeral nodes, notifies other sessions' watches and closes its connection; the client
+        gets the expiry when it reconnects, and makes a new session. In read-only mode the ensemble expires the session:
+        this server learns it when that mode ends, and before 3.7 it serves the session until then.
         """
         with self._changed() as now:
             return self._core.faults.expire(session_id, now)
 
     def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
-        """Break the connection of a session, or all with None; sessions live on. How many were broken.
+        """Break the connection of a session, or all with None; sessions continue. Returns how many were broken.
 
-        Clients come back at once, unless `refuse_sessions` or `lag_behind` keeps them out. With `reset`, they see a
+        Clients reconnect at once, unless `refuse_sessions` or `lag_behind` refuses them. With `reset`, they get a
         reset (RST) instead of an orderly end (FIN).
         """
         with self._changed() as now:
             return self._core.faults.cut(now, session_id, reset)
 
     def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
-        """Let nothing through from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
+        """Stop the traffic from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
 
-        With "in" and "both", sessions expire when their time is over; with "out" requests are carried out, unanswered.
+        With "in" and "both", sessions expire; with "out" requests are carried out, but clients get no replies.
         `ValueError` for another direction.
         """
         with self._changed():
             self._core.faults.black_hole(direction, session_id)
 
     def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Let all that clients are sent (answers, events, pings) take so many seconds longer; 0 for no longer.
+        """Delay everything sent to clients (replies, events, pings) by this many seconds; 0 ends it.
 
         The order stays. Requests are carried out at once.
         """
@@ -189,10 +189,10 @@ class EmbeddedServer:
             self._core.faults.delay(seconds, session_id)
 
     def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection once `size` more bytes went to its client, in the middle of a frame perhaps.
+        """Break each connection after `size` more bytes to its client, possibly inside a frame.
 
         With 0 it breaks at once. Without a session id, new connections break after as many bytes, too, until `heal`:
-        with a small size, nobody can connect.
+        with a small size, no client can connect.
         """
         with self._changed():
             self._core.faults.drop_after(size, session_id)
@@ -206,24 +206,24 @@ class EmbeddedServer:
             server.answer(ThrottledOpError.code, SetData, "/a", times=3)
 
         `op` is a class of `zkwire.ops` or an opcode, `path` the full path of the node; None matches all, but pings.
-        With `applied` the request is carried out and only its answer is replaced. Of several rules that match, the
-        oldest counts.
+        With `applied` the request is carried out and only its reply is replaced. Of several rules that match, the
+        oldest is used.
         """
         with self._changed():
             self._core.faults.answer(code, op, path, times=times, applied=applied)
 
     def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a transaction after `zxid`, as a server that lags does; None for no longer.
+        """Refuse clients that have seen a transaction after `zxid`, like a server that lags behind; None ends it.
 
-        It shows when they connect: `cut` those who are connected.
+        It takes effect when clients connect: `cut` existing connections.
         """
         with self._changed():
             self._core.faults.lag_behind(zxid)
 
     def refuse_sessions(self, refuse: bool = True) -> None:
-        """Hang up on every client that connects, as a server without a quorum does; False for no longer.
+        """Close the connection of every client that connects, like a server without a quorum; False ends it.
 
-        Those who are connected are left alone: `cut` them.
+        Existing connections are not affected: `cut` them.
         """
         with self._changed():
             self._core.faults.refuse_sessions(refuse)
@@ -231,7 +231,7 @@ class EmbeddedServer:
     def wipe(self) -> None:
         """Break all connections and forget all data and sessions, as after a restart on an empty disk.
 
-        Clients that have seen later transactions are refused, as real servers do, until they give their session up.
+        Clients that have seen later transactions are refused, as by real servers, until they give up their session.
         """
         with self._changed() as now:
             self._core.wipe(now)
@@ -248,16 +248,16 @@ class EmbeddedServer:
     def go_read_only(self, read_only: bool = True) -> None:
         """Break all connections and serve reads only, to clients that allow it; False for writes again.
 
-        As a real server without a quorum. Since version 3.7 it takes no session it has not made itself in this mode;
-        the others wait, and none expires. Before, it resumes the sessions it knows, whether or not the majority has
-        given them away meanwhile (`expire`), and ends those that are silent for their time; when the quorum is back,
-        the majority's word counts. `heal` does not end it.
+        It acts like a real server without a quorum. Since version 3.7 it accepts only sessions it has made in this
+        mode; the others wait, and none expires. Before 3.7 it resumes the sessions it knows, even if the ensemble has
+        expired them (`expire`), and expires silent ones; when the quorum is back, the ensemble's decision counts.
+        `heal` does not end it.
         """
         with self._changed() as now:
             self._core.go_read_only(now, read_only)
 
     def heal(self) -> None:
-        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; what was held back arrives."""
+        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; held bytes arrive."""
         with self._changed() as now:
             self._core.faults.heal(now)
 
@@ -268,11 +268,11 @@ class EmbeddedServer:
 
     def _wake_up(self) -> None:
         if self._wake is not None:
-            with contextlib.suppress(OSError):  # it is full, or the thread is gone: nothing to wake
+            with contextlib.suppress(OSError):  # the pipe is full, or the thread has ended
                 self._wake.send(b"\0")
 
     def _serve(self, selector: selectors.BaseSelector) -> None:
-        """The thread: until `stop` takes it out of `_thread`."""
+        """The thread's loop, until `stop` clears `_thread`."""
         me = threading.current_thread()
         while True:
             with self._lock:
@@ -303,7 +303,7 @@ class EmbeddedServer:
         try:
             sock, address = listener.accept()
         except OSError:
-            return  # the client has gone again
+            return  # the client has closed the connection already
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = self._core.accept(address, time.monotonic())
@@ -322,12 +322,12 @@ class EmbeddedServer:
             return
         try:
             self._core.receive(link, data, time.monotonic())
-        except Exception:  # a bug must not take all other clients with it
+        except Exception:  # a bug must not disconnect all other clients
             logger.exception("the embedded server cannot carry out a request of session 0x%x", link.session_id)
             self._core.drop(link)
 
     def _flush(self, selector: selectors.BaseSelector) -> None:
-        """Send what there is to send, and hang up where the core has."""
+        """Send the bytes of all connections, and close those that the core has ended."""
         for link, sock in list(self._sockets.items()):
             data = self._unsent.pop(link, b"") + self._core.data_to_send(link, time.monotonic())
             try:
@@ -366,7 +366,7 @@ class EmbeddedServer:
 
 
 class _Changed:
-    """The lock, and the thread woken up afterwards; the time is what `with` gives."""
+    """Hold the lock, then wake the thread; `with` returns the time."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._server = server

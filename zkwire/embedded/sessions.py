@@ -1,7 +1,7 @@
 """Sessions: ids, passwords, time-outs and when they end.
 
-Owns who exists and until when. Must not know connections (one session remembers which one serves it, as an opaque
-value), nodes or bytes. Times are seconds of the caller's clock.
+Owns which sessions exist and until when. Must not know connections (each session stores its own as an opaque value),
+nodes or bytes. Times are seconds of the caller's clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ L = TypeVar("L")
 
 
 class Session(Generic[L]):
-    """One session. `link` is the connection that serves it, or None; `local` ones die with read-only mode."""
+    """One session. `link` is the connection that serves it, or None; `local` ones end with read-only mode."""
 
     __slots__ = ("id", "timeout_ms", "expires", "link", "local")
 
@@ -25,7 +25,7 @@ class Session(Generic[L]):
 
 
 class Sessions(Generic[L]):
-    """All sessions of a server. Expiry is looked at once a tick, so a session lives up to one tick longer."""
+    """All sessions of a server. Expiry is checked once a tick, so a session lives up to one tick longer."""
 
     def __init__(self, seed: int, tick: float, least: float, most: float) -> None:
         self._secret = seed.to_bytes(8, "big")
@@ -46,11 +46,11 @@ class Sessions(Generic[L]):
         return self._by_id.get(id_)
 
     def negotiate(self, asked_ms: int) -> int:
-        """The time-out granted for one that is asked for."""
+        """The time-out granted for the requested one."""
         return min(max(asked_ms, self._least_ms), self._most_ms)
 
     def create(self, timeout_ms: int, now: float, local: bool = False, id_: Optional[int] = None) -> Session[L]:
-        """A new session; `id_` is for one that was made elsewhere."""
+        """A new session; `id_` is for a session that was made elsewhere."""
         if id_ is None:
             id_, self._next = self._next, self._next + 1
         session: Session[L] = Session(id_, timeout_ms, local)
@@ -58,7 +58,7 @@ class Sessions(Generic[L]):
         return session
 
     def put(self, session: Session[L], now: float) -> None:
-        """Have a session, whose time begins now."""
+        """Add a session, whose time starts now."""
         self._by_id[session.id] = session
         self.touch(session, now)
 
@@ -67,7 +67,7 @@ class Sessions(Generic[L]):
         return hashlib.sha256(self._secret + id_.to_bytes(8, "big", signed=True)).digest()[:16]
 
     def touch(self, session: Session[L], now: float) -> None:
-        """The session showed a sign of life."""
+        """The client of the session has sent something."""
         session.expires = (math.floor((now + session.timeout_ms / 1000) / self._tick) + 1) * self._tick
 
     def remove(self, session: Session[L]) -> None:
@@ -75,7 +75,7 @@ class Sessions(Generic[L]):
         self._by_id.pop(session.id, None)
 
     def expired(self, now: float, local_only: bool) -> List[Session[L]]:
-        """The sessions whose time is over; `local_only` of a server that cannot judge the time of others."""
+        """The expired sessions; `local_only` for a server that must not expire the others."""
         return [one for one in self._by_id.values() if one.expires <= now and (one.local or not local_only)]
 
     def deadline(self, local_only: bool) -> Optional[float]:

@@ -1,6 +1,6 @@
 """The configuration of an embedded server, as one value.
 
-Owns names, defaults and limits of the settings. Must not know what they do.
+Owns names, defaults and limits of the settings. Must not know their effects.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import FrozenSet, Mapping, Optional
 
 from .versions import Profile, profile_of
 
-#: jute.maxbuffer of a real server: the longest request, in bytes. Twice as long are replies at most, roughly.
+#: jute.maxbuffer of a real server: the longest request, in bytes. Replies may be roughly twice as long.
 MAX_BUFFER = 0xFFFFF
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a zoo.cfg and a JAAS file would say; the keywords of `EmbeddedServer`. Times are in seconds.
+    """The contents of zoo.cfg and of a JAAS file; the keywords of `EmbeddedServer`. Times are in seconds.
 
-    `version` is what to pretend to be; `super_password` that of the digest user "super"; `sasl` maps users to passwords
-    for DIGEST-MD5, and `sasl_required` refuses all others; `extended` allows TTL nodes. A session times out after what
-    its client asks for, within `min_session_timeout` and `max_session_timeout`, and ends within a `tick` of that;
-    containers and TTL nodes are reaped every `reap_interval`. `max_buffer` is the longest request, in bytes;
-    `local_sessions` lets read-only mode give out sessions; `enforce_quota` refuses what is beyond the hard limit of a
-    quota; `four_letter_words` are the allowed ones, None for all. `ValueError` for what cannot be.
+    `version` is the ZooKeeper version to act as; `super_password` the password of the digest user "super"; `sasl` maps
+    users to passwords for DIGEST-MD5, and `sasl_required` refuses all others; `extended` allows TTL nodes. The session
+    timeout is the requested one, within `min_session_timeout` and `max_session_timeout`, and expiry comes at most a
+    `tick` later; containers and TTL nodes are reaped every `reap_interval`. `max_buffer` is the longest request, in
+    bytes; `local_sessions` allows sessions in read-only mode; `enforce_quota` refuses what exceeds the hard limit of a
+    quota; `four_letter_words` are the allowed ones, None for all. `ValueError` for invalid settings.
 
-    Three are for servers that are compatible but for something: a request with an opcode in `hangs_up_on` ends the
-    connection without an answer; one with an opcode in `answers_without_body` is carried out, and answered with the
-    header alone; with `watched_path_in_events` an event of a recursive watch carries the watched path.
+    Three settings imitate servers that are only mostly compatible: a request with an opcode in `hangs_up_on` closes
+    the connection without a reply; one with an opcode in `answers_without_body` is carried out, and the reply is a
+    header alone; with `watched_path_in_events` an event of a recursive watch has the watched path.
     """
 
     version: str = "3.9"

@@ -1,7 +1,7 @@
-"""The nodes: data, ACLs, counters and stats, and what a change to them is.
+"""The nodes: data, ACLs, counters and stats, and the changes to them.
 
-Owns the tree and what each transaction does to it, and tells which events it causes. Must not know requests,
-permissions, sessions (but for the ids of owners) or watches. All changes are checked before they come here.
+Owns the tree and the effects of each transaction on it, and returns the events. Must not know requests, permissions,
+sessions (except for the ids of owners) or watches. All changes are checked before they come here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .quotas import Quotas
 CONTAINER = -(2**63)
 TTL_MASK = -(2**56)
 CREATED, DELETED, CHANGED, CHILD = 1, 2, 3, 4
-#: Nodes that are always there.
+#: Nodes that always exist.
 SPECIAL = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
 
 
@@ -31,7 +31,7 @@ def is_session(owner: int) -> bool:
 
 
 class Change(NamedTuple):
-    """An event to be told: its type, its path, and the ACL of the node concerned."""
+    """An event: its type, its path, and the ACL of its node."""
 
     type: int
     path: str
@@ -68,7 +68,7 @@ class Tree:
         self.nodes: Dict[str, Node] = {"": self._root, "/": self._root}
         self.quotas = Quotas(self.nodes)
         self.ephemerals: Dict[int, Dict[str, None]] = {}
-        #: Paths of containers and TTL nodes.
+        #: The paths of containers and TTL nodes.
         self.mortal: Set[str] = set()
         #: Nodes that cannot be deleted.
         self.special: Tuple[str, ...] = SPECIAL[:3]
@@ -78,7 +78,7 @@ class Tree:
             self.add_config()
 
     def add_config(self) -> None:
-        """Have /zookeeper/config, as servers since 3.5 do."""
+        """Create /zookeeper/config, as servers since 3.5 do."""
         if self.special != SPECIAL:
             self.special = SPECIAL
             config = self._add_special(SPECIAL[3])
@@ -145,12 +145,12 @@ class Tree:
         return [Change(CHANGED, path, node.acl)]
 
     def set_acl(self, path: str, acl: Sequence[ACL], aversion: int) -> None:
-        """Replace a node's ACL, of which nobody is told."""
+        """Replace a node's ACL; this causes no event."""
         node = self.nodes[path]
         node.acl, node.aversion = acl, aversion
 
     def overdue(self, time: int) -> List[str]:
-        """Containers that lost their last child, and TTL nodes without children past their time (ms)."""
+        """Containers that have lost their last child, and TTL nodes without children whose time (ms) is over."""
         paths = []
         for path in sorted(self.mortal):
             node = self.nodes[path]

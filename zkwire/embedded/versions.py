@@ -1,8 +1,8 @@
-"""Which ZooKeeper the embedded server pretends to be, as data: what each version lacks and does differently.
+"""The differences between ZooKeeper versions, as data: what each version lacks and does differently.
 
-Owns every difference between versions; other files ask a `Profile`, never for a version number. Must not know how a
-request is carried out. 3.4, 3.8 and 3.9 are held to real servers (3.4.13, 3.8.0, 3.9.3) by the differential test. 3.5,
-3.6 and 3.7 were held to 3.5.9, 3.6.2 and 3.7.1 once; what these say without a quorum is recorded in
+Owns every difference between versions; other files use a `Profile`, never a version number. Must not know how a request
+is carried out. The differential test compares 3.4, 3.8 and 3.9 with real servers (3.4.13, 3.8.0, 3.9.3). 3.5, 3.6 and
+3.7 were compared with 3.5.9, 3.6.2 and 3.7.1 once; the answers of these without a quorum are recorded in
 tests/embedded/test_read_only_versions.py.
 """
 
@@ -14,7 +14,7 @@ from typing import Dict, FrozenSet
 
 @dataclass(frozen=True)
 class Profile:
-    """What one version of ZooKeeper does; the names say what is true of it."""
+    """The behaviour of one version of ZooKeeper; each field says what is true of it."""
 
     name: str
     full: str
@@ -22,26 +22,26 @@ class Profile:
     lacks: FrozenSet[int]
     #: /zookeeper/config exists.
     config_node: bool = True
-    #: A check outside a transaction is unknown; before, its success was never answered.
+    #: A check outside a transaction is unknown; before, a successful one got no reply.
     refuses_lone_check: bool = False
     #: `exists` needs READ on a node that is there (ZOOKEEPER-2590).
     exists_needs_read: bool = False
-    #: Notifications carry the zxid of their transaction (ZOOKEEPER-4655).
+    #: Notifications contain the zxid of their transaction (ZOOKEEPER-4655).
     events_carry_zxid: bool = False
-    #: Notifications are kept from sessions that may not read the node (CVE-2024-23944: fixed in 3.8.4 and 3.9.2, and in
+    #: Sessions that may not read the node get no notifications (CVE-2024-23944: fixed in 3.8.4 and 3.9.2, and in
     #: Debian's 3.8.0).
     events_need_read: bool = False
     #: One connection may have standard, persistent and recursive watches on one path (ZOOKEEPER-4466).
     watch_modes_add_up: bool = False
-    #: A transaction is checked for flags, TTL and null ACLs while it is decoded.
+    #: The flags, TTL and null ACLs of a transaction are checked while it is decoded.
     strict_multi: bool = False
     #: A write that does not decode consumes no zxid.
     decodes_first: bool = False
-    #: A delete looks for the node before it looks at the rights on its parent.
+    #: A delete checks that the node exists before it checks the permission on its parent.
     finds_before_rights: bool = False
-    #: A create has the flags 0 to 3 only, which are judged after the rights; null in an ACL is malformed.
+    #: A create has the flags 0 to 3 only, which are checked after the permissions; null in an ACL is malformed.
     old_create: bool = False
-    #: Failed SASL is hung up on without a reply.
+    #: After failed SASL the connection is closed without a reply.
     silent_about_sasl: bool = False
     #: An ip in an ACL may be a network.
     networks_in_acl: bool = True
@@ -51,12 +51,12 @@ class Profile:
     hashes_identities: bool = True
     #: With `enforce_quota`, a change beyond a hard limit of a quota is refused (ZOOKEEPER-451).
     hard_quotas: bool = True
-    #: Four-letter words tell less: no averages in decimals, no connections in dump, no sizes in conf.
+    #: Four-letter words answer less: no averages in decimals, no connections in dump, no sizes in conf.
     short_words: bool = False
-    #: checkWatches takes any connection's watch on the path for ours (WatchManager before 3.9).
+    #: checkWatches accepts the watch of any connection on the path (WatchManager before 3.9).
     counts_others_watches: bool = False
-    #: A server without a quorum resumes the sessions it knows, judges their time by itself, and gives out new ones even
-    #: without local sessions. (Since 3.7 it hangs up on sessions of the ensemble: ZOOKEEPER-2355, ZOOKEEPER-3218.)
+    #: A server without a quorum resumes the sessions it knows, expires them by itself, and creates new ones without
+    #: local sessions. (Since 3.7 it closes connections of the ensemble's sessions: ZOOKEEPER-2355, ZOOKEEPER-3218.)
     resumes_without_quorum: bool = False
 
 
@@ -84,7 +84,7 @@ PROFILES: Dict[str, Profile] = {
 
 
 def profile_of(version: str) -> Profile:
-    """The profile of "3.9", "3.9.3" and the like; `ValueError` for a version nobody pretends to be."""
+    """The profile of "3.9", "3.9.3" and the like; `ValueError` for an unsupported version."""
     short = ".".join(version.split(".")[:2])
     if short not in PROFILES:
         raise ValueError(f"version {version!r}: expected one of {', '.join(PROFILES)}")

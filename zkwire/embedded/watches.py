@@ -1,7 +1,7 @@
-"""Who waits for which path, and what a change tells whom.
+"""The server's watches: the watchers of each path, and the notifications of a change.
 
 Owns the server's two lists of watches (data and children), the three modes and the order of notifications. Must not
-know trees, sessions or bytes: a watcher is any hashable thing, and who is to be told is returned, not sent.
+know trees, sessions or bytes: a watcher is any hashable object, and notifications are returned, not sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NONE: Modes = frozenset()
 
 
 class WatchList:
-    """One of the lists: path to watcher to modes. Iteration is in order of arrival, so that runs repeat."""
+    """One of the lists: path to watcher to modes. Iteration is in order of arrival, so that runs are repeatable."""
 
     def __init__(self, modes_add_up: bool) -> None:
         self._modes_add_up = modes_add_up
@@ -27,12 +27,12 @@ class WatchList:
         self.recursive = 0
 
     def add(self, path: str, watcher: Hashable, mode: str) -> None:
-        """Add a mode; before 3.9 it takes the place of any other."""
+        """Add a mode; before 3.9 it replaces any other."""
         old = self.paths.get(path, {}).get(watcher, _NONE)
         self._put(path, watcher, old | {mode} if self._modes_add_up else frozenset({mode}))
 
     def drop(self, path: Optional[str], watcher: Hashable, mode: Optional[str] = None) -> bool:
-        """Take away one mode or, with None, all; whether there was one."""
+        """Remove one mode or, with None, all; returns whether there was one."""
         old = _NONE if path is None else self.paths.get(path, {}).get(watcher, _NONE)
         if path is None or not old:
             return False
@@ -41,7 +41,7 @@ class WatchList:
         return old != new
 
     def has(self, path: Optional[str], watcher: Hashable, mode: Optional[str] = None) -> bool:
-        """Whether the watcher stands here with that mode or, with None, with any."""
+        """Whether the watcher has this mode here or, with None, any mode."""
         modes = _NONE if path is None else self.paths.get(path, {}).get(watcher, _NONE)
         return bool(modes) if mode is None else mode in modes
 
@@ -51,9 +51,9 @@ class WatchList:
             self._put(path, watcher, _NONE)
 
     def trigger(self, change: Change, type_: int) -> Dict[Hashable, str]:
-        """Who is to be told of an event of `type_` at the change's path, and the path each watches, the nearest first.
+        """The watchers to notify of an event of `type_` at the change's path, and the path each watches, nearest first.
 
-        Standard watches are used up.
+        Standard watches are removed.
         """
         told: Dict[Hashable, str] = {}
         for watcher, modes in list(self.paths.get(change.path, {}).items()):
@@ -89,20 +89,20 @@ class Watches:
         self.child = WatchList(profile.watch_modes_add_up)
 
     def add(self, path: str, watcher: Hashable, mode: str) -> None:
-        """A persistent or recursive watch."""
+        """Add a persistent or recursive watch."""
         self.data.add(path, watcher, mode)
         if mode == PERSISTENT or not self._profile.watch_modes_add_up:
             self.child.add(path, watcher, mode)
 
     def forget(self, watcher: Hashable) -> None:
-        """Drop all watches of one watcher, whose connection is gone."""
+        """Drop all watches of one watcher, whose connection has ended."""
         self.data.forget(watcher)
         self.child.forget(watcher)
 
     def trigger(self, change: Change) -> Dict[Hashable, str]:
-        """Who is to be told of a change, in the order of the wire, and the path each watches.
+        """The watchers to notify of a change, in the order of the wire, each with its watched path.
 
-        Both lists hear of a deletion, but nobody hears of it twice.
+        A deletion concerns both lists, but each watcher is notified once.
         """
         if change.type == CHILD:
             return self.child.trigger(change, CHILD)
@@ -116,17 +116,17 @@ class Watches:
         """The answer to checkWatches. `MarshallingError` for an unknown kind, and for some bad paths."""
         places = self._places(kind)
         if kind == 4:
-            places = places[1:]  # the data list speaks for both
+            places = places[1:]  # the data list counts for both
         if self._profile.counts_others_watches:
             return any([_has_any(watches, path) for watches, _ in places])
         return any(watches.has(path, watcher, mode) for watches, mode in places)
 
     def drop(self, path: Optional[str], watcher: Hashable, kind: int) -> bool:
-        """What removeWatches does: whether there was a watch of the kind."""
+        """Do removeWatches; returns whether there was a watch of the kind."""
         return any([watches.drop(path, watcher, mode) for watches, mode in self._places(kind)])
 
     def _places(self, kind: int) -> List[Tuple[WatchList, Optional[str]]]:
-        """Where watches of a kind (Watcher.WatcherType) stand; `MarshallingError` for an unknown kind."""
+        """The places of watches of a kind (Watcher.WatcherType); `MarshallingError` for an unknown kind."""
         adds_up = self._profile.watch_modes_add_up
         standard = STANDARD if adds_up else None
         table: Dict[int, Any] = {
@@ -143,13 +143,13 @@ class Watches:
         return places
 
     def summary(self) -> Tuple[int, int, int]:
-        """Of the data list: how many watchers, paths, and watches."""
+        """Of the data list: the numbers of watchers, paths, and watches."""
         watchers = {watcher for there in self.data.paths.values() for watcher in there}
         return len(watchers), len(self.data.paths), sum(map(len, self.data.paths.values()))
 
 
 def _has_any(watches: WatchList, path: Optional[str]) -> bool:
-    """checkWatches before 3.9: anybody's watch will do, and paths without a slash are stumbled over."""
+    """checkWatches before 3.9: a watch of any connection counts, and paths without a slash are an error."""
     if path is None or (path and "/" not in path):
         raise MarshallingError(f"watches of {path!r}")
     if path and path in watches.paths:

@@ -1,6 +1,6 @@
-"""Changes: each write is first prepared (checked against the tree and what its transaction did so far), then applied.
+"""Changes: each write is first prepared (checked against the tree and the transaction so far), then applied.
 
-Owns the order of checks, and so which of several errors a client sees, as PrepRequestProcessor has it. Must not know
+Owns the order of checks, which decides the error that a client gets, as in PrepRequestProcessor. Must not know
 connections, watches or replies.
 """
 
@@ -24,12 +24,12 @@ EPHEMERAL_FLAGS, SEQUENTIAL_FLAGS, TTL_FLAGS = (1, 3), (2, 3, 6), (5, 6)
 TTL_LIMIT = 0xFFFFFFFFFF
 #: The ends of the ranges of characters that are forbidden in paths (PathUtils before 3.5).
 _RANGE_ENDS = re.compile("[\x1f\x7f\x9f\ud800\uf8ff\ufff0\uffff]")
-#: What a write did: the type of its result in a transaction, the value of its reply, and the events.
+#: The outcome of a write: the type of its result in a transaction, the value of its reply, and the events.
 Result = Tuple[int, object, List[Change]]
 
 
 class Context(NamedTuple):
-    """Who writes, and when: the session and its identities, the zxid and the time (ms) of the transaction."""
+    """The origin of a write: the session and its identities, and the zxid and the time (ms) of the transaction."""
 
     session: int
     ids: Sequence[Id]
@@ -38,7 +38,7 @@ class Context(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """What a transaction has made of a node so far."""
+    """The state of a node so far in a transaction."""
 
     version: int
     creates: int
@@ -50,7 +50,7 @@ class _Pending(NamedTuple):
 
 
 class Draft:
-    """One transaction being prepared. Nothing changes until `apply`; a draft that is dropped never was."""
+    """One transaction being prepared. Nothing changes until `apply`; a draft may be dropped."""
 
     def __init__(
         self, tree: Tree, identities: Identities, context: Context, settings: Settings
@@ -62,7 +62,7 @@ class Draft:
         self._steps: List[Callable[[], Result]] = []
 
     def add(self, part: Part) -> None:
-        """Prepare one more operation; raises the error its client gets."""
+        """Prepare one more operation; raises the error for its client."""
         _PREPARE[part.opcode](self, part.opcode, part.request)
 
     def apply(self) -> List[Result]:
@@ -101,7 +101,7 @@ class Draft:
         return self._identities.resolve(acl, self._context.ids)
 
     def _check_quota(self, path: str, size: int, count: int) -> None:
-        """Against what is applied; what came before in the same transaction does not count yet."""
+        """Check against the applied state; earlier operations of the same transaction do not count yet."""
         if self._enforces_quota:
             self._tree.quotas.check(path, size, count)
 
@@ -154,17 +154,17 @@ class Draft:
             raise BadArgumentsError(path=path)
 
     def _owner(self, flags: int, ttl: int) -> int:
-        """The owner by flags: what later operations of the same transaction see."""
+        """The owner by flags, which later operations of the same transaction see."""
         if flags in EPHEMERAL_FLAGS:
             return self._context.session
         return CONTAINER if flags == 4 else TTL_MASK | ttl if flags in TTL_FLAGS else 0
 
     def _stored_owner(self, opcode: int, flags: int, ttl: int) -> int:
-        """The owner by opcode, which decides the type of the node in the end."""
+        """The owner by opcode, which decides the stored type of the node."""
         if opcode == 19:
             return CONTAINER
         if opcode == 21:
-            if not 0 < ttl <= TTL_LIMIT:  # a real server dies of it
+            if not 0 < ttl <= TTL_LIMIT:  # a real server crashes on it
                 raise MarshallingError(f"TTL {ttl}")
             return TTL_MASK | ttl
         return self._context.session if flags in EPHEMERAL_FLAGS else 0

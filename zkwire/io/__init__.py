@@ -1,1 +1,1 @@
-"""Sockets, threads, event loops and processes: what carries out the actions of a session core."""
+"""Sockets, threads, event loops and processes: the code that performs the actions of a session core."""

@@ -1,7 +1,7 @@
 """One connection as asyncio sees it, from the attempt to connect to its end, with TLS or without.
 
-Owns the attempt, then the transport. Must not know sessions: see `Owner` for what it knows. How an attempt goes is the
-dialer's, for both fronts; here the event loop does what the blocking front does by polling.
+Owns the attempt, then the transport. Must not know sessions: see `Owner` for what it calls. The attempt is the
+dialer's, as on the blocking front; here the event loop waits for its sockets instead of poll.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from .dialer import READ, WRITE, Address, Attempt, SecureAttempt, Socket, failur
 from .process import now, track
 from .tls import RECEIVE, Tls, TlsSocket
 
-#: The reason of a loss when the server has hung up in due form.
+#: The reason of a loss when the server has closed the connection in order.
 CLOSED = "the server closed the connection"
-#: An event loop that watches no sockets but its own (Windows) looks at an attempt every so many seconds.
+#: How often, in seconds, an attempt is looked at on an event loop that cannot watch foreign sockets (Windows).
 GLANCE = 0.01
 
 
 class Owner(Protocol):
-    """What a channel needs of its owner."""
+    """The methods a channel calls on its owner."""
 
     def connected(self, channel: Channel) -> None:
-        """Bytes may be written."""
+        """The connection is made: bytes may be written."""
 
     def received(self, channel: Channel, data: bytes) -> None:
-        """Bytes have come."""
+        """Bytes have arrived."""
 
     def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
         """The connection has ended, or could not be made."""
 
     def resumed(self, channel: Channel) -> None:
-        """More may be written; what was written before has left."""
+        """All that was written before has left; more may be written."""
 
 
 class Channel(asyncio.BufferedProtocol):
-    """One connection: what comes of `attempt`, on this event loop. Call `step` to begin, and when a name is resolved.
+    """One connection: the result of `attempt`, on this event loop. Call `step` to begin, and when a name is resolved.
 
-    `key` is the owner's, to know it by.
+    `key` belongs to the owner, which recognizes the channel by it.
     """
 
     def __init__(self, loop: Any, owner: Owner, attempt: Union[Attempt, SecureAttempt], key: Any = None) -> None:
@@ -54,11 +54,11 @@ class Channel(asyncio.BufferedProtocol):
         self._tls: Optional[Tls] = None
         self._early = b""
         self._over = False
-        #: The address that is connected.
+        #: The address that was connected.
         self.address: Optional[Address] = None
-        #: Whether bytes go to `transport.write` as they are; else they go to `encrypt`.
+        #: Whether bytes go to `transport.write` directly; else they go to `encrypt`.
         self.plain = True
-        #: Whether what is written would not leave at once.
+        #: Whether more bytes would have to wait in this process.
         self.paused = True
         self.transport: Any = None
         track(self)
@@ -66,7 +66,7 @@ class Channel(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ the attempt
 
     def step(self) -> None:
-        """Go on with the attempt to connect."""
+        """Continue the attempt to connect."""
         attempt = self._attempt
         if attempt is None:
             return
@@ -77,7 +77,7 @@ class Channel(asyncio.BufferedProtocol):
                 self._watch(attempt)
             else:
                 self._adopt(sock, attempt.address)
-        except Exception as error:  # whatever it is, it is the end of this attempt and not of the client
+        except Exception as error:  # any exception ends this attempt, not the client
             self._fail(error)
 
     def _watch(self, attempt: Union[Attempt, SecureAttempt]) -> None:
@@ -95,7 +95,7 @@ class Channel(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(delay, self.step)
 
     def _stop_watching(self) -> None:
-        """Before the attempt closes a socket, the loop must have forgotten it."""
+        """Have the event loop forget the sockets before the attempt closes them."""
         for fd in self._watched:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
@@ -135,7 +135,7 @@ class Channel(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ for the owner
 
     def end(self) -> None:
-        """Connect no more, or hang up."""
+        """Give up the attempt, or close the connection."""
         self._over = True
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -147,9 +147,9 @@ class Channel(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def disown(self) -> None:
-        """In the child of a fork: let go of the socket, without a word to the server. asyncio may close it later on.
+        """In the child of a fork: drop the socket without sending anything to the server. asyncio may close it later.
 
-        The event loop is not to be told: it would tell the kernel, and so the parent.
+        The event loop is not informed: it would change the kernel's selector, which the parent shares.
         """
         if self._attempt is not None:
             self._attempt.give_up()
@@ -160,11 +160,11 @@ class Channel(asyncio.BufferedProtocol):
 
     @property
     def lag(self) -> int:
-        """How many of the bytes written have not left yet. 0 with TLS, which cannot tell, and takes few at a time."""
+        """The number of bytes written that have not left yet; 0 with TLS, which takes only few at a time."""
         return 0 if self._tls is not None or self.transport is None else int(self.transport.get_write_buffer_size())
 
     def encrypt(self, data: Union[bytes, memoryview]) -> int:
-        """Send the first bytes over TLS; how many. None, if TLS has to hear something first, or has failed."""
+        """Encrypt and send the first bytes; returns how many. None if TLS has to receive first, or has failed."""
         assert self._tls is not None  # noqa: S101  # the owner has looked at `plain`
         count = self._tls.encrypt(data)
         self._speak(self._tls)
@@ -177,14 +177,14 @@ class Channel(asyncio.BufferedProtocol):
         if self._over:
             transport.abort()
             return
-        transport.set_write_buffer_limits(0)  # so that little counts as sent that was not
+        transport.set_write_buffer_limits(0)  # so that few bytes are counted as sent and are not
         self.paused = False
         self._owner.connected(self)
         if self._early and not self._over:
             self._owner.received(self, self._early)
 
-    # The other kind of protocol gets new bytes for each receipt, which asyncio cuts out of 256 KiB. Depending on what
-    # the C library has allocated before, that takes three system calls.
+    # A protocol that is not buffered gets a new bytes object for each receipt, cut by asyncio out of 256 KiB.
+    # Depending on what the C library has allocated before, that takes three system calls.
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -198,12 +198,12 @@ class Channel(asyncio.BufferedProtocol):
             self._owner.received(self, data)
         if tls is not None:
             if not self._over:
-                self._owner.resumed(self)  # perhaps it had to hear this before it takes more
+                self._owner.resumed(self)  # TLS may have waited for these bytes before it can send more
             if tls.over:
                 self.transport.abort()
 
     def eof_received(self) -> None:
-        self.transport.abort()  # asyncio would first wait until all that was written has gone
+        self.transport.abort()  # close() would wait until all that was written has left
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._fd = -1
@@ -224,7 +224,7 @@ class Channel(asyncio.BufferedProtocol):
     # -------------------------------------------------------------------------- TLS
 
     def _speak(self, tls: Tls) -> None:
-        """Send what TLS has to say; its failure is the end."""
+        """Send the bytes of TLS itself; its failure ends the connection."""
         data = tls.outgoing()
         if data:
             self.transport.write(data)

@@ -1,13 +1,13 @@
 """The asyncio front's engine: one session core on one event loop.
 
-Owns the connections of the session's links, the timer, the order in which outcomes and events are handed out, and the
-tasks of watchers. Must not know verbs, nor who waits. How it works:
+Owns the connections of the session's links, the timer, the order in which outcomes and events are delivered, and the
+tasks of watchers. Must not know verbs. How it works:
 
-- Everything happens on the event loop and in its thread. Each input to the core is followed by its actions, the timer,
-  and what there is to send.
-- No user code runs inside that: watchers, listeners and log handlers are called by the event loop later on, in wire
-  order, and asyncio itself does so with whatever waits for a future.
-- A call made while nothing is under way is sent at once; others are sent together, once in a turn of the loop.
+- Everything happens on the event loop and in its thread. After each input to the core the driver performs its actions,
+  sets the timer, and sends its bytes.
+- No user code runs during that: the event loop calls watchers, listeners and log handlers later, in wire order, and
+  asyncio itself resumes the tasks that wait for a future.
+- A request made while nothing is in flight is sent at once; others are sent together, once in a turn of the loop.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from ..values import EventType, KazooState, KeeperState, WatchedEvent, Watcher
 from ..wire.operation import Op
 
 T = TypeVar("T")
-#: An iterator of `watch` that is not read keeps this many events, and a watcher that is a coroutine function has this
-#: many tasks; then those of a persistent watch are replaced by one that says: read afresh.
+#: The limit of undelivered events of one `watch` iterator, and of tasks of one watcher that is a coroutine function;
+#: above it, the events of a persistent watch are replaced by one event that tells the caller to read again.
 BACKLOG = 10_000
-#: A watcher or listener that keeps the event loop from turning for so many seconds is complained of.
+#: A watcher or listener that blocks the event loop for longer than this, in seconds, is reported in the log.
 LONG = 0.25
 
 class Listeners(Protocol):
-    """What the driver knows of the client's listeners."""
+    """The methods the driver calls on the client's listeners."""
 
     def of(self, state: str) -> Sequence[Callable[[str], object]]:
-        """The listeners to be called of a state of the session."""
+        """The listeners to call for a state of the session."""
 
     def tell(self, listener: Callable[[str], object], state: str) -> object:
-        """Call a listener, unless it was removed meanwhile."""
+        """Call a listener, unless it was removed in the meantime."""
 
 
 class AsyncFuture(asyncio.Future[T]):
@@ -57,11 +57,11 @@ class AsyncFuture(asyncio.Future[T]):
 
     session: Optional[Session] = None
     path: Optional[str] = None
-    #: Whether the outcome is in, though it may have to wait for the events before it.
+    #: Whether the outcome has arrived; the future may still wait for earlier events.
     answered = False
 
     def cancel(self, msg: Optional[Any] = None) -> bool:
-        """Wait no more. True if the operation was not sent and now never is; False if it was sent, or is done.
+        """Stop waiting. True if the operation was not sent and now never is; False if it was sent, or is done.
 
         The future counts as cancelled in both cases, unless it is done.
         """
@@ -81,23 +81,23 @@ class AsyncDriver:
 
     def __init__(self, session: Session, logger: logging.Logger, listeners: Listeners, ssl_context: Any) -> None:
         self.session, self._logger, self._listeners, self._ssl_context = session, logger, listeners, ssl_context
-        #: The event loop from `start` on.
+        #: The event loop, set by `start`.
         self.loop: Any = None
         self._channels: Dict[Link, Channel] = {}
-        self._main: Optional[Channel] = None  # that of the session's link, once it is connected
+        self._main: Optional[Channel] = None  # the channel of the session's link, once it is connected
         self._resolver = Resolver(functools.partial(_resolved, weakref.ref(self)))
         self._timer: Optional[asyncio.TimerHandle] = None
-        self._due = 0.0  # when, by the clock of the session
-        #: What is yet to be handed out: Replied, Fired, and calls of listeners and of the logger.
-        self._news: Deque[Any] = deque()
+        self._due = 0.0  # the time of the timer, by the clock of the session
+        #: What is to be delivered, in order: Replied, Fired, and calls of listeners and of the logger.
+        self._undelivered: Deque[Any] = deque()
         self._telling = self._flushing = False
-        #: Whether the core is at work, or its bytes are being sent. What a signal handler submits then is put off.
+        #: Whether the core is working, or its bytes are being sent. A request of a signal handler is then deferred.
         self._busy = False
         self._changed: Optional[asyncio.Future[None]] = None
         self._tasks: Set[asyncio.Future[Any]] = set()
-        self._running: Dict[int, int] = {}  # how many tasks there are of one watcher, by its id
-        self._behind: Dict[int, Dict[str, None]] = {}  # which of its paths such a watcher is to read afresh
-        self._askings: Set[AsyncAsking] = set()
+        self._running: Dict[int, int] = {}  # the number of tasks of each watcher, by its id
+        self._behind: Dict[int, Dict[str, None]] = {}  # the paths that such a watcher has to read again
+        self._four_letter_calls: Set[AsyncFourLetterCall] = set()
 
     # ------------------------------------------------------------------- for the front
 
@@ -109,14 +109,14 @@ class AsyncDriver:
         self._perform()
 
     def check(self) -> None:
-        """Raise unless this is the event loop to use the client from."""
+        """Raise unless the client was started on the running event loop."""
         if self.loop is None:
             raise ConnectionClosedError("not started: await start() first")
         if asyncio.get_running_loop() is not self.loop:
-            raise RuntimeError("the client was started on another event loop, and is of use on that one only")
+            raise RuntimeError("the client was started on another event loop, and can be used on that one only")
 
     def submit(self, op: Op[T], force: bool = False) -> AsyncFuture[T]:
-        """Hand an operation to the core; a future for its outcome. See `Session.submit` for `force` and errors."""
+        """Pass an operation to the core; returns its future. See `Session.submit` for `force` and errors."""
         loop, session = self.loop, self.session
         if loop is None or asyncio.get_running_loop() is not loop:
             self.check()
@@ -128,13 +128,13 @@ class AsyncDriver:
         self._busy = True
         try:
             session.submit(op, future, now(), force)
-            if not op.plain or session.phase != OPEN:  # others may have been done at once, or wait
+            if not op.plain or session.phase != OPEN:  # the core may have answered others at once, or queued them
                 self._perform()
             main = self._main
             if main is not None and not self._flushing:
                 if len(main.key.connection.replies) <= 1:
                     self._send(main)
-                else:  # more may come before the loop turns
+                else:  # more requests may follow in this turn of the loop
                     self._flushing = True
                     loop.call_soon(self._flush)
         finally:
@@ -142,7 +142,7 @@ class AsyncDriver:
         return future
 
     def _submit_later(self, op: Op[Any], future: AsyncFuture[Any], force: bool) -> None:
-        """What a signal handler submitted while it had interrupted the core's work."""
+        """Submit what a signal handler requested while it had interrupted the core."""
         if not future.done():
             try:
                 self._feed(self.session.submit, op, future, now(), force)
@@ -150,7 +150,7 @@ class AsyncDriver:
                 future.set_exception(error)
 
     def set_hosts(self, hosts: Sequence[Host]) -> None:
-        """Hand other hosts to the core."""
+        """Pass other hosts to the core."""
         if self.loop is None:
             self.session.set_hosts(hosts, now())
             return
@@ -161,7 +161,7 @@ class AsyncDriver:
             self._feed(self.session.set_hosts, hosts, now())
 
     async def until(self, done: Callable[[], bool], timeout: float) -> None:
-        """Wait until the session is in such a state, at most `timeout` seconds."""
+        """Wait until `done()` is true for the session's state, at most `timeout` seconds."""
         deadline = self.loop.time() + timeout
         while not done() and self.loop.time() < deadline:
             if self._changed is None or self._changed.done():
@@ -169,9 +169,9 @@ class AsyncDriver:
             await asyncio.wait([self._changed], timeout=deadline - self.loop.time())
 
     async def close(self, limit: float) -> None:
-        """End the session, at most `limit` seconds from now, and hand out all there is to say."""
+        """End the session, at most `limit` seconds from now, and deliver all remaining events and outcomes."""
         session = self.session
-        if self.loop is None or self.loop.is_closed():  # with the loop, whatever waits for an outcome has gone
+        if self.loop is None or self.loop.is_closed():  # with the loop, all tasks that waited have ended
             session.on_reply = None
             session.abort("its event loop was closed")
             session.actions()
@@ -182,34 +182,34 @@ class AsyncDriver:
         self.check()
         self._feed(session.close, now())
         await self.until(lambda: session.phase == ENDED, limit)
-        self._weigh()
+        self._report_lag()
         self._feed(session.abort, "close() took too long")
-        while self._news:  # results that stand behind watchers
+        while self._undelivered:  # outcomes that are queued behind watchers
             await asyncio.sleep(0)
 
     async def ask(self, question: Question, host: Host, address: Address, patience: float) -> None:
-        """Have a question answered by the server at this address, within `patience` seconds."""
+        """Ask the server at this address a four-letter word, within `patience` seconds."""
         target = Server(host, now() + patience)
         attempt = begin(target, LookUp(host, [address]), self._ssl_context)
-        asking = AsyncAsking(self.loop, host, attempt, question)
-        self._askings.add(asking)
+        call = AsyncFourLetterCall(self.loop, host, attempt, question)
+        self._four_letter_calls.add(call)
         try:
-            await asyncio.wait([asking.done], timeout=patience)
+            await asyncio.wait([call.done], timeout=patience)
         finally:
-            self._askings.discard(asking)
+            self._four_letter_calls.discard(call)
             late = OperationTimeoutError(f"{host}: no answer to a four-letter word within {patience} s")
             late.maybe_applied = False
-            asking.end(late)
-        error = asking.done.result()
+            call.end(late)
+        error = call.done.result()
         if error is not None:
             raise error
 
     # ---------------------------------------------------------- what the core asks for
 
     def _feed(self, give: Callable[..., object], *arguments: Any) -> None:
-        """Give the core an input, then do what it asks for and send what there is.
+        """Give the core an input, then perform its actions and send its bytes.
 
-        Only a signal handler can call the client meanwhile: see `_busy`.
+        In the meantime only a signal handler can call the client: see `_busy`.
         """
         self._busy = True
         try:
@@ -221,7 +221,7 @@ class AsyncDriver:
             self._busy = False
 
     def _perform(self) -> None:
-        """Do what the core asks for."""
+        """Perform the core's actions."""
         session = self.session
         for action in session.actions():
             getattr(self, METHODS[type(action)])(*action)
@@ -232,14 +232,14 @@ class AsyncDriver:
         self._arm()
 
     def _ended(self) -> None:
-        """The session is at its end: nothing is kept that would keep the client alive."""
+        """The session has ended: drop the references that would keep the client alive."""
         self.session.on_reply = None
         channels, self._main = list(self._channels.values()), None
         self._channels.clear()
         for channel in channels:
             channel.end()
-        for asking in self._askings:
-            asking.end(ConnectionClosedError())
+        for call in self._four_letter_calls:
+            call.end(ConnectionClosedError())
 
     def dial(self, link: Link) -> None:
         """Begin to connect a link."""
@@ -260,10 +260,10 @@ class AsyncDriver:
             channel.end()
 
     def reply(self, token: Any, outcome: Any) -> None:
-        """An operation is done: its future is settled, once all before it was handed out."""
-        if self._news:
+        """An operation is done: settle its future, once everything before it was delivered."""
+        if self._undelivered:
             token.answered = True
-            self._news.append(Replied(token, outcome))
+            self._undelivered.append(Replied(token, outcome))
         elif not token.done():
             if isinstance(outcome, Exception):
                 token.set_exception(outcome)
@@ -271,11 +271,11 @@ class AsyncDriver:
                 token.set_result(outcome)
 
     def fire(self, watchers: Sequence[Watcher], event: WatchedEvent, lasting: Sequence[Optional[str]]) -> None:
-        """Have watchers called."""
+        """Queue the calls of watchers."""
         self._tell(Fired(watchers, event, lasting))
 
     def state_changed(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
-        """Have listeners called."""
+        """Queue the calls of listeners."""
         self._log(logging.INFO, "= %s (%s) %s", state, client_state, error or "")
         for listener in self._listeners.of(state):
             self._tell((functools.partial(self._listeners.tell, listener), state))
@@ -283,11 +283,11 @@ class AsyncDriver:
             self._changed.set_result(None)
 
     def note(self, what: str) -> None:
-        """Something worth a line in the log."""
+        """Log something that the core has ignored."""
         self._log(logging.DEBUG, "= ignored: %s", what)
 
     def _arm(self) -> None:
-        """Have `_timed_out` called in time. A timer that is early only looks again."""
+        """Schedule `_timed_out`. A timer that fires early only looks at the deadline again."""
         deadline, timer = self.session.deadline(), self._timer
         if timer is not None and (deadline is None or deadline < self._due):
             timer.cancel()
@@ -297,18 +297,18 @@ class AsyncDriver:
             self._timer = self.loop.call_later(max(0.0, deadline - now()), self._look_first)
 
     def _look_first(self) -> None:
-        """It is time; but what has arrived counts first, and in the next turn it is read before timers are called."""
+        """The deadline has come, but received bytes go first: the loop reads them before its next round of timers."""
         self._timer = self.loop.call_later(0.0, self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._weigh()
+        self._report_lag()
         self._feed(self.session.timed_out, now())
 
     # ------------------------------------------------------------------ the connections
 
     def step(self) -> None:
-        """Go on with all attempts to connect: a name was resolved."""
+        """Continue all attempts to connect: a name was resolved."""
         for channel in list(self._channels.values()):
             channel.step()
 
@@ -318,7 +318,7 @@ class AsyncDriver:
         self._send(channel)
 
     def received(self, channel: Channel, data: bytes) -> None:
-        """Bytes of a link have come."""
+        """Bytes of a link have arrived."""
         session, link = self.session, channel.key
         if channel.paused:
             link.lagging(channel.lag)
@@ -331,7 +331,7 @@ class AsyncDriver:
             session.received(link, data, now())
             if session.has_actions or session.state != KazooState.CONNECTED:
                 self._perform()
-            elif pinging:  # once connected, nothing else makes a deadline earlier
+            elif pinging:  # once connected, only a ping can make the deadline earlier
                 self._arm()
             if connection.unsent:
                 self._send(channel)
@@ -345,7 +345,7 @@ class AsyncDriver:
         link = channel.key
         if self._channels.pop(link, None) is None:
             return
-        link.lagging(0)  # it is not known how much of it has left since it was weighed
+        link.lagging(0)  # how much has left since `_report_lag` is unknown
         main = link is self.session.link
         self._feed(self.session.lost, link, reason, now())
         if main:
@@ -353,12 +353,12 @@ class AsyncDriver:
             self._log(level, "= %s", self.session.last_error)
 
     def resumed(self, channel: Channel) -> None:
-        """The transport takes more; all that was written before has left."""
+        """The transport takes more bytes; all that was written before has left."""
         self._feed(channel.key.lagging, 0)
         self._send(channel)
 
     def _send(self, channel: Channel) -> None:
-        """Send what there is for a link, as much as leaves at once."""
+        """Send the bytes of a link, as many as leave at once."""
         link = channel.key
         connection = link.connection
         if channel.paused or connection is None:
@@ -370,7 +370,7 @@ class AsyncDriver:
                 count = len(data)
             else:
                 count = channel.encrypt(data)
-                if not count:  # TLS has to hear something first
+                if not count:  # TLS has to receive something first
                     return
             connection.sent(count)
             if channel.paused:
@@ -379,7 +379,7 @@ class AsyncDriver:
             data = connection.data_to_send()
 
     def _flush(self) -> None:
-        """Send what there is for the session's link, once in a turn of the loop."""
+        """Send the bytes of the session's link, once in a turn of the loop."""
         self._flushing, main = False, self._main
         if main is not None:
             self._busy = True
@@ -388,33 +388,33 @@ class AsyncDriver:
             finally:
                 self._busy = False
 
-    def _weigh(self) -> None:
-        """Tell the core what lies in the transport, before it may have to say what was sent."""
+    def _report_lag(self) -> None:
+        """Tell the core how many bytes are still in the transport, before it has to say which requests were sent."""
         if self._main is not None:
             self._main.key.lagging(self._main.lag)
 
     # ------------------------------------------------------------------------ user code
 
     def _log(self, level: int, text: str, *arguments: object) -> None:
-        """Have a line logged: handlers are the user's, and may use the client."""
+        """Queue a line of the log: log handlers are user code, and may use the client."""
         if self._logger.isEnabledFor(level):
             self._tell((functools.partial(self._logger.log, level, text), *arguments))
 
-    def _tell(self, news: Any) -> None:
-        self._news.append(news)
+    def _tell(self, item: Any) -> None:
+        self._undelivered.append(item)
         if not self._telling:
             self._telling = True
-            self.loop.call_soon(self._tell_news)
+            self.loop.call_soon(self._deliver)
 
-    def _tell_news(self) -> None:
-        """Hand out what has happened, in wire order: who has a result runs before the watchers of what came after it.
+    def _deliver(self) -> None:
+        """Deliver outcomes and events, in wire order: a task resumes before the watchers of later events are called.
 
-        No result is there before the watchers of what came before it were called.
+        No outcome is visible before the watchers of earlier events were called.
         """
-        replied, news = False, self._news
+        replied, undelivered = False, self._undelivered
         try:
-            while news and not (replied and not isinstance(news[0], Replied)):
-                item = news.popleft()
+            while undelivered and not (replied and not isinstance(undelivered[0], Replied)):
+                item = undelivered.popleft()
                 if isinstance(item, Replied):
                     replied = True
                     _settle(*item)
@@ -424,28 +424,28 @@ class AsyncDriver:
                 else:
                     self._call(*item)
         finally:
-            self._telling = bool(news)
-            if news:
-                self.loop.call_soon(self._tell_news)
+            self._telling = bool(undelivered)
+            if undelivered:
+                self.loop.call_soon(self._deliver)
 
     def _notify(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
-        """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""
+        """Call a watcher; see `Fired` for `lasting`, and `BACKLOG` for too many events."""
         if lasting is not None and self._running.get(id(watcher), 0) >= BACKLOG:
             self._behind.setdefault(id(watcher), {})[lasting] = None
         else:
             self._call(watcher, event)
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call user code; what it raises is logged, what it returns to be awaited becomes a task."""
+        """Call user code; log what it raises, and make a task of an awaitable it returns."""
         began = now()
         try:
             result = function(*arguments)
         except Exception:
-            self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
+            self._logger.exception("exception in %r, which was called by the ZooKeeper client", function)
             return
         took = now() - began
         if took > LONG:
-            self._logger.warning("%r kept the event loop for %.1f s, in which no session is renewed", function, took)
+            self._logger.warning("%r blocked the event loop for %.1f s; no session is kept alive", function, took)
         if asyncio.iscoroutine(result):
             task = asyncio.ensure_future(result)
             self._tasks.add(task)
@@ -465,15 +465,15 @@ class AsyncDriver:
 
 
 def _resolved(driver_ref: weakref.ref[AsyncDriver]) -> None:
-    """Called on the thread of a look-up, which may take longer than the client lives."""
+    """Called on the thread of a look-up, which may outlive the client."""
     driver = driver_ref()
     if driver is not None and driver.loop is not None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop was closed in the meantime
             driver.loop.call_soon_threadsafe(driver.step)
 
 
 def _settle(future: Any, outcome: Any) -> None:
-    """The outcome of an operation is in."""
+    """Settle a future with the outcome of its operation."""
     if not future.done():
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
@@ -481,18 +481,18 @@ def _settle(future: Any, outcome: Any) -> None:
             future.set_result(outcome)
 
 
-class AsyncAsking:
-    """One question to a server, on a connection of its own: connect, ask, read until the end."""
+class AsyncFourLetterCall:
+    """One four-letter word on a connection of its own: connect, ask, read to the end."""
 
     def __init__(self, loop: Any, host: Host, attempt: Any, question: Question) -> None:
         self._host, self._question = host, question
-        #: Its result is None once all has been said, or else what went wrong.
+        #: Its result is None once the answer is complete, or else the error.
         self.done: asyncio.Future[Optional[ZookeeperError]] = loop.create_future()
         self._channel = Channel(loop, self, attempt)
         loop.call_soon(self._channel.step)
 
     def end(self, error: Optional[ZookeeperError] = None) -> None:
-        """Hang up; all has been said, or this went wrong."""
+        """Close the connection: the answer is complete, or this error occurred."""
         if not self.done.done():
             self.done.set_result(error)
             self._channel.end()
@@ -500,7 +500,7 @@ class AsyncAsking:
     # --------------------------------------------------------------- for the channel
 
     def connected(self, channel: Channel) -> None:
-        """Ask."""
+        """Send the word."""
         if channel.plain:
             channel.transport.write(self._question.word)
         else:
@@ -514,11 +514,11 @@ class AsyncAsking:
             self.end(error)
 
     def lost(self, channel: Channel, reason: Union[str, TLSError]) -> None:
-        """The end of the answer, or of the attempt."""
+        """The connection has ended, and the answer with it; or it could not be made."""
         if isinstance(reason, TLSError):
             self.end(reason)
         else:
             self.end(None if reason == CLOSED else ConnectionLoss(f"{self._host}: {reason}", sent=False))
 
     def resumed(self, channel: Channel) -> None:
-        """Four bytes need no second write."""
+        """Not used: four bytes need no second write."""

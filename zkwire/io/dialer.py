@@ -3,11 +3,11 @@
 Owns name look-ups, the order and the timing of connects, socket options, and the TLS handshake. Must not know the
 protocol. Nothing here blocks: the blocking front polls, the asyncio front asks its event loop, and both call `step`.
 
-- A name is looked up afresh for each attempt, on a thread of its own, because no name service can be told to hurry. A
-  host whose look-up is under way gets no second thread.
+- A name is resolved again for each attempt, on a thread of its own, because no name service has a deadline. A host
+  whose look-up is running gets no second thread.
 - Addresses are tried one after the other: the next as soon as one fails, or after `STAGGER` if the one before is still
-  connecting. Both stay under way then, and the first that connects wins (RFC 8305, "happy eyeballs").
-- A TLS handshake belongs to one address: if it fails, so does the attempt, and the next attempt begins elsewhere.
+  connecting. Both then continue, and the first that connects wins (RFC 8305, "happy eyeballs").
+- A TLS handshake belongs to one address: if it fails, so does the attempt, and the next attempt uses another address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import TLSError
 from ..session.host_provider import Host
 from .tls import SILENCE, Tls, TlsSocket
 
-#: An address gets this head start before the next one is tried beside it, in seconds (RFC 8305, section 5).
+#: The head start of an address before the next one is tried beside it, in seconds (RFC 8305, section 5).
 STAGGER = 0.25
 
 
@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
 
 class Target(Protocol):
-    """What is to be connected to, and when at the latest; a `Link` is one. The deadline may change meanwhile."""
+    """The host to connect to, and the deadline; a `Link` is one. The deadline may change during the attempt."""
 
     @property
     def host(self) -> Host:
@@ -56,7 +56,7 @@ class Server(NamedTuple):
 
 
 class LookUp:
-    """The addresses of one host: in the end there are `addresses`, or an `error`."""
+    """The look-up of one host: when it is done it has `addresses`, or an `error`."""
 
     def __init__(self, host: Host, addresses: Optional[Sequence[Address]] = None) -> None:
         self._host = host
@@ -65,11 +65,11 @@ class LookUp:
 
     @property
     def done(self) -> bool:
-        """Whether there is an outcome."""
+        """Whether the look-up has ended."""
         return self.addresses is not None or self.error is not None
 
     def run(self, wake: Callable[[], None]) -> None:
-        """Ask the name service, however long that takes, and then call `wake`."""
+        """Ask the name service, without a time limit, and then call `wake`."""
         try:
             found = socket.getaddrinfo(self._host.name, self._host.port, type=socket.SOCK_STREAM)
             self.addresses = list(dict.fromkeys(Address(int(entry[0]), entry[4]) for entry in found))
@@ -86,7 +86,7 @@ class Resolver:
         self._under_way: Dict[Host, LookUp] = {}
 
     def look_up(self, host: Host) -> LookUp:
-        """The look-up of this host that is under way, or a new one; one that is done if the host is an address."""
+        """The look-up of this host that is running, or a new one; it is done at once if the host is an address."""
         literal = _literal(host)
         if literal is not None:
             return LookUp(host, [literal])
@@ -105,7 +105,7 @@ class Resolver:
 
 
 Socket = Union[socket.socket, TlsSocket]
-#: What the session core says of addresses: their order (`candidates`), and that one is tried.
+#: The functions of the session core for addresses: `order` sorts them, `tried` is called for each attempt.
 Order = Callable[[Sequence[Address]], Sequence[Address]]
 Tried = Callable[[Address], object]
 
@@ -127,12 +127,12 @@ class Attempt:
 
     def __init__(self, target: Target, look_up: LookUp, order: Order, tried: Tried) -> None:
         self.target = target
-        #: The address that is connected, once `step` has returned a socket.
+        #: The address that was connected, once `step` has returned a socket.
         self.address: Optional[Address] = None
         self._look_up, self._order, self._tried = look_up, order, tried
-        self._left: Optional[List[Address]] = None  # not begun yet; None until the name is resolved
+        self._left: Optional[List[Address]] = None  # the addresses not tried yet; None until the name is resolved
         self._under_way: Dict[socket.socket, Address] = {}
-        self._begin_at = 0.0  # when the next address is due, if one is left
+        self._begin_at = 0.0  # the time to try the next address, if one is left
         self._error: Optional[OSError] = None
 
     def step(self, now: float) -> Optional[socket.socket]:
@@ -164,7 +164,7 @@ class Attempt:
             self._begin_at = now
 
     def _begin(self, address: Address, now: float) -> Optional[socket.socket]:
-        """Begin to connect to an address; its socket, if that was all."""
+        """Begin to connect to an address; returns its socket if it is connected at once."""
         self._tried(address)
         self._begin_at = now + STAGGER
         sock = None
@@ -178,7 +178,7 @@ class Attempt:
             assert sock is not None  # noqa: S101  # only connect() raises this
             self._under_way[sock] = address
             return None
-        except Exception as error:  # what is wrong with one address says nothing about the next
+        except Exception as error:  # an error of one address says nothing about the next
             if sock is not None:
                 sock.close()
             self._failed(address, failure(error), now)
@@ -186,7 +186,7 @@ class Attempt:
         return self._connected(sock, address, now)
 
     def _connected(self, sock: socket.socket, address: Address, now: float) -> Optional[socket.socket]:
-        """A connect has come to its end: the socket, or None if it failed."""
+        """A connect has ended: the socket, or None if it failed."""
         error = _connect_error(sock)
         if error is not None:
             sock.close()
@@ -203,24 +203,24 @@ class Attempt:
 
     @property
     def next_step(self) -> float:
-        """When to call `step` at the latest."""
+        """The latest time to call `step` again."""
         deadline = self.target.deadline
         return min(self._begin_at, deadline) if self._left else deadline
 
     @property
     def waiting_for(self) -> List[Tuple[int, int]]:
-        """The file descriptors to be polled, and for what."""
+        """The file descriptors to poll, and the events to poll for."""
         return [(sock.fileno(), WRITE) for sock in self._under_way]
 
     def give_up(self) -> None:
-        """Close what is under way."""
+        """Close all sockets of the attempt."""
         for sock in self._under_way:
             sock.close()
         self._under_way.clear()
 
 
 class SecureAttempt:
-    """As `Attempt`, with a TLS handshake at the end of it, and a second connection to find out what a hang-up means."""
+    """As `Attempt`, followed by a TLS handshake; a second connection finds out why a server closed the first."""
 
     def __init__(self, tcp: Attempt, context: Any) -> None:
         self.target, self._tcp, self._context = tcp.target, tcp, context
@@ -235,7 +235,7 @@ class SecureAttempt:
         except (OSError, TLSError):
             self.give_up()
             raise
-        except Exception as error:  # of a context with the user's own code in it, say
+        except Exception as error:  # for example of a user's subclass of SSLContext
             self.give_up()
             raise failure(error) from error
 
@@ -266,7 +266,7 @@ class SecureAttempt:
         return None
 
     def _ask_again(self) -> None:
-        """Connect to the same address once more, and listen before speaking."""
+        """Connect to the same address once more, and wait for the server before sending anything."""
         address = self.address
         assert address is not None and self._socket is not None  # noqa: S101  # it was connected
         self._socket.close()
@@ -275,12 +275,12 @@ class SecureAttempt:
 
     @property
     def address(self) -> Optional[Address]:
-        """The address that is connected, once `step` has returned a socket."""
+        """The address that was connected, once `step` has returned a socket."""
         return self._tcp.address
 
     @property
     def next_step(self) -> float:
-        """When to call `step` at the latest."""
+        """The latest time to call `step` again."""
         if self._socket is None:
             return self._tcp.next_step
         deadline = self.target.deadline
@@ -288,13 +288,13 @@ class SecureAttempt:
 
     @property
     def waiting_for(self) -> List[Tuple[int, int]]:
-        """The file descriptors to be polled, and for what."""
+        """The file descriptors to poll, and the events to poll for."""
         if self._socket is None:
             return self._tcp.waiting_for
         return [(self._socket.fileno(), READ | (WRITE if self._socket.blocked else 0))]
 
     def give_up(self) -> None:
-        """Close what is under way."""
+        """Close all sockets of the attempt."""
         self._tcp.give_up()
         sock, self._socket = self._socket, None
         if sock is not None:
@@ -302,7 +302,7 @@ class SecureAttempt:
 
 
 def failure(error: Exception) -> OSError:
-    """Any exception as one that a failed attempt raises; its cause stays with it."""
+    """Any exception as one that a failed attempt raises; its cause stays attached."""
     if isinstance(error, OSError):
         return error
     wrapped = OSError(f"{type(error).__name__}: {error}")
@@ -311,7 +311,7 @@ def failure(error: Exception) -> OSError:
 
 
 def _literal(host: Host) -> Optional[Address]:
-    """The address of a host given by number, which needs no resolving."""
+    """The address of a host that is an address already; None for a name."""
     for family, where in ((socket.AF_INET, (host.name, host.port)), (socket.AF_INET6, (host.name, host.port, 0, 0))):
         try:
             socket.inet_pton(family, host.name)
@@ -322,7 +322,7 @@ def _literal(host: Host) -> Optional[Address]:
 
 
 def _connect_error(sock: socket.socket) -> Optional[OSError]:
-    """Why a connect failed, or None if it succeeded."""
+    """The error of a failed connect, or None if it succeeded."""
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         return OSError(code, os.strerror(code))
@@ -335,14 +335,14 @@ def _connect_error(sock: socket.socket) -> Optional[OSError]:
 
 
 class Waker:
-    """Wakes a thread out of `wait_for`: the reading end is polled, `wake` makes it readable."""
+    """Wakes a thread that waits in `wait_for`: it polls the reading end, and `wake` makes that readable."""
 
     def __init__(self) -> None:
         self._reader: Optional[socket.socket] = None
         self._writer: Optional[socket.socket] = None
 
     def open(self) -> None:
-        """Make both ends; before that no thread can be woken."""
+        """Make both ends; a thread can be woken from then on."""
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -354,42 +354,42 @@ class Waker:
             if writer is not None:
                 writer.send(b"\0")
         except OSError:
-            pass  # full: it is awake already; closed: it does not sleep any more
+            pass  # full: the thread is awake already; closed: it does not wait any more
 
     def drain(self) -> None:
-        """Take what `wake` has written."""
+        """Read the bytes that `wake` has written."""
         reader = self._reader
         try:
             while reader is not None and len(reader.recv(4096)) == 4096:
                 pass
         except OSError:
-            pass  # empty, which is what we want
+            pass  # empty, as it should be
 
     def fileno(self) -> int:
-        """The reading end."""
+        """The file descriptor of the reading end."""
         return -1 if self._reader is None else self._reader.fileno()
 
     def close(self) -> None:
-        """Free both ends."""
+        """Close both ends."""
         for end in (self._reader, self._writer):
             if end is not None:
                 end.close()
 
 
-#: poll and locks take no more; who waits longer wakes once a day, in seconds.
+#: The limit of poll and locks; a thread that waits longer wakes once a day, in seconds.
 LONGEST_WAIT = 86400.0
 
 if hasattr(select, "poll"):
     READ, WRITE = select.POLLIN, select.POLLOUT
 
     def reader(fd: int) -> Callable[[Optional[float]], object]:
-        """A function that blocks until `fd` is readable, at most the given ms (None: for ever); true if it is."""
+        """A function that blocks until `fd` is readable, at most the given ms (None: no limit); true if it is."""
         poller = select.poll()
         poller.register(fd, READ)
         return poller.poll
 
     def wait_for(timeout: Optional[float], *wanted: Tuple[int, int]) -> List[int]:
-        """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; those that are."""
+        """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; returns those."""
         poller = select.poll()
         for fd, mask in wanted:
             poller.register(fd, mask)
@@ -397,15 +397,15 @@ if hasattr(select, "poll"):
             timeout = max(0, -(-min(timeout, LONGEST_WAIT) * 1000 // 1))
         return [fd for fd, _ in poller.poll(timeout)]
 
-else:  # Windows has no poll, and its select no limit of 1024
+else:  # Windows has no poll, but its select has no limit of 1024
     READ, WRITE = 1, 4
 
     def reader(fd: int) -> Callable[[Optional[float]], object]:
-        """A function that blocks until `fd` is readable, at most the given ms (None: for ever); true if it is."""
+        """A function that blocks until `fd` is readable, at most the given ms (None: no limit); true if it is."""
         return lambda ms: select.select([fd], [], [], None if ms is None else ms / 1000)[0]
 
     def wait_for(timeout: Optional[float], *wanted: Tuple[int, int]) -> List[int]:
-        """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; those that are."""
+        """Block until one of the (file descriptor, READ | WRITE) is ready, at most `timeout` s; returns those."""
         readers = [fd for fd, mask in wanted if mask & READ]
         writers = [fd for fd, mask in wanted if mask & WRITE]
         timeout = None if timeout is None else min(timeout, LONGEST_WAIT)

@@ -1,8 +1,9 @@
 """A thread on which user code runs: watchers, state listeners, callbacks of futures, timers, log handlers.
 
-Owns their order and their isolation: what raises is logged, what blocks delays only what is behind it. Must not know
-what it calls. A client has one such thread; code that must not wait for the users' makes one more, and wraps what is to
-run there with `on`. `call` may be called anywhere: under any lock, and by a signal handler that has interrupted it.
+Owns the order and the isolation of calls: an exception is logged, a call that blocks delays only later calls. Must not
+know what it calls. A client has one dispatch thread; code that must not wait for the users' code makes one more, and
+wraps its functions with `on`. `call` may be called anywhere: under any lock, and by a signal handler that has
+interrupted it.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from ..values import EventType, KeeperState, WatchedEvent, Watcher
 if TYPE_CHECKING:
     import logging
 
-#: With so many calls waiting, a persistent watch gets no more events: its watcher is called once, behind them, to read
-#: afresh. Some 40 MB; one-shot watches need no bound, there are as many events as watches were set.
+#: With this many calls waiting, a persistent watch gets no more events: its watcher is called once, behind them, and
+#: reads again. Some 40 MB; one-shot watches need no bound, because each gives one event.
 BACKLOG = 100_000
 
-#: A call that takes so many seconds is worth a warning.
+#: A call that takes longer than this, in seconds, is reported in the log.
 LONG = 0.5
 
-#: Between two attempts to start a thread, where the system gave none, in seconds.
+#: The pause between two attempts to start a thread when the system gives none, in seconds.
 RETRY = 0.1
 
 _Job = Tuple[Callable[..., object], Tuple[Any, ...]]
 
 
 class Timer:
-    """A call to come; `cancel` it on the dispatch thread, or at the risk that it is just being made."""
+    """A call in the future; `cancel` it on the dispatch thread, because elsewhere the call may be running just then."""
 
     __slots__ = ("function", "arguments", "cancelled")
 
@@ -48,7 +49,7 @@ class Timer:
 
 
 class On:
-    """A function that belongs on a certain dispatch thread."""
+    """A function that has to run on a certain dispatch thread."""
 
     __slots__ = ("dispatcher", "function")
 
@@ -60,10 +61,10 @@ class On:
 
 
 class Dispatcher:
-    """Calls functions one after the other on a thread of its own, which starts with the first of them.
+    """Calls functions one after the other on a thread of its own, which starts with the first call.
 
-    If the system gives no thread, what waits goes on waiting, `stuck(self)` is called, and `start` is to be called now
-    and then; so does each further `call`. After `end`, a thread lives as long as there is something to call.
+    If the system gives no thread, waiting calls stay queued and `stuck(self)` is called. The owner then calls `start`
+    now and then; each further `call` also tries. After `end`, a thread lives as long as calls are queued.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Dispatcher:
         self._logger, self._name, self._stuck = logger, name, stuck
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._new_timers: SimpleQueue[Tuple[float, int, Timer]] = SimpleQueue()
-        self._timers: List[Tuple[float, int, Timer]] = []  # of the thread alone
+        self._timers: List[Tuple[float, int, Timer]] = []  # used by the thread only
         self._numbers = itertools.count()
         self._running = allocate_lock()  # held while there is a thread
         self._thread: Optional[threading.Thread] = None
@@ -81,17 +82,17 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
+        """The number of waiting calls."""
         return self._jobs.qsize()
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have `function(*arguments)` called, behind all before it. Never blocks, never raises."""
+        """Queue `function(*arguments)`. Never blocks, never raises."""
         self._jobs.put((function, arguments))
         if not self._running.locked():
             self.start()
 
     def start(self) -> bool:
-        """See to it that there is a thread; False if the system gives none."""
+        """Make sure that there is a thread; False if the system gives none."""
         if not self._running.acquire(False):
             return True
         try:
@@ -105,7 +106,7 @@ class Dispatcher:
         return True
 
     def tell(self, watcher: Watcher, event: WatchedEvent, lasting: Optional[str]) -> None:
-        """Have a watcher called; see `Fired` for `lasting`, and `BACKLOG` for what becomes of it under a storm."""
+        """Queue the call of a watcher; see `Fired` for `lasting`, and `BACKLOG` for too many events."""
         if lasting is None or self._jobs.qsize() < BACKLOG:
             self.call(watcher, event)
             return
@@ -115,21 +116,21 @@ class Dispatcher:
 
     def _catch_up(self, key: Tuple[int, str]) -> None:
         (watcher,) = self._behind.pop(key)
-        # What it reads from now on shows all that it missed; what comes from now on it is called for.
+        # From here on the watcher's reads show all that it missed, and new events are queued again.
         self._call(watcher, (WatchedEvent(EventType.NONE, KeeperState.CONNECTED, key[1]),))
 
     def on(self, function: Callable[..., object]) -> Callable[..., None]:
-        """`function`, to be called anywhere, but run on this thread."""
+        """`function`, which may be called anywhere, but runs on this thread."""
         return On(self, function)
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
-        """Have `function(*arguments)` called in `delay` seconds, unless the timer is cancelled before.
+        """Call `function(*arguments)` in `delay` seconds, unless the timer is cancelled before.
 
-        It is not behind the calls that wait, but comes between two of them.
+        It does not wait for the queued calls, but runs between two of them.
         """
         timer = Timer(function, arguments)
         self._new_timers.put((monotonic() + delay, next(self._numbers), timer))
-        self.call(_nothing)  # so that the thread, if it waits, waits no longer than that
+        self.call(_nothing)  # wakes the thread: it has to see the new timer
         return timer
 
     def here(self) -> bool:
@@ -137,9 +138,9 @@ class Dispatcher:
         return threading.current_thread() is self._thread
 
     def end(self, timeout: float) -> None:
-        """Let what waits run, and wait for the thread, unless called on it. What comes later is called, too.
+        """Make the queued calls, and wait for the thread, unless called on it. Later calls are made, too.
 
-        Where the system gives no thread, what waits is called here and now.
+        Where the system gives no thread, the queued calls are made by the caller.
         """
         self._ended = True
         if self._jobs.empty() and not self._running.locked():
@@ -152,16 +153,16 @@ class Dispatcher:
             thread.join(timeout)
 
     def _run(self) -> None:
-        """Make calls until there is nothing more to come. `_running` is held, and free afterwards."""
+        """Make calls until the queue has ended. `_running` is held, and released at the end."""
         more = True
         while more:
             while self._turn():
                 pass
             self._running.release()
-            more = not self._jobs.empty() and self._running.acquire(False)  # it came between a look and the release
+            more = not self._jobs.empty() and self._running.acquire(False)  # queued before the release
 
     def _turn(self) -> bool:
-        """Make a call, or one for a timer that is due and another; False if there is nothing more to come."""
+        """Make a call, or that of a timer that is due and another; False if the queue has ended."""
         delay = self._until_next_timer()
         due = delay is not None and delay <= 0
         if due:
@@ -173,7 +174,7 @@ class Dispatcher:
         except Empty:
             return due or not self._ended
         self._call(function, arguments)
-        return True  # and let go of what was called, before the next wait
+        return True  # returning drops the references to the call before the next wait
 
     def _until_next_timer(self) -> Optional[float]:
         timers = self._timers
@@ -189,16 +190,16 @@ class Dispatcher:
             function(*arguments)
             took = monotonic() - began
             if took > LONG:
-                self._logger.warning("%r kept the dispatch thread for %.1f s, and what was behind it", function, took)
+                self._logger.warning("%r blocked the dispatch thread for %.1f s, and all later calls", function, took)
         except BaseException:  # SystemExit too: it would end this thread, and with it all calls
             try:
-                self._logger.exception("exception in %r, which was called with news of ZooKeeper", function)
+                self._logger.exception("exception in %r, which was called by the ZooKeeper client", function)
             except BaseException:  # noqa: S110  # of a log handler, or of the function's __repr__: user code, too
                 pass
 
 
 class Unstarted:
-    """Dispatchers that the system gave no thread. `wake` wakes the thread that is to `retry` now and then."""
+    """The dispatchers without a thread. `wake` wakes the thread that calls `retry` now and then."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -209,13 +210,13 @@ class Unstarted:
         return bool(self._all)
 
     def add(self, dispatcher: Dispatcher) -> None:
-        """Start it later."""
+        """Start this dispatcher later."""
         self._all.append(dispatcher)
         if self._next_try <= monotonic():
             self._wake()
 
     def retry(self) -> None:
-        """Try again, unless that was tried just now."""
+        """Try to start the dispatchers again, unless that was tried just now."""
         if self._all and monotonic() >= self._next_try:
             self._next_try = monotonic() + RETRY
             for _ in range(len(self._all)):

@@ -1,15 +1,15 @@
 """The blocking front's engine, as callers' threads see it: submit, wait, close.
 
-Owns which thread reads, and what a thread may do where it is. Must not know verbs. How it works:
+Owns which thread reads, and what each thread may do. Must not know verbs. How it works:
 
-- A thread that waits for a result reads the socket itself: it leads, and settles the results of the others, which
-  follow. A sequential call takes the two system calls of a bare socket, and no change of threads.
-- At the end of its wait a leader passes on to the follower that has waited longest. The I/O thread reads where no
-  thread waits, and stays off the socket while calls are made one after the other.
-- Sending is put off while something is under way and no thread waits: it goes along with the next receipt (as Nagle's
-  algorithm would have it), with a waiting call, or when there is enough for a system call.
-- A signal handler interrupts the main thread anywhere, perhaps while that holds the lock or waits. What the handler
-  asks for is then queued for the I/O thread; a call that would have to wait raises `NestedCallError`.
+- A thread that waits for a result reads the socket itself: it is the leader, and settles the results of the other
+  waiting threads, the followers. A sequential call takes the two system calls of a bare socket, and no thread switch.
+- At the end of its wait a leader passes the turn to the follower that has waited longest. The I/O thread reads while no
+  other thread waits, and stays off the socket while calls are made one after the other.
+- Sending is deferred while requests are in flight and no thread waits. The bytes leave with the next receipt (like
+  Nagle's algorithm), with a call that waits, or when there are enough for a system call.
+- A signal handler interrupts the main thread anywhere, even while the thread holds the lock or waits. The handler's
+  requests are then queued for the I/O thread; a call that would have to wait raises `NestedCallError`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .dialer import LONGEST_WAIT
 from .dispatch import Dispatcher, On
-from .four_letter import Asking, Question
+from .four_letter import FourLetterCall, Question
 from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
 from .process import now, refuse, track
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     import logging
 
 T = TypeVar("T")
-#: This many bytes are worth a system call of their own.
+#: This many bytes are sent at once, with a system call of their own.
 ENOUGH = 32 * 1024
-#: Between two attempts to start a thread, where the system gives none, in seconds.
+#: The pause between two attempts to start a thread when the system gives none, in seconds.
 PAUSE = 0.1
 
 
 class Driver:
-    """Runs a `Session` on sockets. `on_state` is called with each `StateChanged`, and must only hand it on."""
+    """Runs a `Session` on sockets. `on_state` gets each `StateChanged`, and only queues calls."""
 
     def __init__(
         self, session: Session, logger: logging.Logger, on_state: Callable[[StateChanged], None], name: str,
@@ -53,7 +53,7 @@ class Driver:
         self.session = session
         self._io = io = IoThread(session, on_state, logger, name, ssl_context)
         self._sockets, self._turns = io.sockets, io.turns
-        #: Where user code runs.
+        #: The dispatcher, on whose thread user code runs.
         self.dispatcher = io.dispatcher
         self._started = False
         track(self)
@@ -61,28 +61,28 @@ class Driver:
     # ------------------------------------------------------------------------ guards
 
     def check(self) -> None:
-        """In the child of a fork this raises `ForkedError`, as does all that is public here."""
+        """Raise `ForkedError` in the child of a fork, as do all public methods."""
 
     def may_wait(self) -> bool:
-        """Whether this thread may wait for a result: not while it is in the midst of another call of this client.
+        """Whether this thread may wait for a result: not while it is inside another call of this client.
 
-        It is in a signal handler that has interrupted such a call: what waits raises `NestedCallError` there.
+        A signal handler may have interrupted such a call: a call that waits raises `NestedCallError` there.
         """
         me = get_ident()
         busy = me == self._io.ident or me in self._turns.inside or self._sockets.lock.locked()
-        return not busy or not self._beneath()
+        return not busy or not self._in_own_call()
 
-    def _beneath(self) -> bool:
+    def _in_own_call(self) -> bool:
         """Whether this thread has been interrupted in a call of this driver, or is the I/O thread.
 
-        The stack tells, and nothing that a signal handler which raises could leave behind. Only asked where a mark of
-        a thread, or the lock, says that it may be so.
+        The call stack shows it; a flag could be left behind by a signal handler that raises. Called only where the
+        thread's mark, or the lock, shows that it is possible.
         """
         if get_ident() == self._io.ident:
             return True
         frame: Optional[FrameType] = sys._getframe(1)
         names = globals()
-        while frame is not None and frame.f_globals is names:  # the present call
+        while frame is not None and frame.f_globals is names:  # the frames of the present call
             frame = frame.f_back
         while frame is not None:
             if frame.f_globals is names and frame.f_locals.get("self") is self:
@@ -91,7 +91,7 @@ class Driver:
         return False
 
     def _refuse_nested(self) -> None:
-        if self._beneath():
+        if self._in_own_call():
             raise NestedCallError()
         self._turns.inside.discard(get_ident())
 
@@ -100,7 +100,7 @@ class Driver:
     def start(self) -> None:
         """Begin to connect. `RuntimeError` if the system gives no thread: call it again."""
         sockets = self._sockets
-        if sockets.lock.locked() and self._beneath():
+        if sockets.lock.locked() and self._in_own_call():
             raise NestedCallError()
         with sockets.lock:
             if not self._started:
@@ -111,7 +111,7 @@ class Driver:
         self._io.start()
 
     def until(self, done: Callable[[], bool], timeout: float) -> bool:
-        """Wait until the state is such, at most `timeout` seconds; whether it is."""
+        """Wait until `done()` is true for the state, at most `timeout` seconds; returns whether it is."""
         deadline, waiters, me = monotonic() + timeout, self._sockets.state_waiters, get_ident()
         if me in self._turns.inside:
             self._refuse_nested()
@@ -128,18 +128,18 @@ class Driver:
             self._turns.inside.discard(me)
             try:
                 waiters.remove(lock)
-            except ValueError:  # opened meanwhile
+            except ValueError:  # opened in the meantime
                 pass
 
     def submit(self, op: Op[T], force: bool = False, then: Optional[Callable[[Future[T]], object]] = None) -> Future[T]:
-        """Hand an operation to the core; its future, with which `then` is called. `force` as of `Session.submit`."""
+        """Pass an operation to the core; returns its future, with which `then` is called. See `Session.submit`."""
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
         sockets, session = self._sockets, self.session
         future: Future[T] = Future(self, op.path)
         if then is not None:
             future.add_done_callback(then)
-        if sockets.lock.locked() and self._beneath():
+        if sockets.lock.locked() and self._in_own_call():
             self._io.later(functools.partial(self._submit_later, op, future, force))
             return future
         with sockets.lock:
@@ -147,10 +147,10 @@ class Driver:
                 session.submit(op, future, now(), force)
                 if session.has_actions:
                     sockets.perform()
-                main, reader = sockets.main, self._turns.reader
+                main, inside = sockets.main, self._turns.inside  # of which one is the I/O thread
                 if main is not None and (
-                    session.idle or session.unsent >= ENOUGH or (reader and reader.get("") == get_ident())
-                ):  # a signal handler that has interrupted the thread that reads can wait for no receipt
+                    session.idle or session.unsent >= ENOUGH or (len(inside) > 1 and get_ident() in inside)
+                ):  # a signal handler that has interrupted the reading thread must not wait for a receipt
                     sockets.flush(main)
             except (ZookeeperError, ValueError, TypeError):
                 raise
@@ -160,14 +160,14 @@ class Driver:
         return future
 
     def _submit_later(self, op: Op[Any], future: Future[Any], force: bool) -> None:
-        """On the I/O thread: what is wrong with it is its outcome."""
+        """Submit on the I/O thread: an error becomes the outcome."""
         try:
             self.session.submit(op, future, now(), force)
         except (ZookeeperError, ValueError, TypeError) as error:
             future.settle(error)
 
     def execute(self, op: Op[T], timeout: Optional[float]) -> T:
-        """Do an operation and wait for its result, at most `timeout` seconds (None: as long as the session lets it)."""
+        """Do an operation and wait for its result, at most `timeout` seconds (None: as long as the session allows)."""
         me = get_ident()
         if not self._started:
             raise ConnectionClosedError("not started: call start() first")
@@ -195,17 +195,17 @@ class Driver:
             del future  # see `_finish`
 
     def finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float]) -> T:
-        """The result of a future that no one else waits for, by `deadline` (`timeout` seconds after the beginning)."""
+        """The result of a future that no other thread waits for, by `deadline` (`timeout` seconds after its start)."""
         if not future._done:
             self._flush()
         return self._finish(future, deadline, timeout, get_ident())
 
     def _flush(self) -> None:
-        """A thread is going to wait: what was put off is sent now."""
+        """Send the deferred bytes, because this thread is going to wait."""
         sockets = self._sockets
         main = sockets.main
         if main is not None and main.link.unsent and not main.blocked:
-            if sockets.lock.locked() and self._beneath():
+            if sockets.lock.locked() and self._in_own_call():
                 raise NestedCallError()
             with sockets.lock:
                 sockets.flush(main)
@@ -213,7 +213,7 @@ class Driver:
     def _finish(self, future: Future[T], deadline: Optional[float], timeout: Optional[float], me: int) -> T:
         try:
             done = future._done or self._wait(future, deadline, me)
-        except BaseException:  # KeyboardInterrupt, say: no one will come for the result
+        except BaseException:  # KeyboardInterrupt for example: no thread will take the result
             self.give_up(future)
             raise
         if not done:
@@ -229,7 +229,7 @@ class Driver:
         if isinstance(outcome, Exception):
             try:
                 raise outcome
-            finally:  # or the error would hold this frame, and the frame the error
+            finally:  # breaks a reference cycle of the error and this frame
                 del outcome, future
         result: T = outcome
         return result
@@ -237,16 +237,16 @@ class Driver:
     def give_up(self, future: Future[Any]) -> bool:
         """No thread waits for `future` any more; True if its operation was not sent, and never will be."""
         lock = self._sockets.lock
-        if lock.locked() and self._beneath():
+        if lock.locked() and self._in_own_call():
             self._io.later(functools.partial(self.session.cancel, future, True))
             return False
         with lock:
             return not future._done and self.session.cancel(future, True)
 
     def set_hosts(self, hosts: Sequence[Host]) -> None:
-        """Hand other hosts to the core."""
+        """Pass other hosts to the core."""
         sockets = self._sockets
-        if sockets.lock.locked() and self._beneath():
+        if sockets.lock.locked() and self._in_own_call():
             raise NestedCallError()
         with sockets.lock:
             self.session.set_hosts(hosts, now())
@@ -255,40 +255,40 @@ class Driver:
                 sockets.flush(sockets.main)
         sockets.waker.wake()
 
-    def ask(self, asking: Asking, question: Question) -> None:
-        """Have a question answered beside the session, on the caller's thread, and no longer than there is a client."""
-        self._io.askings.add(asking)
+    def ask(self, call: FourLetterCall, question: Question) -> None:
+        """Ask a four-letter word beside the session, on the caller's thread, until the client is closed."""
+        self._io.four_letter_calls.add(call)
         try:
             if self.session.phase == ENDED:
-                asking.give_up(ConnectionClosedError())
-            asking.ask(question)
+                call.give_up(ConnectionClosedError())
+            call.ask(question)
         finally:
-            self._io.askings.discard(asking)
+            self._io.four_letter_calls.discard(call)
 
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
-        """One more dispatcher, for calls that must not wait for the code of watchers.
+        """One more dispatcher, for calls that must not wait for the watchers' code.
 
-        Where the system gives it no thread, the I/O thread tries again.
+        If the system gives it no thread, the I/O thread tries again.
         """
         return Dispatcher(logger, name, self._io.unstarted.add)
 
     def future(self) -> Future[Any]:
-        """A future to be settled by hand."""
+        """A future that the caller settles."""
         return Passive(self).future()
 
     # -------------------------------------------------------------- a future's host
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have user code called on the dispatch thread, or on the one it was wrapped for."""
+        """Queue user code for the dispatch thread, or for the one it was wrapped for."""
         if isinstance(function, On):
             function(*arguments)
         else:
             self.dispatcher.call(function, *arguments)
 
     def withdraw(self, future: Future[Any]) -> bool:
-        """Take its operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
+        """Take a future's operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
         lock = self._sockets.lock
-        if lock.locked() and self._beneath():
+        if lock.locked() and self._in_own_call():
             raise NestedCallError()
         with lock:
             unsent = self.session.cancel(future)
@@ -297,12 +297,12 @@ class Driver:
         return unsent
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
-        """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
+        """Block until `future` is done or `timeout` seconds have passed; returns whether it is done."""
         self._flush()
         return self._wait(future, None if timeout is None else monotonic() + timeout, get_ident())
 
     def _wait(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
-        """Block until `future` is done, or `deadline`; the thread reads the socket if no other does."""
+        """Block until `future` is done, or `deadline`; the thread reads the socket if no other thread does."""
         turns, sockets = self._turns, self._sockets
         inside = turns.inside
         if me in inside or me == self._io.ident:
@@ -321,7 +321,7 @@ class Driver:
         return future._done
 
     def _lead(self, future: Future[Any], deadline: Optional[float], me: int) -> bool:
-        """Read until `future` is done; False if it is another thread's turn."""
+        """Read until `future` is done; False if another thread has the turn."""
         turns, sockets = self._turns, self._sockets
         reader = turns.reader
         try:
@@ -345,7 +345,7 @@ class Driver:
         return True
 
     def _follow(self, future: Future[Any], deadline: Optional[float], me: int) -> None:
-        """Wait until the future is done, or it is this thread's turn to read."""
+        """Wait until the future is done, or this thread gets the turn to read."""
         lock = future.attend()
         try:
             self._turns.join(me, future, lock)
@@ -358,14 +358,14 @@ class Driver:
     # ------------------------------------------------------------------------- the end
 
     def request_close(self) -> None:
-        """Have the I/O thread end the session. May be called anywhere, by a signal handler too."""
+        """Have the I/O thread end the session. May be called anywhere, also by a signal handler."""
         self._io.close_requested = True
         self._sockets.waker.wake()
 
     def close(self, timeout: float) -> None:
         """End the session and the threads; returns within about `timeout` seconds, whatever the server does.
 
-        A thread that is in the midst of another call only asks for it.
+        A thread that has interrupted another call of this client does not wait for the end.
         """
         self.request_close()
         if not self.may_wait():
@@ -379,13 +379,13 @@ class Driver:
         sockets.waker.wake()
         self.until(lambda: self.session.phase == ENDED, timeout)
         with sockets.lock:
-            if self.session.phase != ENDED:  # it may be time, and the I/O thread late
+            if self.session.phase != ENDED:  # the time may be up, and the I/O thread late
                 self.session.timed_out(now())
                 sockets.perform()
         self._io.join(max(0.0, deadline - monotonic()))
         self.dispatcher.end(max(0.0, deadline - monotonic()))
 
     def disown(self) -> None:
-        """In the child of a fork: drop the descriptors, without a word to the server, and refuse all use."""
+        """In the child of a fork: close the descriptors without sending anything, and refuse all further calls."""
         self._io.disown()
         refuse(self)

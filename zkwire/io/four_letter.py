@@ -1,7 +1,7 @@
-"""Four-letter words: what may be asked of a server beside the protocol, and what its answer says.
+"""Four-letter words: the commands that a server answers outside the protocol, and how to read the answers.
 
-Owns the list and the limits. Must not know sockets, clocks, or who asks. One connection takes one word, four bytes and
-nothing else; the answer is text, and ends with the connection.
+Owns the list and the limits. Must not know sockets or clocks. One connection takes one word, four bytes and nothing
+else; the answer is text, and ends with the connection.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ..errors import (
 from ..session.host_provider import Host
 from .dialer import READ, Address, LookUp, Server, Socket, Waker, begin, wait_for
 
-#: Those that only tell. None that resets counters (crst, srst) or takes an argument (gtmk, stmk).
+#: The words that only read. Not those that reset counters (crst, srst) or take an argument (gtmk, stmk).
 WORDS = (
     b"conf", b"cons", b"dirs", b"dump", b"envi", b"isro", b"mntr", b"ruok", b"srvr", b"stat", b"wchc", b"wchp",
     b"wchs",
 )  # fmt: skip
-#: An answer is no longer, in bytes. (mntr of a server whose data have some hundred top-level names: more than 64 KiB.)
+#: The limit of an answer, in bytes. (mntr of a server with some hundred top-level nodes: more than 64 KiB.)
 LIMIT = 1024 * 1024
-#: Nor does it take longer, in seconds, unless the caller has more patience.
+#: The default time limit of an answer, in seconds.
 PATIENCE = 2.0
 _REFUSED = "is not executed because it is not in the whitelist."  # NopCommand
-#: With digits that make a number: int() refuses more than 4300 of them, with a ValueError.
+#: At most nine digits each: int() refuses more than 4300 of them, with a ValueError.
 _VERSION = re.compile(r"Zookeeper version: (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
 
 
@@ -50,11 +50,11 @@ class Question:
     def answer(self) -> str:
         """The text, once the connection has ended.
 
-        `UnimplementedError` if the server is not allowed to tell, `ConnectionLoss` if it has said nothing.
+        `UnimplementedError` if the server does not allow the word, `ConnectionLoss` if the answer is empty.
         """
         text = b"".join(self._parts).decode("utf-8", "replace")
         if not text:
-            text = f"the server hung up without an answer to {self.word.decode()}; perhaps it does not know it"
+            text = f"the server hung up without an answer to {self.word.decode()}; it may not know this word"
             raise ConnectionLoss(text, sent=False)
         if text.rstrip().endswith(_REFUSED):
             raise UnimplementedError(f"the server may not answer {self.word.decode()} (4lw.commands.whitelist)")
@@ -69,8 +69,8 @@ def version_of(answer: str) -> Tuple[int, int, int]:
     return int(found.group(1)), int(found.group(2)), int(found.group(3))
 
 
-class Asking:
-    """One question to the server at this address of `host`, with TLS if there is an `ssl.SSLContext`, by `deadline`."""
+class FourLetterCall:
+    """One word to the server at this address of `host`, with TLS if there is an `ssl.SSLContext`, by `deadline`."""
 
     def __init__(self, host: Host, address: Address, context: Any, deadline: float) -> None:
         self._host, self._deadline = host, deadline
@@ -81,11 +81,11 @@ class Asking:
         self._attempt = begin(Server(host, deadline), LookUp(host, [address]), context)
 
     def ask(self, question: Question) -> None:
-        """Have it answered. Raises `OperationTimeoutError`, `ConnectionLoss`, `TLSError`, and what `give_up` got."""
+        """Get the answer. Raises `OperationTimeoutError`, `ConnectionLoss`, `TLSError`, and the error of `give_up`."""
         try:
             sock = self._connect()
             if sock.send(question.word) != len(question.word):
-                raise ConnectionError("no room for a question")
+                raise ConnectionError("the socket takes no four bytes")
             while True:
                 try:
                     data = sock.recv(65536)
@@ -105,12 +105,12 @@ class Asking:
             self.close()
 
     def give_up(self, error: ZookeeperError) -> None:
-        """Raise this where it is waited for; may be called on any thread."""
+        """Have the waiting `ask` raise this error; may be called on any thread."""
         self._error = error
         self._waker.wake()
 
     def close(self) -> None:
-        """Free what there is."""
+        """Close the socket."""
         self._attempt.give_up()
         if self._socket is not None:
             self._socket.close()
@@ -124,7 +124,7 @@ class Asking:
         return self._socket
 
     def _wait(self, until: float, *wanted: Tuple[int, int]) -> None:
-        """Until one of these is ready, `until` has come, or `give_up` was called."""
+        """Wait until one of these is ready, `until` has come, or `give_up` was called."""
         if self._error is None:
             wait_for(max(0.0, until - monotonic()), (self._waker.fileno(), READ), *wanted)
             self._waker.drain()

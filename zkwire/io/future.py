@@ -1,8 +1,8 @@
-"""The outcome to come of an operation of the blocking front.
+"""The future of the blocking front: the outcome of one operation.
 
-Owns waiting for one outcome, and the calls it brings about, with the methods of `concurrent.futures.Future` at a tenth
-of its cost. Must not know operations, sockets or sessions. There is no lock in it: what two threads may do at once is
-one call of a list each, and a signal handler may come in between anywhere.
+Owns waiting for one outcome and running its callbacks, with the methods of `concurrent.futures.Future` at a tenth of
+its cost. Must not know operations, sockets or sessions. It has no lock: where two threads may act at once, each does
+one atomic call of a list. A signal handler may interrupt it anywhere.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class CancelledError(ZookeeperError):
 
 
 class Host(Protocol):
-    """What a future needs of its maker."""
+    """The methods a future calls on its maker."""
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
-        """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
+        """Block until `future` is done or `timeout` seconds have passed; returns whether it is done."""
 
     def withdraw(self, future: Future[Any]) -> bool:
-        """Take its operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
+        """Take the operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
 
     def check(self) -> None:
-        """Raise `ForkedError` in the child of a fork, where no outcome will come."""
+        """Raise `ForkedError` in the child of a fork, where no outcome will arrive."""
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call user code, but not here and not now."""
+        """Queue user code for another thread."""
 
 
 class Future(Generic[T]):
-    """The outcome of an operation, perhaps still to come. Made by `submit`; thread-safe."""
+    """The outcome of an operation, which may still be pending. Made by `submit`; thread-safe."""
 
     __slots__ = ("_host", "_done", "_outcome", "_hooks", "path", "__weakref__")
 
@@ -46,17 +46,17 @@ class Future(Generic[T]):
         self._host, self.path = host, path
         self._done = False
         self._outcome: Any = None
-        #: Locks of threads that wait, and functions to be called; these in a tuple, which compares without their help.
+        #: Locks of waiting threads, and functions to call; a function is in a tuple, so that no user's `__eq__` runs.
         self._hooks: List[Union[LockType, Tuple[Callable[[Future[T]], object]], None]] = []
 
     def done(self) -> bool:
-        """Whether the outcome is in, the operation cancelled included."""
+        """Whether there is an outcome; a cancelled operation has one."""
         if not self._done:
             self._host.check()
         return self._done
 
     def running(self) -> bool:
-        """Whether the outcome is still to come."""
+        """Whether the outcome is still pending."""
         return not self.done()
 
     def cancelled(self) -> bool:
@@ -68,7 +68,7 @@ class Future(Generic[T]):
         return self.cancelled() or self._host.withdraw(self)
 
     def result(self, timeout: Optional[float] = None) -> T:
-        """The result; blocks until it is in, at most `timeout` seconds (None: as long as the session lets it take).
+        """The result; blocks until it arrives, at most `timeout` seconds (None: as long as the session allows).
 
         Raises the operation's error, or `OperationTimeoutError`, after which the operation goes on.
         """
@@ -78,7 +78,7 @@ class Future(Generic[T]):
         if isinstance(outcome, Exception):
             try:
                 raise outcome
-            finally:  # or the error would hold this frame, and the frame the error
+            finally:  # breaks a reference cycle of the error and this frame
                 del self, outcome
         value: T = outcome
         return value
@@ -90,7 +90,7 @@ class Future(Generic[T]):
         return self._outcome if isinstance(self._outcome, Exception) else None
 
     def add_done_callback(self, function: Callable[[Future[T]], object]) -> None:
-        """Call `function(future)` on the dispatch thread once the outcome is in, or soon if it is already."""
+        """Call `function(future)` on the dispatch thread once there is an outcome, or soon if there is one already."""
         self._hooks.append((function,))
         if self._done:
             self._run_hooks()
@@ -98,7 +98,7 @@ class Future(Generic[T]):
     # ------------------------------------------------------------------ for its maker
 
     def settle(self, outcome: Any) -> None:
-        """The outcome is in: a result, or an exception instance. One thread at a time: the maker holds a lock."""
+        """Set the outcome: a result, or an exception instance. One thread at a time: the maker holds a lock."""
         if not self._done:
             self._outcome = outcome
             self._done = True
@@ -106,15 +106,15 @@ class Future(Generic[T]):
                 self._run_hooks()
 
     def set_result(self, result: T) -> None:
-        """For makers of futures of their own (`ZooKeeper.future`): the result is in."""
+        """For the futures of `ZooKeeper.future`: set the result."""
         self._settle_once(result)
 
     def set_exception(self, error: Exception) -> None:
-        """For makers of futures of their own (`ZooKeeper.future`): there will be no result."""
+        """For the futures of `ZooKeeper.future`: set the error."""
         self._settle_once(error)
 
     def _settle_once(self, outcome: Any) -> bool:
-        """Settle it, on any thread; False if another was faster. See `Passive`."""
+        """Set the outcome, on any thread; False if another thread has set it already. See `Passive`."""
         try:
             self._hooks.remove(None)
         except ValueError:
@@ -123,21 +123,21 @@ class Future(Generic[T]):
         return True
 
     def attend(self) -> LockType:
-        """A lock that opens when the outcome is in; it may be in before this returns. Call `leave` in the end."""
+        """A lock that opens when the outcome arrives, which may be before this returns. Call `leave` in the end."""
         lock = allocate_lock()
         lock.acquire()
         self._hooks.append(lock)
         return lock
 
     def leave(self, lock: LockType) -> None:
-        """The lock of `attend` is needed no more."""
+        """Drop the lock of `attend`."""
         try:
             self._hooks.remove(lock)
         except ValueError:
-            pass  # opened meanwhile
+            pass  # opened in the meantime
 
     def _run_hooks(self) -> None:
-        """Do what waits for the outcome; each exactly once, whatever threads do so at the same time."""
+        """Open the locks and run the callbacks; each exactly once, however many threads do so at the same time."""
         hooks = self._hooks
         while hooks:
             try:
@@ -151,13 +151,13 @@ class Future(Generic[T]):
 
 
 class Passive:
-    """The host of futures that are settled by hand: a thread that waits just waits, and reads no socket meanwhile."""
+    """The maker of futures that the caller settles: a waiting thread only waits, and reads no socket."""
 
     def __init__(self, driver: Host) -> None:
         self._driver = driver
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call user code, but not here and not now."""
+        """Queue user code for another thread."""
         self._driver.call(function, *arguments)
 
     def check(self) -> None:
@@ -167,11 +167,11 @@ class Passive:
     def future(self) -> Future[Any]:
         """A future that the first call of `set_result` or `set_exception` settles."""
         future: Future[Any] = Future(self)
-        future._hooks.append(None)  # taken by the one who settles it
+        future._hooks.append(None)  # removed by the call that settles it
         return future
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
-        """Block until `future` is done or `timeout` seconds have passed; whether it is done."""
+        """Block until `future` is done or `timeout` seconds have passed; returns whether it is done."""
         self.check()
         lock = future.attend()
         try:
@@ -182,14 +182,14 @@ class Passive:
         return future.done()
 
     def withdraw(self, future: Future[Any]) -> bool:
-        """There is nothing that could be sent."""
+        """False: there is no operation to take back."""
         self.check()
         return future._settle_once(CancelledError())
 
 
 def release(lock: LockType) -> None:
-    """Open a lock that two may open at once."""
+    """Open a lock that two threads may open at once."""
     try:
         lock.release()
     except RuntimeError:
-        pass  # the other was faster; open is open
+        pass  # the other thread has opened it

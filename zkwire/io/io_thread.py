@@ -1,12 +1,12 @@
-"""The blocking front's engine, as its own thread sees it: dial, keep the deadlines, read where no caller reads.
+"""The I/O thread of the blocking front: it dials, keeps the deadlines, and reads when no caller reads.
 
-Owns what is done at which time, and what is done for threads that must not do it themselves: lines of the log, requests
-of signal handlers, another attempt to start a thread. Must not know verbs, nor what callers wait for. How it works:
+Owns the times of all this, and the work that other threads must not do themselves: log lines, requests of signal
+handlers, further attempts to start a thread. Must not know verbs, nor what callers wait for. How it works:
 
-- While calls are made one after the other, callers read the socket, and this thread stays off it. It looks now and then
-  whether that has ended, the more rarely the longer it lasts, and then reads itself. A call that takes long is not
-  looked after: its thread says when it has ended.
-- No user code runs here, but log handlers, and those only while the system gives no thread to the dispatcher.
+- While calls are made one after the other, callers read the socket, and this thread stays off it. It checks now and
+  then whether the calls have stopped, more rarely the longer they last, and then reads itself. It does not poll for
+  the end of a long call: that call's thread wakes it.
+- No user code runs here except log handlers, and those only while the system gives the dispatcher no thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..session.link import Link
 from ..session.session import ENDED, Session
 from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, failure, wait_for
 from .dispatch import Dispatcher, Unstarted
-from .four_letter import Asking
+from .four_letter import FourLetterCall
 from .process import now
 from .sockets import DEBUG, ERROR, Sockets, Wire
 from .turns import Turns
@@ -33,32 +33,32 @@ from .turns import Turns
 if TYPE_CHECKING:
     import logging
 
-#: After a call was seen reading, this thread stays off the socket for so many seconds, and up to the longer time while
-#: there are always more of them. The price of a longer time is a later event right after a call, that of a shorter one
-#: a thread that wakes more often for nothing.
+#: After a caller was seen reading, this thread stays off the socket for this many seconds, growing to the longer time
+#: while calls continue. A longer time delays an event that follows a call; a shorter one wakes the thread more often
+#: for nothing.
 SHORTEST_GRACE, LONGEST_GRACE = 0.005, 0.04
-#: A thread that was woken to read does so within this time, in seconds, or something is wrong with it.
+#: The longest time for a woken caller to read, in seconds; after that this thread reads itself.
 LATER = 1.0
-#: Between two attempts at what may go only a little later, in seconds.
+#: The pause between two attempts at work that may be delayed a little, in seconds.
 PAUSE = 0.1
 
 
 class IoThread:
-    """The thread, and what it shares with callers: `sockets`, `turns`, `dispatcher`."""
+    """The thread, and the objects it shares with callers: `sockets`, `turns`, `dispatcher`."""
 
     def __init__(
         self, session: Session, on_state: Callable[[StateChanged], None], logger: logging.Logger, name: str,
         ssl_context: Any,
     ) -> None:  # fmt: skip
         waker = Waker()
-        #: Dispatchers that the system gave no thread.
+        #: The dispatchers that the system gave no thread.
         self.unstarted = Unstarted(waker.wake)
         self.dispatcher = Dispatcher(logger, f"{name} dispatch", self.unstarted.add)
         self.sockets = Sockets(session, self.dispatcher, on_state, waker)
         self.turns = Turns(waker)
-        #: Set without a lock, by a signal handler perhaps; wake the thread afterwards.
+        #: Set without a lock, possibly by a signal handler; wake the thread afterwards.
         self.close_requested = False
-        self.askings: Set[Asking] = set()
+        self.four_letter_calls: Set[FourLetterCall] = set()
         self.ident: Optional[int] = None
         self._session, self._waker, self._logger, self._ssl_context = session, waker, logger, ssl_context
         self._name = f"{name} I/O"
@@ -68,7 +68,7 @@ class IoThread:
         self._starting = allocate_lock()  # held from the first start on
         self._thread: Optional[threading.Thread] = None
         self._leads_seen, self._grace = 0, SHORTEST_GRACE
-        #: Wires to be closed, and how many turns and receipts there had been when they came here.
+        #: Wires to be closed, with the numbers of turns and receipts at the time they were retired.
         self._retired: Deque[Tuple[Wire, int, int]] = deque()
 
     # ---------------------------------------------------------------------- for callers
@@ -85,21 +85,21 @@ class IoThread:
                 raise
 
     def later(self, function: Callable[[], object]) -> None:
-        """Have this called under the lock, soon. May itself be called anywhere."""
+        """Have the thread call this under the lock, soon. May be called anywhere."""
         self._later.append(function)
         self._waker.wake()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread, unless called on it; where it never ran, do what it would have done then."""
+        """Wait for the end of the thread, unless called on it; if it never ran, do its final work here."""
         thread = self._thread
         if thread is not None:
             if get_ident() != self.ident:
                 thread.join(timeout)
-        elif self._starting.acquire(False):  # and no thread will be started any more
+        elif self._starting.acquire(False):  # from now on no thread can be started
             self._clean_up()
 
     def disown(self) -> None:
-        """In the child of a fork: drop the descriptors."""
+        """In the child of a fork: close the descriptors."""
         self.sockets.disown()
         self.turns.disown()
         for one, _, _ in self._retired:
@@ -123,7 +123,7 @@ class IoThread:
 
     def _failed(self, error: Exception) -> None:
         self._logger.exception("the I/O thread of a ZooKeeper client has failed; please report this")
-        with self.sockets.lock:  # without the thread no call would ever be answered
+        with self.sockets.lock:  # without the thread no call would get its outcome
             self._session.abort(f"the client's I/O thread has failed: {error!r}")
             while self._session.has_actions or self.sockets.todo:
                 try:
@@ -144,7 +144,7 @@ class IoThread:
         self._write_log()
 
     def _look(self) -> Tuple[bool, Optional[float]]:
-        """Whether to read the session's socket; else when to look again, in seconds (None: when a caller wakes it)."""
+        """Whether to read the session's socket; else the time to the next check, in seconds (None: until woken)."""
         turns = self.turns
         if self.close_requested:
             return True, None
@@ -155,12 +155,12 @@ class IoThread:
         self._grace = SHORTEST_GRACE
         if turns.taken:
             turns.watched = True
-            if turns.taken:  # still: it is heard of when it ends
+            if turns.taken:  # a long call: its thread wakes this one at its end
                 return False, None
         return True, None
 
     def _sleep(self, reads: bool, limit: Optional[float]) -> List[int]:
-        """Wait for something to do, at most `limit` seconds; the descriptors that are ready."""
+        """Wait for something to do, at most `limit` seconds; returns the ready descriptors."""
         sockets, wanted = self.sockets, [(self._waker.fileno(), READ)]
         with sockets.lock:
             times = [self._session.deadline()]
@@ -182,7 +182,7 @@ class IoThread:
         return ready
 
     def _do_requests(self) -> None:
-        """What threads have asked for that could not do it themselves."""
+        """Do the requests of threads that must not do them themselves."""
         sockets = self.sockets
         if self.close_requested or self._later:
             with sockets.lock:
@@ -193,7 +193,7 @@ class IoThread:
                 sockets.perform()
 
     def _connect(self) -> None:
-        """Go on with the attempts to connect: begin those the core wants, end those it does not want any more."""
+        """Continue the attempts to connect: begin those the core wants, end those it has given up."""
         sockets, attempts = self.sockets, self._attempts
         with sockets.lock:
             wanted = [link for link in sockets.wanted if link not in sockets.wires]
@@ -207,7 +207,7 @@ class IoThread:
         for link, attempt in list(attempts.items()):
             try:
                 sock = attempt.step(now())
-            except Exception as error:  # an odd one, of a patched socket module say, is a failed attempt as well
+            except Exception as error:  # any other exception, as of a patched socket module, fails the attempt
                 attempts.pop(link).give_up()
                 reason = error if isinstance(error, TLSError) else str(failure(error))
                 with sockets.lock:
@@ -228,7 +228,7 @@ class IoThread:
             self._session.tried(link, address)
 
     def _read(self, ready: Sequence[int]) -> None:
-        """Read what has arrived, unless a caller does."""
+        """Read received bytes, unless a caller reads."""
         sockets, turns, me = self.sockets, self.turns, get_ident()
         with sockets.lock:
             wires = [one for one in sockets.wires.values() if one.fresh or one.sock.fileno() in ready]
@@ -242,7 +242,7 @@ class IoThread:
                 turns.give_back(me)
 
     def _close_retired(self) -> None:
-        """Close the sockets that are used no more, once no caller can be in recv() on them: the shutdown woke it."""
+        """Close the retired sockets, once no caller can be in recv() on them: the shutdown has woken it."""
         sockets, turns, me = self.sockets, self.turns, get_ident()
         if sockets.retired:
             with sockets.lock:
@@ -252,14 +252,14 @@ class IoThread:
             while self._retired:
                 one, leads, receipts = self._retired[0]
                 if turns.leads == leads and sockets.receipts == receipts and not turns.take(me):
-                    break  # it is the turn of the thread whose turn it was
+                    break  # the thread that had the turn at that time still has it
                 self._retired.popleft()
                 one.sock.close()
         finally:
             turns.give_back(me)
 
     def _keep_time(self) -> None:
-        """Do what is due. What has arrived counts first."""
+        """Call `timed_out` if the deadline has come, after reading what has arrived."""
         sockets = self.sockets
         with sockets.lock:
             deadline = self._session.deadline()
@@ -267,7 +267,7 @@ class IoThread:
             main = sockets.main
             if main is not None:
                 self._read([main.sock.fileno()])
-                self._let_lead()
+                self._let_lead(PAUSE if now() - deadline > PAUSE else 0.0)
             with sockets.lock:
                 self._session.timed_out(now())
                 sockets.perform()
@@ -275,23 +275,28 @@ class IoThread:
             for one in list(sockets.wires.values()):
                 sockets.flush(one)
 
-    def _let_lead(self) -> None:
-        """If this thread is late, one that reads may be later: woken by what has arrived, but not come to take it."""
-        sockets, receipts, end = self.sockets, self.sockets.receipts, monotonic() + LATER
-        while self.turns.taken and receipts == sockets.receipts and monotonic() < end:
+    def _let_lead(self, grace: float) -> None:
+        """If this thread is late, a leader may be later: woken by received bytes, but not running yet. Wait for it.
+
+        Once recv() has taken the bytes, the socket no longer shows them: for `grace` seconds the socket is not asked.
+        """
+        sockets, receipts, began = self.sockets, self.sockets.receipts, monotonic()
+        while self.turns.taken and receipts == sockets.receipts and monotonic() < began + LATER:
             with sockets.lock:
                 main = sockets.main
-                if main is None or not wait_for(0, (main.sock.fileno(), READ)):
+                if main is None:
+                    return
+                if monotonic() >= began + grace and not wait_for(0, (main.sock.fileno(), READ)):
                     return
             wait_for(SHORTEST_GRACE, (self._waker.fileno(), READ))
 
     def _write_log(self) -> None:
-        """Have lines written on the dispatch thread: a log handler is user code, and may use this client."""
+        """Have log lines written on the dispatch thread: a log handler is user code, and may use this client."""
         lines, logger = self.sockets.lines, self._logger
         while lines:
             level, text, arguments = lines.popleft()
             if logger.isEnabledFor(level):
-                if self.unstarted:  # what there is to say may be why there is no thread
+                if self.unstarted:  # the lines may explain why there is no thread
                     logger.log(level, text, *arguments)
                 else:
                     self.dispatcher.call(logger.log, level, text, *arguments)
@@ -305,10 +310,10 @@ class IoThread:
         with sockets.lock:
             for link in list(sockets.wires):
                 sockets.retire(link)
-        while self.askings:
+        while self.four_letter_calls:
             try:
-                self.askings.pop().give_up(ConnectionClosedError())
-            except KeyError:  # its thread was faster
+                self.four_letter_calls.pop().give_up(ConnectionClosedError())
+            except KeyError:  # its thread has removed it already
                 break
         end = monotonic() + LATER
         while turns.taken and monotonic() < end:  # a caller may still be in recv(), woken by the shutdown

@@ -1,10 +1,10 @@
-"""What belongs to one process: its clock, and what must not survive a fork.
+"""The state of one process: its clock, and what must not survive a fork.
 
-Owns the choice of clock, and what becomes of sockets and clients in the child of a fork. Must not know what they are.
+Owns the choice of clock, and the handling of sockets and clients in the child of a fork. Must not know what they are.
 
-A session ends at the server while a laptop or a virtual machine is suspended. Python's monotonic clock stops on Linux
-meanwhile: by it, the session would look fresh after waking up. By this one the connection is found overdue at the next
-look, at most a third of the session timeout later, and the server is asked.
+The server expires a session while a laptop or a virtual machine is suspended. Python's monotonic clock stops on Linux
+during that time: by it, the session would look alive after the resume. With this clock the client finds its connection
+overdue at the next check, at most a third of the session timeout later, and asks the server.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..errors import ForkedError
 
 def _choose() -> Callable[[], float]:
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    if boottime is None:  # elsewhere the monotonic clock is the best there is
+    if boottime is None:  # other systems have only the monotonic clock
         return time.monotonic
     try:
         time.clock_gettime(boottime)
-    except OSError:  # an old kernel, or one that only looks like Linux
+    except OSError:  # an old kernel, or an emulation of Linux
         return time.monotonic
     return functools.partial(time.clock_gettime, boottime)
 
@@ -33,10 +33,10 @@ now = _choose()
 
 
 class Owner(Protocol):
-    """Something with a socket, a lock or a thread."""
+    """An object with a socket, a lock or a thread."""
 
     def disown(self) -> None:
-        """In the child of a fork: let go of all that is the parent's, without a word to anybody."""
+        """In the child of a fork: drop the resources of the parent, without sending anything."""
 
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
@@ -44,7 +44,7 @@ _watching = False
 
 
 def track(owner: Owner) -> None:
-    """Call `owner.disown()` in every child forked from now on, while `owner` lives. Not at import: only users pay."""
+    """Call `owner.disown()` in every child forked from now on, while `owner` lives. Installs its hook on first use."""
     global _watching
     _owners.add(owner)
     if not _watching and hasattr(os, "register_at_fork"):
@@ -60,7 +60,7 @@ def _disown_all() -> None:
 class Guard:
     """In every child forked from now on, each public method and property of `front` raises `ForkedError`.
 
-    Keep the guard as long as the front lives. In the parent it costs nothing: in the child the object gets another
+    Keep the guard as long as the front lives. It costs nothing in the parent: in the child the object gets another
     class, derived from its own, that refuses every name without an underscore.
     """
 
@@ -69,7 +69,7 @@ class Guard:
         track(self)
 
     def disown(self) -> None:
-        """In the child of a fork: refuse what is asked of the front."""
+        """In the child of a fork: refuse all further use of the front."""
         front = self._front()
         if front is not None:
             refuse(front)
@@ -85,7 +85,7 @@ def refuse(thing: object) -> None:
 
 
 def is_refused(thing: object) -> bool:
-    """Whether `thing` was the parent's."""
+    """Whether `thing` belongs to the parent process."""
     return type(thing).__getattribute__ is _refuse
 
 
@@ -96,7 +96,7 @@ def _refuse(front: object, name: str) -> Any:
 
 
 def _leave(front: object, *exc_info: object) -> None:
-    """A `with` block that began in the parent is left without a word: an exception in it is not to be hidden."""
+    """End a `with` block that began in the parent without an error, so that an exception in it is not hidden."""
 
 
 async def _leave_async(front: object, *exc_info: object) -> None:

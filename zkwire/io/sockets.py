@@ -1,15 +1,15 @@
-"""A session core and the sockets of its links, under one lock: what goes from either to the other.
+"""A session core and the sockets of its links, under one lock: moves bytes and actions between the two.
 
-Owns the lock, the sockets and the two ways to wait for them, and the performing of the core's actions. Must not know
-which thread reads, or when: the driver and the I/O thread do, and both have the one `Sockets`. Rules:
+Owns the lock, the sockets and the two ways to wait for them, and performs the core's actions. Must not know which
+thread reads, or when: the driver and the I/O thread decide that, and share one `Sockets`. Rules:
 
 - Every method of `Sockets` is called with `lock` held, and none of them waits.
 - No user code runs under the lock: calls of watchers, listeners and callbacks are queued for the dispatch thread, and
-  lines of the log for the I/O thread.
-- One thread at a time calls `wait` of a wire, without the lock; it is the one that calls `take`.
-- On plain TCP the thread that waits blocks in recv() itself, which costs nothing but the call: `SO_RCVTIMEO` bounds it,
-  and `MSG_DONTWAIT` keeps all other calls from blocking. On TLS, and where the system has none of these, it polls, and
-  the socket never blocks: a TLS socket takes one thread at a time (python/cpython#137583).
+  log lines for the I/O thread.
+- One thread at a time calls `wait` of a wire, without the lock; the same thread calls `take`.
+- On plain TCP the waiting thread blocks in recv() itself, which needs no other system call: `SO_RCVTIMEO` limits the
+  time, and `MSG_DONTWAIT` keeps all other calls from blocking. With TLS, and where the system lacks these options,
+  the thread polls and the socket never blocks: a TLS socket takes one thread at a time (python/cpython#137583).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .process import now
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the levels of `logging`
 _MAIN = threading.main_thread().ident
-#: As much as is read in one call.
+#: The most that is read in one call, in bytes.
 RECEIVE = 64 * 1024
 _SIZES = (RECEIVE,)
 _AT_ONCE = (getattr(socket, "MSG_DONTWAIT", 0),)
@@ -47,28 +47,28 @@ class Wire(Protocol):
 
     link: Link
     sock: Any
-    #: Whether the socket took no more, so that the I/O thread has to wait for room.
+    #: Whether the socket is full, so that the I/O thread has to wait for room.
     blocked: bool
     is_open: bool
-    #: Whether something may have arrived with the TLS handshake, which poll cannot see.
+    #: Whether bytes may have arrived with the TLS handshake, which poll cannot see.
     fresh: bool
 
     def wait(self, left: Optional[float]) -> bool:
-        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+        """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
 
     def take(self) -> Optional[bytes]:
-        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+        """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
 
     def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+        """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
 
 
 def wire(link: Link, sock: Socket) -> Wire:
-    """The wire on a connected socket."""
+    """The wire for a connected socket."""
     if isinstance(sock, socket.socket) and _AT_ONCE != (0,) and hasattr(socket, "SO_RCVTIMEO"):
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(LONGEST_WAIT), 0))
-        except (OSError, ValueError):  # another idea of what a time is
+        except (OSError, ValueError):  # the system has another struct timeval
             return PolledWire(link, sock)
         sock.setblocking(True)
         return BlockingWire(link, sock)
@@ -84,12 +84,12 @@ class BlockingWire:
         self.link, self.sock = link, sock
         self.blocked, self.is_open, self.fresh = False, True, False
         self._recv, self._send = sock.recv, sock.send
-        self._inbox: List[bytes] = []  # read, and not taken yet
-        self._limit = LONGEST_WAIT  # of recv(), in seconds, as the socket has it
+        self._inbox: List[bytes] = []  # received, not taken yet
+        self._limit = LONGEST_WAIT  # the receive timeout set on the socket, in seconds
         self._error: Optional[OSError] = None
 
     def wait(self, left: Optional[float]) -> bool:
-        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+        """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
         inbox = self._inbox
         if inbox:
             return True
@@ -98,7 +98,7 @@ class BlockingWire:
         try:
             if not left / 4 <= self._limit <= left:
                 self._set_limit(left)
-            # One step for Python: a signal handler that raises cannot come between the socket and the list.
+            # One bytecode: a signal handler that raises cannot lose bytes between the socket and the list.
             inbox.extend(map(self._recv, _SIZES))
         except (BlockingIOError, InterruptedError):
             return False
@@ -107,13 +107,13 @@ class BlockingWire:
         return True
 
     def _set_limit(self, left: float) -> None:
-        """Have recv() give up in time. A bit earlier, so that the next call with as much time need not say so again."""
+        """Set the timeout of recv(). It is a bit shorter: the next call with equal time need not set it."""
         self._limit = limit = min(left * 0.75 if left > 0.01 else max(left, 1e-6), LONGEST_WAIT)
         packed = _TIMEVAL.pack(int(limit), int(limit % 1 * 1e6))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
 
     def take(self) -> Optional[bytes]:
-        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError`."""
+        """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError`."""
         inbox = self._inbox
         if not inbox:
             if self._error is not None:
@@ -125,12 +125,12 @@ class BlockingWire:
         return inbox.pop(0)
 
     def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+        """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
         return self._send(data, *_AT_ONCE)
 
 
 class PolledWire:
-    """A wire on TLS, or on a socket that only poll can wait for with a limit."""
+    """A wire on TLS, or on a system whose recv() has no timeout."""
 
     __slots__ = ("link", "sock", "blocked", "is_open", "fresh", "_readable")
 
@@ -140,25 +140,25 @@ class PolledWire:
         self._readable = reader(sock.fileno())
 
     def wait(self, left: Optional[float]) -> bool:
-        """Block until there may be something to `take`, at most `left` seconds (None: for long)."""
+        """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
         left = LONGEST_WAIT if left is None else min(left, LONGEST_WAIT)
         return self.fresh or bool(self._readable(-(-left * 1000 // 1)))
 
     def take(self) -> Optional[bytes]:
-        """What has arrived, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+        """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
         self.fresh = False
         try:
             return bytes(self.sock.recv(RECEIVE))
         except (BlockingIOError, InterruptedError):
-            return None  # or TLS has heard what is no news for the session, and may go on sending
+            return None  # or only TLS received something, after which it may be able to send
 
     def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send what goes without waiting; how many bytes. Raises as a socket that never blocks."""
+        """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
         return int(self.sock.send(data))
 
 
 class Sockets:
-    """`on_state` is called with each `StateChanged`, and must only hand it on. `waker` wakes the I/O thread."""
+    """`on_state` is called with each `StateChanged` and only queues calls. `waker` wakes the I/O thread."""
 
     def __init__(
         self, session: Session, dispatcher: Dispatcher, on_state: Callable[[StateChanged], None], waker: Waker
@@ -166,27 +166,27 @@ class Sockets:
         self.session, self._dispatcher, self._on_state = session, dispatcher, on_state
         session.on_reply = Future.settle
         self.lock = allocate_lock()
-        #: The wire of the session's link, or None: read without the lock.
+        #: The wire of the session's link, or None; may be read without the lock.
         self.main: Optional[Wire] = None
         self.wires: Dict[Link, Wire] = {}
-        #: Links the core wants connected.
+        #: The links that the core wants connected.
         self.wanted: Set[Link] = set()
-        #: Wires to be closed where no thread reads: a descriptor must not vanish under one that does.
+        #: Wires to be closed once no thread reads them: a descriptor must not be closed under a thread that reads.
         self.retired: List[Wire] = []
-        #: How often something was received: the sign that the thread that reads is alive.
+        #: The number of receipts: it shows that the reading thread is running.
         self.receipts = 0
         #: Lines for the log, (level, text, arguments).
         self.lines: Deque[Tuple[int, str, Tuple[Any, ...]]] = deque()
         #: Locks to be opened at the next change of state.
         self.state_waiters: List[LockType] = []
         self.waker = waker
-        #: Actions of the core that are yet to be performed.
+        #: Actions of the core that are not performed yet.
         self.todo: Deque[Action] = deque()
 
     # ----------------------------------------------------------------------- actions
 
     def perform(self) -> None:
-        """Do what the core asks for."""
+        """Perform the core's actions."""
         todo = self.todo
         todo.extend(self.session.actions())
         while todo:
@@ -219,28 +219,28 @@ class Sockets:
                 self._dispatcher.tell(watcher, event, path)
 
     def state_changed(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
-        """Hand a state on, and wake the threads that wait for one."""
+        """Report a state, and wake the threads that wait for one."""
         self.say(INFO, "= %s (%s)%s", state, client_state, "" if error is None else f": {error}")
         self._on_state(StateChanged(state, client_state, error))
         while self.state_waiters:
             try:
                 release(self.state_waiters.pop())
-            except IndexError:  # the last one has given up
+            except IndexError:  # the last waiting thread has given up
                 break
 
     def note(self, what: str) -> None:
-        """What the server sent was passed over."""
+        """Log something that the core has ignored."""
         self.say(DEBUG, "= ignored: %s", what)
 
     def say(self, level: int, text: str, *arguments: Any) -> None:
-        """Have the I/O thread see to a line of the log."""
+        """Queue a log line for the I/O thread."""
         self.lines.append((level, text, arguments))
         self.waker.wake()
 
     # ------------------------------------------------------------------------ sockets
 
     def connected(self, link: Link, sock: Socket, address: Any) -> None:
-        """A link is connected; if the core wants it no longer, the socket is closed."""
+        """A link is connected; if the core has given it up, the socket is closed."""
         if link not in self.wanted:
             sock.close()
             return
@@ -250,7 +250,7 @@ class Sockets:
         self.flush(one)
 
     def retire(self, link: Link) -> None:
-        """A link is wanted no more."""
+        """A link is no longer wanted: retire its socket."""
         self.wanted.discard(link)
         one = self.wires.pop(link, None)
         if one is not None:
@@ -265,7 +265,7 @@ class Sockets:
         self.waker.wake()
 
     def flush(self, one: Wire) -> None:
-        """Send what a link has to send, as far as it goes."""
+        """Send the bytes of a link, as many as possible."""
         connection = one.link.connection
         try:
             while connection is not None and one.is_open and connection.unsent:
@@ -279,18 +279,18 @@ class Sockets:
                 except (OSError, TLSError) as error:
                     self.lose(one, error if isinstance(error, TLSError) else f"sending failed: {error}")
                     return
-                if not count:  # TLS has to hear something first
+                if not count:  # TLS has to receive something first
                     break
                 connection.sent(count)
             one.blocked = False
         except BaseException:
-            self.interrupted(())  # no one knows what has left
+            self.interrupted(())  # it is unknown how many bytes have left
             raise
 
     def receive(self, one: Wire) -> None:
-        """Hand to the core what has arrived on a wire. The thread is the one that reads."""
+        """Pass received bytes of a wire to the core. Called by the reading thread."""
         session, connection = self.session, one.link.connection
-        # Signal handlers run in the main thread, and may raise there wherever it is, here too.
+        # Signal handlers run in the main thread and may raise at any point of its code, also here.
         under_way = tuple(connection.replies) if connection is not None and get_ident() == _MAIN else ()
         self.receipts += 1
         try:
@@ -313,7 +313,7 @@ class Sockets:
             self.flush(one)
 
     def interrupted(self, under_way: Sequence[Slot]) -> None:
-        """A signal handler has raised in the midst of the core's work: begin afresh, and leave no call unanswered."""
+        """A signal handler has raised while the core was working: end the connection, and let no call wait for ever."""
         if self.main is not None:
             self.lose(self.main, "interrupted by an exception, perhaps of a signal handler")
         for slot in under_way:
@@ -336,7 +336,7 @@ class Sockets:
         self.perform()
 
     def disown(self) -> None:
-        """In the child of a fork: close the descriptors, without a word to the server."""
+        """In the child of a fork: close the descriptors without sending anything to the server."""
         self.lock = allocate_lock()
         for one in [*self.wires.values(), *self.retired]:
             one.sock.close()

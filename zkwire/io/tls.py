@@ -1,10 +1,10 @@
-"""TLS: what goes over the socket in the place of what the session says, and what its failures mean.
+"""TLS: encrypts and decrypts the bytes of a session, and explains failures.
 
-Owns handshake, records, the name that is checked, and the words for what went wrong. Must not know threads, event loops
-or polling. All checks are those of the user's `ssl.SSLContext`; `ssl` is imported only for those who give one.
+Owns the handshake, records, the name that is checked, and the error texts. Must not know threads, event loops or
+polling. All checks are those of the user's `ssl.SSLContext`; `ssl` is imported only by clients that have a context.
 
-OpenSSL works on buffers here, not on the socket: both fronts share it, no two threads are ever inside a socket of its
-(python/cpython#137583), nothing that was decrypted lies where poll cannot see it, and nothing ever waits.
+OpenSSL works on buffers here, not on the socket. Both fronts share this, no two threads are ever inside a socket of
+OpenSSL (python/cpython#137583), no decrypted bytes are hidden from poll, and no call blocks.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 from ..errors import TLSError
 from ..session.host_provider import Host
 
-#: No more goes into one record (RFC 8446, 5.1). What is sent record by record is known to have left, or not to have.
+#: The limit of one record (RFC 8446, 5.1). Bytes sent record by record are known to have left, or not to have.
 RECORD = 16 * 1024
 RECEIVE = 64 * 1024
-#: So much may wait to be sent that only TLS itself has to say; a server that makes us say more is up to no good.
+#: The limit of bytes of TLS itself that wait to be sent; a server that makes the client exceed it is hostile.
 LONGEST_REPLY = 256 * 1024
-#: A server that hung up on our first words is asked again, and listened to for so many seconds before we speak.
+#: If a server closes the connection after ClientHello, the client connects again and waits silently this long, in s.
 SILENCE = 0.2
 
 _NAME = "dial the server by a name its certificate has"
-_AUTHORITY = "have the context trust who signed it: ssl.create_default_context(cafile=...)"
-#: X509_V_ERR_...: what to do.
+_AUTHORITY = "have the context trust the CA that signed it: ssl.create_default_context(cafile=...)"
+#: OpenSSL's verification error (X509_V_ERR_...) to advice.
 _VERIFY = {
     9: "is the clock of this machine right?", 10: "renew it at the server; or is the clock of this machine wrong?",
     18: _AUTHORITY, 19: _AUTHORITY, 20: _AUTHORITY, 21: _AUTHORITY, 62: _NAME, 64: _NAME,
 }  # fmt: skip
-#: What OpenSSL's reasons contain: what they mean.
+#: Part of OpenSSL's reason to its meaning.
 _REASONS = (
     ("WRONG_VERSION_NUMBER", "its answer is not TLS: this is a plain port, or another service"),
     ("HTTP_REQUEST", "its answer is not TLS: this is another service"),
     ("PROTOCOL_VERSION", "it speaks none of the context's versions of TLS"),
     ("UNSUPPORTED_PROTOCOL", "it speaks none of the context's versions of TLS"),
-    ("CERTIFICATE", "it refuses us without a certificate it trusts: give the context one, with load_cert_chain"),
-    ("ALERT_UNKNOWN_CA", "it does not trust who signed our certificate"),
-    ("HANDSHAKE_FAILURE", "no cipher in common, or it wants a certificate of us: see load_cert_chain"),
+    ("CERTIFICATE", "it refuses a client without a certificate it trusts: give the context one, with load_cert_chain"),
+    ("ALERT_UNKNOWN_CA", "it does not trust the CA that signed this client's certificate"),
+    ("HANDSHAKE_FAILURE", "no cipher in common, or it wants a client certificate: see load_cert_chain"),
 )
 
 
 def server_name(name: str) -> str:
-    """What a certificate is checked for, and SNI says: the configured name, as certificates write it."""
+    """The name that the certificate is checked for and SNI sends: the configured name, as certificates write it."""
     return name.partition("%")[0] if ":" in name else name[:-1] if name.endswith(".") else name
 
 
 def check_names(context: Any, hosts: Sequence[Host]) -> None:
-    """`TypeError` or `ValueError` if no connection to one of them can be made with this context; None is fine."""
+    """`TypeError` or `ValueError` if this context cannot make a connection to one of the hosts; None is allowed."""
     if context is None:
         return
     import ssl
@@ -66,9 +66,9 @@ def check_names(context: Any, hosts: Sequence[Host]) -> None:
 
 
 class Tls:
-    """The TLS of one connection, without its socket. After each `received` and `encrypt`, send what `outgoing` gives.
+    """The TLS of one connection, without its socket. After each `received` and `encrypt`, send the bytes of `outgoing`.
 
-    These never raise: what broke is in `error`, and all that came before it has been handed out.
+    These never raise: the error is in `error`, and all bytes before it were returned.
     """
 
     def __init__(self, context: Any, name: str) -> None:
@@ -79,13 +79,13 @@ class Tls:
         self._object = context.wrap_bio(self._in, self._out, server_hostname=server_name(name))
         #: Whether the handshake is done.
         self.ready = False
-        #: Whether the server has ended the conversation, in order.
+        #: Whether the server has closed the TLS connection in order.
         self.over = False
         self.error: Optional[TLSError] = None
         self._spoken = self._heard = False
 
     def received(self, data: bytes) -> bytes:
-        """Take bytes from the socket, none to begin with; what they hold for the session."""
+        """Take bytes from the socket (none to begin with); returns the decrypted bytes for the session."""
         parts: List[bytes] = []
         self._spoken, self._heard = True, self._heard or bool(data)
         try:
@@ -101,7 +101,7 @@ class Tls:
                 parts.append(part)
         except self._ssl.SSLWantReadError:
             if self._out.pending > LONGEST_REPLY:
-                self.error = TLSError("it has us shake hands without end")
+                self.error = TLSError("the server asks for handshakes without end")
         except self._ssl.SSLZeroReturnError:
             self.over = True
         except self._ssl.SSLError as error:
@@ -109,11 +109,11 @@ class Tls:
         return b"".join(parts)
 
     def encrypt(self, data: Union[bytes, memoryview]) -> int:
-        """Take the first bytes for the server; how many. None, if TLS has to hear something first."""
+        """Encrypt the first bytes for the server; returns how many. None if TLS has to receive something first."""
         try:
             return int(self._object.write(data[:RECORD]))
         except self._ssl.SSLWantReadError:
-            return 0  # in the midst of a new handshake
+            return 0  # during a new handshake
         except self._ssl.SSLError as error:
             self.error = _explained(error)
             return 0
@@ -123,16 +123,16 @@ class Tls:
         return bytes(self._out.read())
 
     def farewell(self) -> bytes:
-        """The bytes that end the conversation in order."""
-        with contextlib.suppress(self._ssl.SSLError):  # the answer is not waited for; or there is nothing to end
+        """The bytes that close the TLS connection in order."""
+        with contextlib.suppress(self._ssl.SSLError):  # the answer is not awaited; or there is no connection
             self._object.unwrap()
         return self.outgoing()
 
     def hung_up(self, listened: bool) -> Union[OSError, TLSError, None]:
-        """What it means if the server hangs up in the handshake. None: ask again, and say nothing for `SILENCE`.
+        """The meaning of a hang-up during the handshake. None: connect again, and wait silently for `SILENCE`.
 
-        One that hangs up on our first words may be a plain port. Or it hangs up on all clients, as a member of an
-        ensemble without a quorum does before TLS begins (NettyServerCnxnFactory, channelActive); it does so unasked.
+        A server that closes the connection after ClientHello may be a plain port. Or it closes all connections, as a
+        member of an ensemble without a quorum does before TLS begins (NettyServerCnxnFactory, channelActive).
         """
         if not self._spoken:
             return ConnectionError("the server hangs up before TLS begins (not serving?)")
@@ -148,17 +148,17 @@ class TlsSocket:
 
     def __init__(self, sock: socket.socket, tls: Tls) -> None:
         self._sock, self._tls = sock, tls
-        self._rest = b""  # encrypted, and not sent
-        self._taken = 0  # so many bytes of the session are in it
+        self._rest = b""  # encrypted, not sent yet
+        self._taken = 0  # the number of the session's bytes in it
         self._early = b""
 
     @property
     def blocked(self) -> bool:
-        """Whether something waits until the socket takes more."""
+        """Whether encrypted bytes wait until the socket has room."""
         return bool(self._rest)
 
     def handshake(self, listened: bool) -> Optional[bool]:
-        """Go on with it: whether it is done. None and errors as of `Tls.hung_up`; `TLSError`."""
+        """Continue the handshake; returns whether it is done. None and errors as in `Tls.hung_up`; `TLSError`."""
         tls, data, over = self._tls, b"", False
         try:
             data = self._sock.recv(RECEIVE)
@@ -180,10 +180,10 @@ class TlsSocket:
         return tls.ready and not self._rest
 
     def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send a record; how many bytes of `data` have left. None, if TLS has to hear something first.
+        """Send a record; returns how many bytes of `data` have left. None if TLS has to receive something first.
 
-        A server can do nothing with half a record, so what is not reported here was certainly not understood.
-        Raises as a socket does, and `TLSError`. After `BlockingIOError`, come again with the same data.
+        A server can do nothing with half a record, so it has certainly not processed any byte that is not counted here.
+        Raises as a socket does, and `TLSError`. After `BlockingIOError`, call again with the same data.
         """
         if not self._taken:
             self._taken = self._tls.encrypt(data)
@@ -193,7 +193,7 @@ class TlsSocket:
             raise
         except OSError:
             with contextlib.suppress(OSError):
-                self._tls.received(self._sock.recv(RECEIVE))  # perhaps it has said why
+                self._tls.received(self._sock.recv(RECEIVE))  # the server may have sent an alert with the reason
             if self._tls.error is None:
                 raise
         if self._tls.error is not None:
@@ -202,7 +202,7 @@ class TlsSocket:
         return taken
 
     def recv(self, size: int) -> bytes:
-        """What has arrived for the session, at most about `size` bytes, all of it. Raises as `send` does."""
+        """All received bytes for the session, about `size` at most. Raises as `send` does."""
         tls, data = self._tls, self._early
         if data:
             self._early = b""
@@ -214,7 +214,7 @@ class TlsSocket:
             data = tls.received(data)
             self._push_some()
             if tls.error is not None or tls.over:
-                self._shut()  # so that poll says at once that there is an end to be read
+                self._shut()  # so that poll reports the end at once
         if data:
             return data
         if tls.error is not None:
@@ -224,7 +224,7 @@ class TlsSocket:
         raise BlockingIOError("no whole record yet")
 
     def _push(self) -> None:
-        """Send what TLS has to say."""
+        """Send the bytes of TLS itself."""
         while True:
             self._rest = self._rest or self._tls.outgoing()
             if not self._rest:
@@ -232,7 +232,7 @@ class TlsSocket:
             self._rest = self._rest[self._sock.send(self._rest) :]
 
     def _push_some(self) -> None:
-        """What does not go goes along with the next record; what is wrong, the next call will say."""
+        """Send what the socket takes; the rest goes with the next record, and the next call raises the error."""
         with contextlib.suppress(OSError):
             self._push()
 
@@ -241,27 +241,27 @@ class TlsSocket:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def detach(self) -> Tuple[socket.socket, Tls, bytes]:
-        """After the handshake: the socket, the TLS on it, and what has arrived for the session. The caller goes on."""
+        """After the handshake: the socket, its TLS, and the received bytes for the session, all for the caller."""
         return self._sock, self._tls, self._early
 
     def fileno(self) -> int:
-        """For poll."""
+        """The file descriptor, for poll."""
         return self._sock.fileno()
 
     def shutdown(self, how: int) -> None:
-        """End the conversation, without waiting for an answer."""
+        """Close the TLS connection, without waiting for the answer."""
         if not self._rest:
             self._rest = self._tls.farewell()
             self._push_some()
         self._sock.shutdown(how)
 
     def close(self) -> None:
-        """Close the socket, and say nothing: after a fork it is the parent's conversation."""
+        """Close the socket without sending anything: after a fork the connection belongs to the parent."""
         self._sock.close()
 
 
 def _explained(error: Any) -> TLSError:
-    """What OpenSSL says, and what to do about it."""
+    """OpenSSL's error as a `TLSError`, with advice."""
     code = getattr(error, "verify_code", None)
     if code is not None:
         advice = _VERIFY.get(code, "see the checks of the context")

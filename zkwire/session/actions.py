@@ -1,6 +1,6 @@
-"""What a session core asks of its driver, and what it reports.
+"""What a session core asks of its driver, and what it reports to it.
 
-Owns these values and the one table of what performs them. A driver performs actions in their order:
+Owns these values and the one table of the methods that perform them. A driver performs actions in their order:
 
     for action in session.actions():
         getattr(driver, METHODS[type(action)])(*action)
@@ -40,8 +40,8 @@ class Fired(NamedTuple):
     """Call these watchers, in this order, with this event.
 
     `lasting` has the path of each watcher's persistent watch, None for a one-shot watch; it is empty if all are
-    one-shot. A watcher that cannot keep up may hear of that path instead, with type NONE and state CONNECTED, which
-    tells it to read afresh.
+    one-shot. A driver may replace the events for a slow watcher of a persistent watch by one event of that path
+    with type NONE and state CONNECTED. It means: events were left out, read the data again.
     """
 
     watchers: Sequence[Watcher]
@@ -50,7 +50,7 @@ class Fired(NamedTuple):
 
 
 class StateChanged(NamedTuple):
-    """Call the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` says why."""
+    """Call the listeners. `state` is one of `KazooState`, `client_state` of `KeeperState`; `error` is the cause."""
 
     state: str
     client_state: str
@@ -58,7 +58,7 @@ class StateChanged(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """The server has sent what this client does not understand and can live with: worth a line in the log."""
+    """The server has sent something that the core does not know and ignores: the driver logs it."""
 
     what: str
 

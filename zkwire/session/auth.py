@@ -1,8 +1,8 @@
-"""How a session proves who it is: the auth infos a user has added with `add_auth`, and the SASL login.
+"""Authentication of a session: the auth infos that a user has added with `add_auth`, and the SASL login.
 
-Owns which auth infos there are, which of them the server has accepted on this connection, who waits to hear that, and
-what an answer means in a login. Auth infos are sent on every connection, in the order they were added. Must not know
-connections.
+Owns the auth infos, whether the server has accepted each of them on this connection, the tokens that wait for that
+answer, and the meaning of each answer in a login. Auth infos are sent on every connection, in the order they were
+added. Must not know connections.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..ops import Auth
 if TYPE_CHECKING:
     from ..sasl import Mechanism
 
-#: A token is no longer, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
+#: The limit of a token, in bytes: RFC 2831 allows 2048 for a challenge, Kerberos tickets grow to some 48 KiB.
 MAX_TOKEN = 64 * 1024
-#: A server before 3.5 hangs up on a wrong password without a word, as does one that is being restarted. This many
-#: hang-ups for each server, without one login in between, are a refusal.
+#: A server before 3.5 answers a wrong password by closing the connection; so does a server that restarts. This many
+#: closed connections for each server, without one login in between, count as a refusal.
 SILENT_REFUSALS = 3
 
 
 class AuthInfo:
-    """One auth info; `tokens` wait for the server's word, since `since` (seconds)."""
+    """One auth info; `tokens` wait for the server's reply, since `since` (seconds)."""
 
     def __init__(self, op: Auth, since: float) -> None:
         self.op, self.since = op, since
@@ -41,7 +41,7 @@ class AuthInfos:
         return iter(self._all)
 
     def add(self, op: Auth, token: Any, now: float) -> AuthInfo:
-        """Add one, or find it if it is there already; `token` (None: no caller) waits unless it is proven."""
+        """Add one, or find an equal one; `token` (None: no caller) waits unless the server has accepted it."""
         known = next((info for info in self._all if info.op == op), None)
         if known is None:
             known = AuthInfo(op, now)
@@ -52,23 +52,23 @@ class AuthInfos:
         return known
 
     def disconnected(self) -> None:
-        """The next connection knows none of them."""
+        """The connection has ended: the next one starts without auth infos."""
         for info in self._all:
             info.asked = info.proven = False
 
     def forget(self, token: Any) -> bool:
-        """`token` waits no more; whether it did. The auth info itself stays."""
+        """`token` waits no more; returns whether it did. The auth info itself stays."""
         waiting = [info for info in self._all if token in info.tokens]
         for info in waiting:
             info.tokens.remove(token)
         return bool(waiting)
 
     def waiting_since(self) -> Optional[float]:
-        """Since when the token that waits longest has waited; None if none does."""
+        """The time since which the oldest waiting token waits; None if none does."""
         return min((info.since for info in self._all if info.tokens), default=None)
 
     def take_waiting(self, until: Optional[float] = None) -> List[Any]:
-        """The tokens that have waited since `until` or longer (None: all of them), which wait no more."""
+        """Take the tokens that have waited since `until` or longer (None: all of them); they wait no more."""
         taken: List[Any] = []
         for info in self._all:
             if until is None or info.since <= until:
@@ -108,11 +108,11 @@ class Login:
         return answer
 
     def hung_up(self, servers: int) -> Optional[AuthFailedError]:
-        """The server has ended the connection in the middle of a login; an error if that counts as a refusal."""
+        """The server has closed the connection in the middle of a login; an error if that counts as a refusal."""
         self._hang_ups += self._proving
         if self._hang_ups < SILENT_REFUSALS * servers:
             return None
-        return self._failure(f"{self._hang_ups} times the server hung up on the credentials, as one before 3.5 refuses")
+        return self._failure(f"the server hung up on the credentials {self._hang_ups} times (a refusal before 3.5)")
 
     def _checked(self, token: Optional[bytes]) -> Optional[bytes]:
         if token is not None and (not isinstance(token, bytes) or len(token) > MAX_TOKEN):
@@ -125,7 +125,7 @@ class Login:
             return step(argument)
         except AuthFailedError as error:
             raise self._failure(str(error)) from None
-        except Exception as error:  # of the user's own mechanism; its text may hold a secret
+        except Exception as error:  # raised by the user's mechanism; its text may contain a secret
             raise self._failure(type(error).__name__) from None
 
     def _failure(self, why: str) -> AuthFailedError:

@@ -1,7 +1,7 @@
-"""The servers of a client: from a connect string to which server is dialled next, and when.
+"""The servers of a client: from a connect string to the server that is dialled next, and the time of that attempt.
 
 Owns connect strings, the hosts, their addresses, their order and the pauses between attempts. Must not know connections
-or clocks; randomness comes in.
+or clocks; randomness is an argument.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def parse_hosts(hosts: Union[str, Sequence[str]]) -> Tuple[List[Host], str]:
     """The hosts and the chroot ("" for none) of a connect string `h1:2181,h2,[::1]:2181/chroot/a`.
 
     A sequence of such strings is joined first, and only its last may have a chroot. Blanks around entries are dropped,
-    the default port is 2181, and a chroot of "/" means none. Raises `ValueError` (or `TypeError` for another type),
-    for what is nearly right as well: the text says what is wrong, and the right form.
+    the default port is 2181, and a chroot of "/" means none. Raises `ValueError` (`TypeError` for another type) whose
+    text says what is wrong, and the right form.
     """
     if not isinstance(hosts, str):
         if isinstance(hosts, (bytes, bytearray)):
@@ -56,7 +56,7 @@ def parse_hosts(hosts: Union[str, Sequence[str]]) -> Tuple[List[Host], str]:
     return list(dict.fromkeys(parsed)), validate_path("/" + chroot) if chroot else ""
 
 
-#: What a connect string does not have, though others that look like it do.
+#: Parts of other formats that a connect string does not have, and the error texts.
 _MISTAKES = (
     ("://", "a connect string is not a URL and has no scheme"),
     ("@", "a connect string has no credentials (see auth_data= and sasl=)"),
@@ -92,7 +92,7 @@ def _parse_host(entry: str) -> Host:
 
 
 def _why_no_address(name: str) -> str:
-    """Why this, in brackets, is no IPv6 address; "" if it may be one."""
+    """The reason why this text in brackets is no IPv6 address; "" if it may be one."""
     digits, _, zone = name.partition("%")
     bad = [char for char in digits if char not in "0123456789abcdefABCDEF:."]
     if bad or digits.count(":") < 2:
@@ -101,7 +101,7 @@ def _why_no_address(name: str) -> str:
 
 
 def _why_no_name(name: str) -> str:
-    """Why there can be no host of this name (RFC 1123, with the underscores that containers have); "" if there can."""
+    """The reason why this is no host name (RFC 1123, and underscores, which containers use); "" if it may be one."""
     labels = name.split(".")
     if labels[-1] == "":
         labels.pop()  # a name may end in a dot
@@ -125,13 +125,13 @@ def _why_no_name(name: str) -> str:
     return ""
 
 
-#: The second attempt after a loss comes at random within so many seconds: clients of a server that died must not arrive
-#: together. (Java: up to 1 s, ClientCnxn.startConnect.)
+#: The second attempt after a loss is made at a random time within this many seconds, so that the clients of a server
+#: that died do not arrive together. (Java: up to 1 s, ClientCnxn.startConnect.)
 SPREAD = 1.25
-#: After a connection that lasted so many seconds the first attempt comes at once.
+#: After a connection that lasted this many seconds the first attempt is made at once.
 BRIEF = 1.0
-#: No pause is longer, in seconds, so that a server that comes back is found soon; nor than a third of the session
-#: timeout.
+#: The longest pause, in seconds, so that clients soon find a server that is back; a third of the session timeout is
+#: another limit.
 LONGEST = 2.0
 
 
@@ -139,14 +139,14 @@ class HostProvider:
     """The hosts in the order they are tried, the addresses of each, and the pause before each attempt.
 
     A server is a host and one of its addresses: a name with several addresses is several servers. The first attempt
-    after a loss comes at once, at the next server. In a pass over the servers each is tried right after the one before;
-    after a pass without success comes a pause at random, which grows from pass to pass.
+    after a loss is made at once, at the next server. One pass tries each server once, without a pause in between. A
+    pass without success is followed by a random pause, which grows from pass to pass.
     """
 
     def __init__(self, hosts: Sequence[Host], shuffle: bool, random: Callable[[], float]) -> None:
         self._shuffle, self._random = shuffle, random
         self.hosts = self._arranged(hosts)
-        self._first: List[Host] = []  # to be tried before it goes round
+        self._first: List[Host] = []  # tried before the rotation goes on
         self._at = -1
         self._dialled = self._probed = 0
         self._known: Dict[Host, List[Any]] = {}  # the addresses of each name, as resolved last
@@ -156,7 +156,7 @@ class HostProvider:
 
     def _arranged(self, items: Sequence[T]) -> List[T]:
         arranged = list(items)
-        if self._shuffle:  # Fisher and Yates, over the only randomness this file is given
+        if self._shuffle:  # Fisher and Yates, with the randomness that this file gets as an argument
             for i in range(len(arranged) - 1, 0, -1):
                 j = int(self._random() * (i + 1))
                 arranged[i], arranged[j] = arranged[j], arranged[i]
@@ -164,7 +164,7 @@ class HostProvider:
 
     @property
     def count(self) -> int:
-        """How many servers there are, as far as is known: a name that was never resolved counts as one."""
+        """The number of servers, as far as it is known: a name that was never resolved counts as one."""
         return sum(max(1, len(self._known.get(host, ()))) for host in self.hosts)
 
     def next(self) -> Host:
@@ -178,7 +178,7 @@ class HostProvider:
         return host
 
     def _left_of_current(self) -> bool:
-        """Whether the current host has addresses that were not tried in this pass, beside some that were."""
+        """Whether the current host has addresses that were not tried in this pass, and others that were."""
         if not 0 <= self._at < len(self.hosts):
             return False
         host = self.hosts[self._at]
@@ -203,10 +203,10 @@ class HostProvider:
         self._in_pass.add((host, address))
 
     def replace(self, hosts: Sequence[Host], current: Optional[Host]) -> bool:
-        """Take new hosts; whether a client that is connected to `current` goes to another one now.
+        """Take new hosts; returns whether a client that is connected to `current` has to move to another one now.
 
-        It does if that one is gone, and, with more hosts than before, as often as the new ones need to get their share.
-        With what is tried next then, all clients together spread evenly (ZOOKEEPER-1355).
+        It has to if `current` is not among the new hosts. With more hosts than before it moves at random, as often as
+        the new hosts need to get their share. All clients together then spread evenly (ZOOKEEPER-1355).
         """
         before, self.hosts = self.hosts, self._arranged(hosts)
         self._known = {host: known for host, known in self._known.items() if host in self.hosts}
@@ -227,26 +227,26 @@ class HostProvider:
         return True
 
     def other(self, host: Optional[Host]) -> Host:
-        """The next host to probe while the client is connected to `host`: in turn; that one if there is no other."""
+        """The next host to probe while the client is connected to `host`: in rotation; `host` if there is no other."""
         others = [other for other in self.hosts if other != host] or self.hosts
         self._probed += 1
         return others[(self._probed - 1) % len(others)]
 
     def succeeded(self, host: Optional[Host], address: Any) -> None:
-        """A session is up there: passes are counted afresh from the next loss on."""
+        """The session is connected to this address: the count of passes starts again at the next loss."""
         self._first, self._dialled = [], 0
         self._in_pass = {(host, address)} if host is not None and address is not None else set()
 
     @property
     def all_tried(self) -> bool:
-        """Whether a pass over all servers has come to its end."""
+        """Whether a pass over all servers has ended."""
         return self._dialled % len(self.hosts) == 0 and not self._left_of_current()
 
     def pause(self, timeout: float, brief: bool = False) -> float:
         """Seconds to wait before the next attempt; `timeout` is the session's, in seconds.
 
-        `brief`: a connection was lost that had not lasted `BRIEF` seconds. Two clients that take one session from each
-        other, or a server that fails right after each handshake, would keep everyone busy without a pause.
+        `brief`: the lost connection had lasted less than `BRIEF` seconds. Without a pause, two clients that take one
+        session from each other would never stop, and neither would a server that fails right after each handshake.
         """
         limit = min(LONGEST, timeout / 3)
         passes = self._dialled // len(self.hosts) + brief

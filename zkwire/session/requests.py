@@ -1,11 +1,11 @@
-"""The requests of a session: from their submission to their reply, on whatever link there is.
+"""The requests of a session: from their submission to their reply, on whichever link the session has.
 
-Owns what waits for a link, what is under way on one, the bounds on both, and what each kind of server is known not to
-know. Must not know when to connect, nor how long a session lives: `Session` does. Rules:
+Owns the requests that wait for a link, those in flight, the bounds on both, and the operations that each server is
+known not to implement. Must not know when to connect, nor how long a session lives: `Session` does. Rules:
 
-1. A request that was sent is never sent again. What is under way when a link ends fails.
-2. What is submitted without a link waits for one, at most a session timeout.
-3. On a new link come auth infos, then watches (as of the zxid up to which they have told all), then what waited.
+1. A request that was sent is never sent again. A request in flight fails when its link ends.
+2. A request submitted without a link waits for one, at most a session timeout.
+3. A new link sends auth infos, then watches (with the zxid up to which events were delivered), then waiting requests.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from .watch_modes import WatchModes
 from .watches import Watches
 from .windows import Windows
 
-#: Answers that say something about the session or the connection rather than the operation.
+#: Error codes that concern the session or the connection, not the operation.
 AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED = -115, -124, -112, -118, -6
 CONSEQUENCES = frozenset((AUTH_FAILED, NEEDS_SASL, EXPIRED, MOVED, UNIMPLEMENTED))
-#: Operations that ZooKeeper 3.4 does not know. Compatible servers hang up on them instead of answering -6.
+#: Operations that ZooKeeper 3.4 does not know. Compatible servers close the connection instead of answering -6.
 NEWER: Tuple[Type[Op[Any]], ...] = (
     AddWatch, CheckWatches, Create2, CreateContainer, CreateTTL, GetAllChildrenNumber, GetEphemerals, MultiRead,
     RemoveWatches, SetWatches2, WhoAmI,
 )  # fmt: skip
-#: This many hang-ups in a row, each with one such operation alone under way, count as "unimplemented".
+#: This many closed connections in a row, each with one such operation alone in flight, count as "unimplemented".
 HANG_UPS = 3
 
 Failure = Callable[[Optional[str], bool], ZookeeperError]
 
 
 def failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> Failure:
-    """Makes the errors of many operations that fail for one reason."""
+    """A function that makes the errors of many operations that fail for one reason."""
 
     def make(path: Optional[str], sent: bool) -> ZookeeperError:
         error = cls(text, path)
@@ -59,7 +59,7 @@ def failing(cls: Type[ZookeeperError], text: Optional[str] = None) -> Failure:
 
 
 class Waiting(NamedTuple):
-    """A request that waits for a link: its operation, since when, and its size in bytes."""
+    """A request that waits for a link: its operation, the time of its submission, and its size in bytes."""
 
     op: Op[Any]
     since: float
@@ -67,7 +67,7 @@ class Waiting(NamedTuple):
 
 
 class ServerMemory:
-    """What one server was seen not to know."""
+    """The operations that one server was seen not to implement."""
 
     def __init__(self) -> None:
         self.unknown: Set[Type[Op[Any]]] = set()
@@ -75,7 +75,7 @@ class ServerMemory:
 
 
 class Requests:
-    """The requests of one session. What is to be reported goes to `report`, the session's list of actions."""
+    """The requests of one session. Actions are appended to `report`, the session's list of actions."""
 
     def __init__(
         self, scope: Scope, report: List[Action], max_pending: int, max_pending_bytes: int, max_frame: int,
@@ -90,41 +90,41 @@ class Requests:
         self.auth_infos = AuthInfos()
         #: The session's link while there is one, handshake included, or None.
         self.link: Optional[Link] = None
-        #: The connection, while operations may be sent without looking at watches, auth or hold.
+        #: Fast path: the connection, while operations may be sent without looking at watches, auth or hold; else None.
         self.ready: Optional[Connection] = None
-        #: What waits for a link, by token.
+        #: The requests that wait for a link, by token.
         self.waiting: OrderedDict[Any, Waiting] = OrderedDict()
         self.waitingd_bytes = 0
-        #: Tokens of requests that were sent, and whose callers wait no more.
+        #: Tokens of requests that were sent, and whose replies no caller wants any more.
         self.forgotten: Set[Any] = set()
         self._memory: Dict[Tuple[Host, Any], ServerMemory] = {}
-        self._ended = failing(ConnectionLoss)  # how the newest link did
-        self._untold = False  # whether it ended before its watches were set again: the next replay tells all
+        self._ended = failing(ConnectionLoss)  # the error of the newest link
+        self._untold = False  # whether it ended before its watches were set again
         #: The newest zxid a reply has shown this session.
         self.last_zxid = 0
-        #: Up to which zxid the watches have told all.
+        #: The zxid up to which the watchers have got all events.
         self._told_zxid = 0
 
     # ----------------------------------------------------------------------- submitting
 
     @property
     def connection(self) -> Optional[Connection]:
-        """The connection of the link there is."""
+        """The connection of the current link, or None."""
         return self.link.connection if self.link is not None else None
 
     @property
     def in_flight(self) -> int:
-        """Operations that wait for an answer of the server."""
+        """The number of operations that wait for a reply of the server."""
         return self.link.in_flight if self.link is not None else 0
 
     @property
     def pending(self) -> int:
-        """Operations submitted and not yet replied."""
+        """The number of operations that were submitted and have no reply yet."""
         return len(self.waiting) + self.in_flight
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of these: of requests that wait for a link, and of those behind the oldest one without an answer."""
+        """The bytes of pending requests: those that wait for a link, and those sent since the oldest unanswered one."""
         connection = self.connection
         replies = connection.replies if connection is not None else ()
         under_way = connection.written - replies[0].end if connection is not None and replies else 0
@@ -132,14 +132,14 @@ class Requests:
 
     @property
     def seen_zxid(self) -> int:
-        """The newest zxid a reply has shown this session, on the link there is as well."""
+        """The newest zxid that a reply has shown this session, on the current link too."""
         connection = self.connection
         return max(self.last_zxid, connection.last_zxid if connection is not None else 0)
 
     def submit(self, op: Op[Any], token: Any, now: float, is_open: bool, force: bool) -> bool:
-        """Send an operation, or queue it; whether something was sent that keeps the session alive.
+        """Send an operation, or queue it; returns whether something was sent that keeps the session alive.
 
-        An auth info does not: servers answer it without a look at the session. See `Session.submit` for what is raised.
+        An auth info does not: the server answers it without touching the session. `Session.submit` says what is raised.
         """
         if not op.alone:
             if isinstance(op, Auth):
@@ -158,7 +158,7 @@ class Requests:
             if not self.waiting and not self._must_wait(op, self.link):
                 self._send(op, token, self.link)
                 return True
-        size = len(self.connect().frame(op))  # what cannot be sent is refused now
+        size = len(self.connect().frame(op))  # a request that cannot be sent is refused now
         self.ready = None
         self.waiting[token] = Waiting(op, now, size)
         self.waitingd_bytes += size
@@ -179,7 +179,7 @@ class Requests:
         return self._modes.must_wait(op, op.server_path(self.scope), (slot.op for slot in under_way))
 
     def _send(self, op: Op[Any], token: Any, link: Link) -> None:
-        """Send a user's operation, and what belongs to its watch."""
+        """Send a user's operation, and the requests that its watch needs."""
         connection = link.connection
         assert connection is not None  # noqa: S101  # the link is open
         if op.plain and (op.watches is None or op.watch is None):
@@ -195,7 +195,7 @@ class Requests:
             self.ready = None
 
     def _send_queue(self, link: Link, all_of_it: bool = False) -> None:
-        """Send what waits, as far as it need not wait any longer."""
+        """Send the waiting requests, up to the first one that has to wait longer."""
         while self.waiting:
             token, waiting = next(iter(self.waiting.items()))
             if not all_of_it and self._must_wait(waiting.op, link):
@@ -212,7 +212,7 @@ class Requests:
         return token, waiting
 
     def connect(self) -> Connection:
-        """A connection with this client's scope and limits."""
+        """A new connection with this client's scope and limits."""
         return Connection(self.scope, *self._limits)
 
     def _add_auth(self, op: Auth, token: Any, now: float, is_open: bool) -> None:
@@ -223,14 +223,14 @@ class Requests:
             self.link.prove(info)
 
     def _comes_later(self, op: RemoveWatches) -> bool:
-        """Whether a removal has to wait, for it may concern what is under way or waits itself."""
+        """Whether a removal has to wait, because requests in flight or in the queue may set the watch it removes."""
         connection = self.connection
         under_way = [slot.op for slot in connection.replies] if connection is not None else []
         before = under_way + [waiting.op for waiting in self.waiting.values()]
         return not op.local and self._modes.must_wait(op, op.server_path(self.scope), before)
 
     def _remove_here(self, op: RemoveWatches, token: Any) -> bool:
-        """Whether a removal needed no word to the server; it is done then."""
+        """Whether a removal needed no request to the server; it is then done."""
         slots = self.connection.replies if self.connection is not None else ()
         coming = [slot.op for slot in slots] + [waiting.op for waiting in self.waiting.values()]
         where = self.watches.removal(op, coming)
@@ -262,9 +262,9 @@ class Requests:
         return self._server().unknown
 
     def unimplemented(self, op: Op[Any]) -> bool:
-        """An operation was answered with -6: the server is not asked again on this link; whether it hangs up for it."""
+        """The server answered -6: never send it this operation again on this link; returns whether it hangs up."""
         if isinstance(op, CreateTTL):
-            return False  # switched off, which can change, and no reason to hang up
+            return False  # switched off by configuration, which can change; the server does not hang up
         self.ready = None
         self._unknown().add(type(op))
         if self.link is not None:
@@ -272,7 +272,7 @@ class Requests:
         return True
 
     def hung_up(self) -> None:
-        """The server has ended the open link. With one operation of the newer ones alone under way, that is a sign."""
+        """The server has closed the open link; with one newer operation alone in flight, this counts against it."""
         link, connection = self.link, self.connection
         if link is None or connection is None:
             return
@@ -285,9 +285,9 @@ class Requests:
             link.refused = True
 
     def _forget_unknown(self) -> None:
-        """After a loss for other reasons the server may be a newer one: it is asked again.
+        """After a loss for another reason the server may have been upgraded: the operation is sent again.
 
-        One hang-up is then enough to know better.
+        One more closed connection is then enough to mark it as unimplemented.
         """
         for memory in self._memory.values():
             memory.unknown.clear()
@@ -297,8 +297,8 @@ class Requests:
     # --------------------------------------------------------------------- a link's life
 
     def opened(self, link: Link) -> None:
-        """The handshake is through: auth infos, watches, and what waited, in this order."""
-        self.forgotten.clear()  # not before: answers may come behind the one that ended the link, in the same bytes
+        """The handshake is done: send auth infos, watches and waiting requests, in this order."""
+        self.forgotten.clear()  # not earlier: the bytes that ended the last link may hold further replies
         for info in self.auth_infos:
             link.prove(info)
         if SetWatches2 in self._unknown():
@@ -311,20 +311,20 @@ class Requests:
         self.ready = link.connection if free else None
 
     def hold(self) -> None:
-        """Send nothing more on this link: what is submitted waits for the next."""
+        """Send nothing more on this link: new requests wait for the next one."""
         self.ready = None
         if self.link is not None:
             self.link.holding = True
 
     def close(self) -> None:
-        """Say good-bye, behind all that is under way."""
+        """Send the close request, after all requests so far."""
         self.ready = None
         if self.link is not None:
             self._send_queue(self.link, True)
             self.link.close()
 
     def event(self, event: Any, state: str) -> None:
-        """A notification has arrived."""
+        """A watch event has arrived."""
         if self.link is not None or not self._untold:
             self._report += self.watches.notified(event, state)
 
@@ -336,11 +336,11 @@ class Requests:
         unclaimed = token in self.forgotten
         self.forgotten.discard(token)
         if self.link is None and not op.writes:
-            # An answer before this one, in the same bytes, was the end, perhaps that watches could not be set
-            # again: this read would have no watch, and would show what no event has told.
+            # A reply before this one, in the same bytes, has ended the link; perhaps watches could not be set again.
+            # This read would have no watch, and its result would be newer than any event delivered so far.
             outcome = self._ended(op.path, True)
         elif op.watches is not None and not isinstance(outcome, ProtocolError):
-            if not unclaimed or isinstance(op, AddWatch):  # a persistent watch stands at the server: it is heard
+            if not unclaimed or isinstance(op, AddWatch):  # the server has set the persistent watch: it sends events
                 self.watches.armed(op, err)
         elif isinstance(op, RemoveWatches) and err in (0, NoWatcherError.code):
             self._report += self.watches.removed(op, state)
@@ -352,7 +352,7 @@ class Requests:
             self._modes.answered(op, op.server_path(self.scope) if op.path is not None else "")
 
     def taken(self) -> None:
-        """All that has arrived was taken: what had to wait for it may go."""
+        """All received bytes were processed: send the requests that waited for this."""
         if self.waiting and self.link is not None and not self.link.holding:
             self._send_queue(self.link)
 
@@ -363,7 +363,7 @@ class Requests:
         self._reply_all(tokens, None)
 
     def replayed(self, op: Op[Any], err: int, token: Internal = REPLAY) -> bool:
-        """A batch of watches was answered; whether the session can live with the answer."""
+        """A batch of watches was answered; returns whether the session can continue with this answer."""
         if err == 0:
             if self.link is not None:
                 self.link.replaying -= token is REPLAY
@@ -372,14 +372,14 @@ class Requests:
             self._report += self.watches.unsupported()
         else:
             if token is AGAIN and isinstance(op, SetWatches) and self.link is not None:
-                self.link.told_at_most = op.relative_zxid  # answers behind this one may have come with it
+                self.link.told_at_most = op.relative_zxid  # the same bytes may hold replies after this one
             return False
         return True
 
     def disconnected(self, failure: Failure, told: bool) -> None:
-        """No answer will come any more to what was sent, or was about to be.
+        """Fail the requests that were sent or about to be sent: no reply will arrive.
 
-        `told`: the link was open, so watches have told all up to there, unless they were yet to be set.
+        `told`: the link was open, so events up to its last zxid were delivered, unless watches were not yet set again.
         """
         link, self.link, self.ready = self.link, None, None
         self._ended = failure
@@ -400,36 +400,36 @@ class Requests:
     # ------------------------------------------------------------------------- failing
 
     def fail_queue(self, failure: Failure) -> None:
-        """What waits for a link waits in vain."""
+        """Fail all requests that wait for a link."""
         while self.waiting:
             token, waiting = self._take_first()
             self._reply(token, failure(waiting.op.path, False))
 
     def waiting_since(self) -> Optional[float]:
-        """Since when the request that has waited longest for a link has waited; None if none waits."""
+        """The time since which the oldest request waits for a link; None if none waits."""
         times = [next(iter(self.waiting.values())).since] if self.waiting else []
         since = self.auth_infos.waiting_since()
         return min(times + [since]) if since is not None else times[0] if times else None
 
     def give_up(self, oldest: float, failure: Failure) -> None:
-        """What has waited since `oldest` or longer has waited long enough."""
+        """Fail the requests that have waited since `oldest` or longer."""
         while self.waiting and next(iter(self.waiting.values())).since <= oldest:
             token, waiting = self._take_first()
             self._reply(token, failure(waiting.op.path, False))
         self._reply_all(self.auth_infos.take_waiting(oldest), failure(None, False))
 
     def expired(self, failure: Failure) -> None:
-        """The session is gone, and its watches with it; a new one begins at zxid 0."""
+        """The session has expired, and its watches with it; a new one begins at zxid 0."""
         self.last_zxid = self._told_zxid = 0
         self._untold = False
         self.fail_queue(failure)
 
     def end_watches(self, state: str) -> None:
-        """Every watcher hears the end."""
+        """Call every watcher with the end of its watch."""
         self._report += self.watches.ended(state)
 
     def end(self, failure: Failure) -> None:
-        """All is over, for ever."""
+        """The session has ended for good: fail all requests and end all watches."""
         self.disconnected(failure, False)
         self.fail_queue(failure)
         self._reply_all(self.auth_infos.take_waiting(), failure(None, False))

@@ -1,11 +1,12 @@
 """The probe for a read-write server, made while a read-only one serves the session.
 
-Owns when to probe, how long to wait, and what an answer means. Must not know sockets, clocks, or what follows. Rules:
+Owns the time of a probe, its length, and the meaning of an answer. Must not know sockets, clocks, or what happens
+afterwards. Rules:
 
-1. The session's link goes on undisturbed. A second link is made beside it, with a whole handshake that allows no
-   read-only session: a read-only server hangs up on it, and a server that welcomes it takes over, on that very link.
+1. The session's link continues undisturbed. The probe is a second link with a full handshake that allows no read-only
+   session: a read-only server closes it. A server that accepts it takes the session over, on that very link.
    Nothing depends on the four-letter word `isro`, which may be forbidden, or never be answered.
-2. Each probe has a deadline, and the pause before the next is longer, at random, so that clients do not come together.
+2. Each probe has a deadline. The pause before the next is longer, and random, so that clients do not come together.
 """
 
 from __future__ import annotations
@@ -18,45 +19,45 @@ from .link import Link
 
 #: Pauses between probes, in seconds; each is about twice as long as the one before. (Java: 0.1 to 60 s.)
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-#: A probe takes no longer than the pause before it, but has at least this many seconds.
+#: The shortest time for a probe, in seconds; else a probe takes no longer than the pause before it.
 SHORTEST_PROBE = 1.0
 
 
 class ReadWriteProbe:
-    """Probes, once it has begun, and reports `Dial` and `HangUp` to the session's list of actions."""
+    """Probes once `begin` was called, and appends `Dial` and `HangUp` to the session's list of actions."""
 
     def __init__(self, report: List[Action], random: Callable[[], float]) -> None:
         self._report, self._random = report, random
         #: The second link; None in the pauses between.
         self.link: Optional[Link] = None
-        #: Whether its server has welcomed the session.
+        #: Whether the server of the second link has accepted the session.
         self.welcomed = False
         self._pause = FIRST_PAUSE
-        self._due: Optional[float] = None  # when the pause ends, or the probe; None: there is nothing to probe for
+        self._due: Optional[float] = None  # the end of the pause, or of the probe; None: not probing
 
     def begin(self, now: float) -> None:
-        """Probe, from now on."""
+        """Start probing."""
         self._pause = FIRST_PAUSE
         self._rest(now)
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop probing."""
         if self.link is not None:
             self._report.append(HangUp(self.link, "no read-write server is wanted any more"))
         self.release()
 
     def release(self) -> Optional[Link]:
-        """Probe no more; the second link, in the caller's hands from now on."""
+        """Stop probing; returns the second link, which now belongs to the caller."""
         link, self.link = self.link, None
         self.welcomed, self._due = False, None
         return link
 
     def deadline(self) -> Optional[float]:
-        """When to call `timed_out`, if at all."""
+        """The time at which to call `timed_out`, if at all."""
         return None if self.welcomed else self._due
 
     def timed_out(self, now: float) -> bool:
-        """Time has passed; whether the next probe is due."""
+        """The deadline has come; returns whether the next probe is due."""
         if self._due is None or now < self._due or self.welcomed:
             return False
         if self.link is None:
@@ -71,7 +72,7 @@ class ReadWriteProbe:
         self._report.append(Dial(self.link))
 
     def received(self, data: bytes, now: float) -> bool:
-        """Bytes have arrived on the second link; whether its server can take over."""
+        """Bytes have arrived on the second link; returns whether its server can take the session over."""
         connection = self.link.connection if self.link is not None else None
         if connection is None:
             return False
@@ -86,7 +87,7 @@ class ReadWriteProbe:
         return self.welcomed
 
     def dismiss(self, now: float, reason: str) -> None:
-        """That server is not the one."""
+        """This server cannot take the session over: close the second link."""
         if self.link is not None:
             self._report.append(HangUp(self.link, reason))
         self._rest(now)

@@ -1,23 +1,23 @@
 """One session over many links, without sockets, threads or clocks.
 
-Owns when to dial, ping, give up and expire, and what follows from each answer. Must not know sockets, futures or what
-calls watchers. `now` is monotonic time in seconds and never goes back; `token` is whatever the driver wants to see
-again. Rules:
+Owns when to dial, ping, give up and expire, and the consequences of each reply. Must not know sockets, futures or what
+calls watchers. `now` is monotonic time in seconds and never goes back; `token` is any value of the driver, which the
+core returns with the reply. Rules:
 
 1. On each link, in this order: handshake, SASL, auth, watches (with the last zxid from before), then user operations.
-   Connected is reported once authentication is through. SASL is a part of the handshake: nothing else is sent to a
-   server before it has proved itself.
-2. A request that was sent is never sent again. What is under way when a link ends fails with `ConnectionLoss`, which
-   says whether it was sent; what is submitted without a link waits for one, at most a session timeout.
-3. Two thirds of the timeout without a reply end a link, however busy it is with sending or with events.
+   Connected is reported once authentication is done. SASL is a part of the handshake: the client sends no other
+   request before the server has authenticated itself.
+2. A request that was sent is never sent again. A request in flight when a link ends fails with `ConnectionLoss`, which
+   says whether it was sent; a request submitted without a link waits for one, at most a session timeout.
+3. Two thirds of the timeout without a reply end a link, however many requests are sent or events received.
 4. The server decides on expiry. Four thirds of the timeout without hearing from any server are expiry too
-   (ZOOKEEPER-4508). After it every caller and watcher hears of it, all is forgotten, and a new session is opened.
-5. AUTH_FAILED and CLOSED are for ever.
-6. A read-only server makes sessions up: such an id proves nothing, and is presented to no server. Before 3.7 it resumes
-   sessions that the majority may have given away: what it says about a session proves nothing either, and does not
-   count as hearing from a server. While it serves the session, a `ReadWriteProbe` looks for a read-write one.
-7. A client that is refused by TLS before it ever had a session ends once all servers were tried: nothing will change.
-   Later on it may, as when a certificate is renewed too late.
+   (ZOOKEEPER-4508). Then every caller and watcher gets the error, all state is dropped, and a new session is opened.
+5. AUTH_FAILED and CLOSED are final.
+6. A read-only server invents session ids: such an id proves nothing, and is sent to no other server. Before 3.7 it also
+   resumes sessions that the ensemble may have expired: an answer of a read-only server does not prove that the
+   session is alive. While one serves the session, a `ReadWriteProbe` looks for a read-write server.
+7. A client that fails in TLS before it ever had a session ends once all servers were tried: a retry would not help.
+   With a session it goes on: the cause may pass, such as a certificate that is renewed too late.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ from .rw_probe import ReadWriteProbe
 if TYPE_CHECKING:
     from ..sasl import Mechanism
 
-#: One server gets no longer to answer the handshake, in seconds, unless `connect_timeout` says so: one that accepts
-#: connections while it is starting would otherwise hold a client with a long session timeout.
+#: The longest time for one server to answer the handshake, in seconds, unless `connect_timeout` sets it: a server that
+#: accepts connections while it starts would otherwise hold a client with a long session timeout.
 LONGEST_CONNECT = 10.0
-#: close() takes no longer, in seconds.
+#: The longest time for close(), in seconds.
 CLOSE_LIMIT = 5.0
-#: A session that moves to another server waits no longer than this, in seconds, for what is under way at this one.
+#: The longest time a session that moves to another server waits for its requests in flight, in seconds.
 LEAVING_LIMIT = 1.0
-#: Between attempts to reach a server only to close the session, in seconds.
+#: The pause between attempts to reach a server only to close the session, in seconds.
 CLOSING_PAUSE = 0.1
-#: Requests that wait or are under way have no more bytes than this, unless the client says so.
+#: The default limit for the bytes of all pending requests.
 MAX_PENDING_BYTES = 64 * 1024 * 1024
-#: What is presented where there is no session.
+#: The id and password sent in the handshake without a session.
 _NO_SESSION = (0, b"\0" * 16)
 #: Types of the tokens of the session's own operations; pings have none.
 _OWN = frozenset((Internal, type(None)))
-# The phases: not started; pausing before an attempt; waiting for the driver to connect; for the answer to the
-# handshake, or of SASL; connected; ended.
+# The phases: not started; pausing before an attempt; waiting for the driver to connect; waiting for the answer to the
+# handshake, or for SASL; connected; ended.
 NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "handshake", "open", "ended"
 
 
 class Session:
     """The session core. Times are seconds.
 
-    Feed it: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these, send what
-    the links have to send, perform `actions`, and call `timed_out` at `deadline`. Inputs about a link that the core has
-    given up are ignored.
+    Inputs: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these the driver
+    sends the bytes of the links, performs `actions`, and calls `timed_out` at `deadline`. Inputs about a link that the
+    core has given up are ignored.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Session:
         max_request: int = MAX_REQUEST, read_only: bool = False, sasl: Optional[Mechanism] = None, secure: bool = False,
     ) -> None:  # fmt: skip
         self._actions: List[Action] = []
-        #: Called with (token, outcome) in the place of a `Replied`, where no action waits before it.
+        #: Called with (token, outcome) instead of a `Replied` action, if no action is queued before it.
         self.on_reply: Optional[Callable[[Any, Any], object]] = None
         #: The link to the session's server, or to the one that is being tried; None in the pauses between.
         self.link: Optional[Link] = None
@@ -89,9 +89,9 @@ class Session:
         #: The listeners' view, one of `KazooState`.
         self.state = KazooState.LOST
         #: Session id and password, or None while there is no session. The password is a secret.
-        #: In the state CONNECTED_RO they were made up, and are of use to no one else.
+        #: In the state CONNECTED_RO the read-only server invented them, and no other server knows them.
         self.client_id: Optional[Tuple[int, bytes]] = client_id if client_id is not None and client_id[0] else None
-        #: Why the last attempt or connection ended.
+        #: The cause of the end of the last attempt or connection.
         self.last_error: Optional[ZookeeperError] = None
         #: Chroot and default ACL.
         self.scope = scope if scope is not None else Scope()
@@ -101,7 +101,7 @@ class Session:
             self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
         )
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
-        #: What recipes have under way, which does not count for `max_pending`.
+        #: The operations of recipes in flight, which do not count for `max_pending`.
         self.windows = self._requests.windows
         self._connect_timeout = connect_timeout
         self._hosts = HostProvider(hosts, shuffle, random)
@@ -110,7 +110,7 @@ class Session:
         self._probe = ReadWriteProbe(self._actions, random)
         self._pause_ends = 0.0
         self._closing: Optional[float] = None
-        self._leaving: Optional[float] = None  # until when answers are waited for before the session moves
+        self._leaving: Optional[float] = None  # the deadline of the requests in flight before the session moves
         self._secure = secure
         self._refusal: Optional[TLSError] = None
         self._served = False
@@ -133,49 +133,49 @@ class Session:
         return self._heartbeat.timeout
 
     def state_at(self, now: float) -> str:
-        """`state`, unless the lease has run out since: the server may have given the session away by now."""
+        """`state`, but SUSPENDED once the lease has ended: the server may have expired the session."""
         overdue = self.state == KazooState.CONNECTED and now >= self._heartbeat.lease_ends_at()
         return KazooState.SUSPENDED if overdue else self.state
 
     def client_state_at(self, now: float) -> str:
-        """`client_state`, unless the lease has run out since."""
+        """`client_state`, but CONNECTING once the lease has ended."""
         return self.client_state if self.state_at(now) == self.state else KeeperState.CONNECTING
 
     @property
     def pending(self) -> int:
-        """Operations submitted and not yet replied."""
+        """The number of operations that were submitted and have no reply yet."""
         return self._requests.pending
 
     @property
     def in_flight(self) -> int:
-        """Operations that wait for an answer of the server."""
+        """The number of operations that wait for a reply of the server."""
         link = self.link
         connection = link.connection if link is not None else None
         return len(connection.replies) if connection is not None else 0
 
     @property
     def idle(self) -> bool:
-        """Whether at most one operation is under way."""
+        """Whether at most one operation is in flight."""
         return self.in_flight <= 1
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait to be sent on the session's link."""
+        """The number of bytes that wait to be sent on the session's link."""
         return self.link.unsent if self.link is not None else 0
 
     @property
     def has_actions(self) -> bool:
-        """Whether `actions` has something to say."""
+        """Whether `actions` would return any."""
         return bool(self._actions)
 
     def actions(self) -> List[Action]:
-        """What is to be performed since the last call, in order."""
+        """Take the actions since the last call, in order."""
         actions = self._actions[:]
         self._actions.clear()
         return actions
 
     def deadline(self) -> Optional[float]:
-        """When to call `timed_out`; None for never."""
+        """The time at which to call `timed_out`; None for never."""
         times = [self._closing] if self._closing is not None else []
         if self.phase == PAUSING:
             times.append(self._pause_ends)
@@ -192,7 +192,7 @@ class Session:
         return min(times) if times else None
 
     def _may_expire(self) -> bool:
-        """Whether the session may end by silence alone: no server that knows of sessions is connected."""
+        """Whether silence alone may end the session: no server that knows the session is connected."""
         if self.client_id is None:
             return False
         if self.phase == OPEN:
@@ -207,16 +207,16 @@ class Session:
     # ------------------------------------------------------------------ from the user
 
     def start(self, now: float) -> None:
-        """Begin to connect. Raises `ConnectionClosedError` if it was closed."""
+        """Begin to connect. Raises `ConnectionClosedError` if the session was closed."""
         self._check_usable()
         if self.phase == NEW:
             self._heartbeat.started(now)
             self._dial(now)
 
     def submit(self, op: Op[Any], token: Any, now: float, force: bool = False) -> None:
-        """Send an operation, or queue it until there is a link; a reply with this token follows, in the end.
+        """Send an operation, or queue it until there is a link; each operation gets one reply with this token.
 
-        `force`: it is not refused for `max_pending`. Raises, with nothing done: `ValueError` for an operation that
+        `force`: ignore the limit `max_pending`. Raises, with nothing done: `ValueError` for an operation that
         cannot be sent, `FrameTooLargeError`, `TooManyPendingError`, `UnimplementedError` (this server has refused it
         before), `ConnectionClosedError`, `AuthFailedError`.
         """
@@ -236,23 +236,23 @@ class Session:
             self._sent(now)
 
     def _sent(self, now: float) -> None:
-        """Something was sent that keeps the session alive, and will be answered."""
+        """A request was sent that keeps the session alive and will get a reply."""
         connection = self._requests.connection
         self._heartbeat.sent_at = now
         if connection is not None and now >= self._heartbeat.mark_due:
             self._heartbeat.mark(connection.written, now)
 
     def cancel(self, token: Any, forget: bool = False) -> bool:
-        """Take an operation back: True if it was not sent, and now never is. Takes the same time whatever waits.
+        """Take an operation back: True if it was not sent, and now never is. Takes constant time.
 
-        False if it was sent: with `forget`, its reply is not reported any more and its one-shot watch is not taken;
-        without, nothing has changed.
+        False if it was sent. With `forget`, its reply is then not reported and its one-shot watch not taken; without
+        `forget` nothing changes.
         """
         return self._requests.cancel(token, forget)
 
     def set_hosts(self, hosts: Sequence[Host], now: float) -> None:
-        """Other servers are to be tried from now on. If the present one is none of them, or is to be relieved, the
-        session moves to another.
+        """Use these servers from now on. If the present one is not among them, or has to give up a share of its
+        clients, the session moves to another.
 
         Raises as `submit` does for a session that has ended.
         """
@@ -268,7 +268,7 @@ class Session:
             self._dial(now)
 
     def close(self, now: float) -> None:
-        """End the session: what is under way is still answered, then the server hears of it. Takes at most 5 s."""
+        """End the session: requests in flight still get replies, then the close request is sent. Takes at most 5 s."""
         if self.phase == ENDED or self._closing is not None:
             return
         self._closing = now + min(CLOSE_LIMIT, max(self.timeout / 3, 0.5))
@@ -284,7 +284,7 @@ class Session:
             self._end(KeeperState.CLOSED, ConnectionClosedError())
 
     def abort(self, reason: str) -> None:
-        """End it here and now, without a word to the server: its driver has failed."""
+        """End the session at once, without a close request: its driver has failed."""
         if self.phase != ENDED:
             self._end(KeeperState.CLOSED, ConnectionClosedError(reason))
 
@@ -327,7 +327,7 @@ class Session:
             self._greet(link, False, now)
 
     def received(self, link: Link, data: bytes, now: float) -> None:
-        """Bytes have arrived. b"" is for `lost`, not for here."""
+        """Bytes have arrived on a link. For the end of the connection (b"") call `lost` instead."""
         connection = link.connection
         if link is not self.link or connection is None:
             if link is self._probe.link and self._probe.received(data, now):
@@ -342,7 +342,7 @@ class Session:
         if incoming:
             self._take(incoming, now)
         if link is not self.link:
-            return  # the link ended while its bytes were looked at
+            return  # the link ended while its bytes were processed
         if self._heartbeat.marks:
             self._heartbeat.answered(connection.answered)
         if connection.error is not None:
@@ -376,7 +376,7 @@ class Session:
         self._drop(ConnectionLoss(f"{link.host}: {reason}"), now)
 
     def timed_out(self, now: float) -> None:
-        """Time has passed: do what is due. Read what the socket holds before calling this."""
+        """The deadline has come. Before calling this, the driver reads what the socket holds."""
         link, connection = self.link, self._requests.connection
         if self._closing is not None and now >= self._closing:
             self._put_away("close() took too long")
@@ -417,7 +417,7 @@ class Session:
             if plain and type(token) not in _OWN and not (forgotten and token in forgotten):
                 if op.watches is not None and op.watch is not None and not isinstance(outcome, ProtocolError):
                     requests.watches.armed(op, err)
-                if actions or on_reply is None:  # events come before the replies that show them
+                if actions or on_reply is None:  # an event is reported before the reply that shows its change
                     actions.append(Replied(token, outcome))
                 else:
                     on_reply(token, outcome)
@@ -427,7 +427,7 @@ class Session:
                 outcome = SessionClosedRequireSaslError.remedied(self._login is not None, has_auth, op.path)
                 reply = op, token, err, outcome
             if type(token) is Internal:
-                if self.link is not None:  # or a reply before this one was the end of it
+                if self.link is not None:  # None if an earlier reply has ended it
                     self._internal(op, token, err, outcome, now)
             elif token is not None:
                 requests.replied(reply, self.client_state)
@@ -437,11 +437,11 @@ class Session:
             requests.taken()
 
     def _consequence(self, op: Op[Any], err: int, error: ZookeeperError, now: float) -> None:
-        """An answer after which the server hangs up."""
-        if err == UNIMPLEMENTED:  # it hangs up by itself, and the session survives
+        """Handle an error code after which the server closes the connection."""
+        if err == UNIMPLEMENTED:  # the server closes the connection; the session survives
             if self._requests.unimplemented(op) and not self.in_flight and self._closing is None:
                 reason = "it hangs up after an operation that it does not know"
-                self._hang_up(ConnectionLoss(f"{self.host}: {reason}"), now)  # before the next call is lost with it
+                self._hang_up(ConnectionLoss(f"{self.host}: {reason}"), now)  # so that no further request is lost
                 self._dial(now)
         elif err == EXPIRED:
             self._put_away(str(error))
@@ -459,17 +459,17 @@ class Session:
             self._put_away("closed")
             self._end(KeeperState.CLOSED, ConnectionClosedError())
         elif err in (EXPIRED, MOVED):
-            pass  # which says nothing about the operation; see `_consequence`
+            pass  # the error does not concern the operation; see `_consequence`
         elif token is LOGIN and self._login is not None:
             self._prove(now, self._login.answer, outcome)
         elif isinstance(token.what, AuthInfo):
             if err == 0:
                 self._requests.proven(token.what)
                 self._announce()
-            else:  # not accepted, whatever the number
+            else:  # any other code: not accepted
                 self._refuse(outcome)
         elif err in (AUTH_FAILED, NEEDS_SASL):
-            pass  # `_consequence` says so, with the cause
+            pass  # `_consequence` handles it, with the cause
         elif not self._requests.replayed(op, err, token):
             self._hang_up(ConnectionLoss(f"{self.host}: watches could not be set again: {outcome}"), now)
 
@@ -481,11 +481,11 @@ class Session:
         self._actions.append(Dial(self.link))
 
     def _budget(self) -> float:
-        """How long one server may take from the attempt to connect to the session, in seconds."""
+        """The longest time one server may take, from the attempt to connect to the session, in seconds."""
         return self._connect_timeout or min(self.timeout / self._hosts.count, LONGEST_CONNECT)
 
     def _greet(self, link: Link, read_only: bool, now: float) -> None:
-        """The handshake is on its way on a new link."""
+        """Send the handshake on a new link."""
         self._heartbeat.greeted(now)
         zxid, timeout_ms = self._requests.seen_zxid, round(self._heartbeat.requested * 1000)
         session_id, password = self.client_id if self._real and self.client_id is not None else _NO_SESSION
@@ -500,7 +500,7 @@ class Session:
         self._pause_ends = now + pause
 
     def _welcome(self, link: Link, connection: Connection, now: float) -> None:
-        """The answer to the handshake is in."""
+        """Handle the answer to the handshake."""
         response = connection.response
         assert response is not None  # noqa: S101  # the caller looked
         known = self.client_id[0] if self._real and self.client_id is not None else None
@@ -527,7 +527,7 @@ class Session:
             self._open(link, now)
 
     def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
-        """Take a step of SASL. Nothing else is sent until the server has proved itself too."""
+        """Take a step of SASL. The client sends no other request until the server has authenticated itself."""
         link = self.link
         if link is None:
             return
@@ -553,7 +553,7 @@ class Session:
             self._probe.begin(now)
 
     def _refused(self, now: float) -> None:
-        """The server has said: expired. Or the password is wrong; on the wire that is the same."""
+        """The server answered that the session has expired. A wrong password gets the same answer."""
         if not self._real:
             reason = "the server calls a session expired that is yet to be opened"
             self._hang_up(ProtocolError(f"{self.host}: {reason}"), now)
@@ -566,7 +566,7 @@ class Session:
             self._dial(now)
 
     def _announce(self) -> None:
-        """Report the connection, once no auth info is left unproven."""
+        """Report the connection, once the server has accepted all auth infos."""
         link, connection = self.link, self._requests.connection
         if self.state == KazooState.CONNECTED or link is None or connection is None or connection.auth_replies:
             return
@@ -578,13 +578,13 @@ class Session:
     # ------------------------------------------------------------------- to another server
 
     def _begin_to_leave(self, now: float) -> None:
-        """Send nothing more here: what is submitted waits for the next server."""
+        """Send nothing more on this link: new requests wait for the next server."""
         self._requests.hold()
         self._leaving = now + LEAVING_LIMIT
         self._leave(now)
 
     def _leave(self, now: float) -> None:
-        """Move to another server once what is under way is answered: to the probed one, if that has welcomed us."""
+        """Move to another server once the requests in flight are answered: to the probed one, if it has accepted us."""
         if self._leaving is None or (self.in_flight and now < self._leaving):
             return
         probe, error = self._probe, ConnectionLoss(f"{self.host}: going to another server")
@@ -604,14 +604,14 @@ class Session:
             self._welcome(link, connection, now)
 
     def _stay(self) -> None:
-        """Move nowhere else."""
+        """Cancel the move to another server."""
         self._leaving = None
         self._probe.stop()
 
     # ------------------------------------------------------------------------ endings
 
     def _put_away(self, reason: str) -> None:
-        """The driver is to close the link's connection, if there is one."""
+        """Have the driver close the link's connection, if there is one."""
         if self.link is not None:
             self._actions.append(HangUp(self.link, reason))
             self.link = None
@@ -622,7 +622,7 @@ class Session:
         self._drop(error, now)
 
     def _drop(self, error: ZookeeperError, now: float) -> None:
-        """The link is gone, the session perhaps not."""
+        """The link has ended; the session may be alive."""
         link, was_open, said_all = self.link, self.phase == OPEN, self.unsent == 0
         self.last_error = error
         self._stay()
@@ -631,7 +631,7 @@ class Session:
         self.link = None
         self._requests.disconnected(failing(ConnectionLoss, str(error)), was_open)
         if self._closing is not None and (was_open and said_all or not self._real):
-            self._end(KeeperState.CLOSED, ConnectionClosedError())  # no answer to a close is an answer, too
+            self._end(KeeperState.CLOSED, ConnectionClosedError())  # the end of the link, not a reply
             return
         if self.state == KazooState.CONNECTED:
             self._state(KazooState.SUSPENDED, KeeperState.CONNECTING, error)
@@ -643,12 +643,12 @@ class Session:
         self._pause(now, was_open and link is not None and now - link.opened < BRIEF)
 
     def _refuse(self, error: ZookeeperError) -> None:
-        """The server refuses the client, or the client the server."""
+        """The server refuses the client, or the client refuses the server."""
         self._put_away(str(error))
         self._end(KeeperState.AUTH_FAILED, error)
 
     def _expire(self, reason: str, keep_link: bool = False) -> None:
-        """The session is gone: every caller and watcher hears of it, and it is forgotten."""
+        """The session has expired: every caller and watcher gets the error, and its state is dropped."""
         had_one = self.client_id is not None
         self.client_id, self._real = None, False
         self._heartbeat.forget()
@@ -664,7 +664,7 @@ class Session:
             self.client_state = KeeperState.CONNECTING
 
     def _end(self, client_state: str, error: ZookeeperError) -> None:
-        """AUTH_FAILED or CLOSED: for ever."""
+        """End in the state AUTH_FAILED or CLOSED, which is final."""
         self.phase, self.last_error, self.link = ENDED, error, None
         failure = AuthFailedError if client_state == KeeperState.AUTH_FAILED else ConnectionClosedError
         self._requests.end(failing(type(error) if isinstance(error, failure) else failure, str(error)))

@@ -1,7 +1,7 @@
-"""The watches of one session: which watcher waits for which path and kind, and what each of them hears.
+"""The watches of one session: the watchers of each path and kind, and the events that each of them gets.
 
-Owns the five lists of watches, keyed by the server's paths, and the way between these paths and the user's. Must not
-know connections, phases, time, or what calls watchers. Methods return the actions to report, in order.
+Owns the five lists of watches, keyed by the server's paths, and the mapping between these paths and the user's. Must
+not know connections, phases, time, or what calls watchers. Methods return the actions to report, in order.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .actions import Fired, Noted
 KINDS = (DATA, EXIST, CHILD, PERSISTENT, RECURSIVE)
 #: As the Java client (ClientCnxn.SET_WATCHES_MAX_LENGTH): all of them in one frame could exceed jute.maxbuffer.
 BATCH = 128 * 1024
-#: Which one-shot watches an event fires (ZKWatchManager.materialize).
+#: The one-shot watches that an event fires (ZKWatchManager.materialize).
 FIRES: Dict[str, Tuple[str, ...]] = {
     EventType.CREATED: (DATA, EXIST),
     EventType.CHANGED: (DATA, EXIST),
     EventType.DELETED: (DATA, EXIST, CHILD),
     EventType.CHILD: (CHILD,),
 }
-#: What a watcher hears when its watch is removed.
+#: The event that a watcher gets when its watch is removed.
 REMOVED: Dict[str, str] = {
     DATA: EventType.DATA_WATCH_REMOVED,
     EXIST: EventType.DATA_WATCH_REMOVED,
@@ -36,17 +36,17 @@ REMOVED: Dict[str, str] = {
     PERSISTENT: EventType.PERSISTENT_WATCH_REMOVED,
     RECURSIVE: EventType.PERSISTENT_WATCH_REMOVED,
 }
-#: What RemoveWatches removes, by its kind on the wire; kinds 4 and 5 are refused by 3.8.
+#: The watches that RemoveWatches removes, by its kind on the wire; kinds 4 and 5 are refused by 3.8.
 REMOVABLE: Dict[int, Tuple[str, ...]] = {1: (CHILD,), 2: (DATA, EXIST), 3: KINDS}
-#: What a SetWatches2 takes beside its paths, in bytes: header, zxid, five counts.
+#: The size of a SetWatches2 without its paths, in bytes: header, zxid, five counts.
 _AROUND = 8 + 8 + 5 * 4
 _Watchers = Tuple[Watcher, ...]
 
 
 def identity(function: Any) -> Any:
-    """A key by which a watcher or listener is known as the same; neither its `__eq__` nor its `__hash__` is called.
+    """The identity of a watcher or listener; neither its `__eq__` nor its `__hash__` is called.
 
-    Python makes a new object each time a bound method is named: two of the same method of the same object are one.
+    Python makes a new object each time a bound method is named: the same method of the same object is one watcher.
     """
     if isinstance(function, MethodType):
         return id(function.__self__), id(function.__func__)
@@ -74,7 +74,7 @@ class Watches:
     # ------------------------------------------------------------------------- registry
 
     def add(self, kind: str, path: str, watcher: Watcher) -> None:
-        """Let `watcher` wait; the same one waits once only."""
+        """Register `watcher`; registering the same one twice has no effect."""
         paths = self._lists[kind]
         present = paths.get(path)
         if present is None:
@@ -83,7 +83,7 @@ class Watches:
             paths[path] = (*present, watcher)
 
     def armed(self, op: Op[Any], err: int) -> None:
-        """A reply to an operation with a watch has come: the watch stands now, if the server has set it."""
+        """A reply to an operation with a watch has arrived: the watch is registered if the server has set it."""
         kinds = op.watches or (None, None)
         kind = kinds[0] if err == 0 else kinds[1] if err == NoNodeError.code else None
         if kind is not None and op.watch is not None:
@@ -105,7 +105,7 @@ class Watches:
     def remove(
         self, path: str, watcher: Optional[Watcher] = None, kinds: Sequence[str] = KINDS
     ) -> List[Tuple[str, Watcher]]:
-        """Forget the watches of a path, or those of one watcher; they are returned with their kinds."""
+        """Forget the watches of a path, or those of one watcher; returns them with their kinds."""
         gone = [(kind, w) for kind, w in self.watchers(path, kinds) if watcher is None or _among(w, (watcher,))]
         for kind, one in gone:
             rest = tuple(w for w in self._lists[kind][path] if w is not one)
@@ -116,7 +116,7 @@ class Watches:
         return gone
 
     def drop(self, kinds: Sequence[str] = KINDS) -> List[Tuple[str, str, Watcher]]:
-        """Forget all watches of these kinds; (kind, path, watcher) of each is returned."""
+        """Forget all watches of these kinds; returns (kind, path, watcher) of each."""
         gone = [(kind, path, w) for kind in kinds for path, ws in self._lists[kind].items() for w in ws]
         for kind in kinds:
             self._lists[kind] = {}
@@ -125,16 +125,16 @@ class Watches:
     # ---------------------------------------------------------------------- notifications
 
     def fire(self, event_type: str, path: str) -> List[Tuple[Watcher, Optional[str]]]:
-        """The watchers an event is for, each once, with the path of its persistent watch; one-shot watches go with it.
+        """The watchers of an event, each once, with the path of its persistent watch; one-shot watches are removed.
 
-        A watcher with watches of both kinds counts as one that waited once: without a path.
+        A watcher with both a persistent and a one-shot watch is returned without a path, as for a one-shot watch.
         """
         found: List[Tuple[Watcher, Optional[str]]] = []
         for kind in FIRES.get(event_type, ()):
             found += [(watcher, None) for watcher in self._lists[kind].pop(path, ())]
         found += [(watcher, path) for watcher in self._lists[PERSISTENT].get(path, ())]
         recursive = self._lists[RECURSIVE]
-        if recursive and event_type != EventType.CHILD:  # each node below tells of itself
+        if recursive and event_type != EventType.CHILD:  # each node below has its own event
             for above in _above(path, recursive):
                 found += [(watcher, above) for watcher in recursive[above]]
         if len(found) < 2:
@@ -145,7 +145,7 @@ class Watches:
         return list(first.values())
 
     def notified(self, event: WatcherEvent, state: str) -> Iterator[Union[Fired, Noted]]:
-        """A notification. An event of an unknown type is noted; one that no watcher waits for is passed over."""
+        """A watch event has arrived. An unknown type is noted; an event without a watcher is ignored."""
         kind = EVENT_TYPES.get(event.type)
         if kind is None or not event.path or event.path[0] != "/":
             yield Noted(f"an event of type {event.type} for the path {event.path!r:.200}")
@@ -160,27 +160,27 @@ class Watches:
     def replay(self, relative_zxid: int, limit: int = BATCH) -> Iterator[Op[Any]]:
         """The requests that arm all watches on a new connection, in batches of at most `BATCH` bytes of paths.
 
-        No batch, with its header, is longer than `limit`, unless it is one path that alone is too long.
+        No batch, with its header, is longer than `limit`, unless one path alone is too long.
 
-        SetWatches2 is used only if a persistent watch exists: servers before 3.6 hang up on it. The server makes
-        events for what changed since `relative_zxid`, which must be taken before any reply of the new connection.
+        SetWatches2 is used only if a persistent watch exists: servers before 3.6 close the connection on it. The server
+        sends events for changes since `relative_zxid`, which must be read before any reply of the new connection.
         """
         lists, recursive = self._lists, self._lists[RECURSIVE]
         make: Union[Type[SetWatches], Type[SetWatches2]] = SetWatches2 if self.lasting else SetWatches
         first = [(kind, path) for kind in KINDS for path in lists[kind] if kind != CHILD or path not in recursive]
         yield from _batches(make, first, relative_zxid, limit)
-        behind = [(CHILD, path) for path in lists[CHILD] if path in recursive]  # it would be silenced: watch_modes.py
+        behind = [(CHILD, path) for path in lists[CHILD] if path in recursive]  # suppressed: see watch_modes.py
         yield from _batches(SetWatches, behind, relative_zxid, limit)
 
     def too_long(self, op: Op[Any]) -> Iterator[Fired]:
-        """A replay that cannot be sent: its watches are gone."""
+        """A replay that is too long to be sent: its watches are lost."""
         for kind in KINDS:
             for path in getattr(op, kind, ()):
                 for _, watcher in self.remove(path, None, (kind,)):
                     yield from self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
 
     def replayed(self, op: Op[Any]) -> Iterator[Fired]:
-        """A replay was accepted. Persistent watches get no catch-up events, so their owners must read afresh."""
+        """A replay was accepted. Persistent watches get no missed events, so their watchers must read again."""
         if isinstance(op, SetWatches2):
             for kind, paths in ((PERSISTENT, op.persistent), (RECURSIVE, op.recursive)):
                 for path in paths:
@@ -189,25 +189,25 @@ class Watches:
                         yield fired._replace(lasting=[fired.event.path] * len(watchers))
 
     def unsupported(self) -> Iterator[Fired]:
-        """The server of the new connection knows no persistent watches: they are gone."""
+        """The server of the new connection knows no persistent watches: they are lost."""
         for kind, path, watcher in self.drop((PERSISTENT, RECURSIVE)):
             yield from self._tell([watcher], REMOVED[kind], KeeperState.CONNECTED, path)
 
     # -------------------------------------------------------------------------- removal
 
     def where(self, op: RemoveWatches) -> RemoveWatches:
-        """The removal as it is meant: below a chroot, the configuration's node is known by its path outside of it."""
+        """The removal with its real path: the configuration's node lies outside any chroot."""
         inside = self._scope.prepend(op.path)
         if op.path != CONFIG_NODE or op.path == inside or self.watchers(inside) or not self.watchers(CONFIG_NODE):
             return op
         return RemoveConfigWatches(op.kind, op.watcher, op.local)
 
     def removal(self, op: RemoveWatches, coming: Iterable[Op[Any]]) -> str:
-        """What a removal takes: "nothing" is there, it is done "here", or the "server" is to be asked.
+        """What a removal needs: there is "nothing" to remove, it is done "here", or the "server" is asked.
 
-        The server knows paths, not watchers: it is not asked while another watcher waits for this path, or is about to
-        when operations that are `coming` succeed. Nor for one kind only where a persistent watch stands, half of which
-        it would remove (WatchManager keeps those among the others).
+        The server knows paths, not watchers: it is not asked while another watcher waits for this path, or will when
+        the operations `coming` succeed. It is not asked for one kind only where a persistent watch exists, because it
+        would remove half of that (WatchManager keeps those among the others).
         """
         path, kinds = op.server_path(self._scope), REMOVABLE[op.kind]
         present = self.watchers(path)
@@ -222,13 +222,13 @@ class Watches:
         return "server" if mine or far else "nothing"
 
     def removed(self, op: RemoveWatches, state: str) -> Iterator[Fired]:
-        """The watches are gone."""
+        """The watches were removed: call their watchers."""
         path = op.server_path(self._scope)
         for kind, watcher in self.remove(path, op.watcher, REMOVABLE[op.kind]):
             yield from self._tell([watcher], REMOVED[kind], state, path)
 
     def ended(self, state: str) -> Iterator[Fired]:
-        """The session is gone, all watches with it: each watcher hears of it once for each of its paths."""
+        """The session has ended, all watches with it: each watcher is called once for each of its paths."""
         paths: Dict[str, Dict[Any, Watcher]] = {}
         for _, path, watcher in self.drop():
             paths.setdefault(path, {}).setdefault(identity(watcher), watcher)
@@ -242,7 +242,7 @@ class Watches:
         try:
             return self._scope.strip(path)
         except ValueError:
-            return path  # outside the chroot, as /zookeeper/config is: its own name is the right one
+            return path  # outside the chroot, as /zookeeper/config is: its path has no chroot to strip
 
 
 def _batches(
@@ -263,9 +263,9 @@ def _batches(
 
 
 def _above(path: str, known: Collection[str]) -> Iterator[str]:
-    """Those of the `known` paths that are `path` itself or above it, nearest first where there is little to walk.
+    """Those of the `known` paths that are `path` itself or above it, nearest first if `path` is short.
 
-    A server may send a path of a million nodes: walking up, each step a copy, would take minutes.
+    A server may send a path with a million nodes: walking up, each step a copy, would take minutes.
     """
     if path.count("/") > len(known):
         yield from (above for above in known if path == above or above == "/" or path.startswith(above + "/"))

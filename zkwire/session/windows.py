@@ -1,7 +1,8 @@
-"""What recipes have under way at a time, of all recipes of a client.
+"""The operations in flight of all recipes of a client, and their limit.
 
-Owns how much that is. Must not know operations. It does not count for `max_pending`, or other calls would be refused
-because of a recipe; all recipes together have as much room again. Threads open and close windows at any time.
+Owns the count. Must not know operations. These operations do not count for `max_pending`, because a recipe would make
+the client refuse other calls; all recipes together have a second limit of that size. Threads open and close windows at
+any time.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ class Windows:
         self._all: Dict[int, Deque[Any]] = {}
 
     def open(self, under_way: Deque[Any]) -> None:
-        """A recipe begins; what is in `under_way` counts from now on."""
+        """A recipe begins; the operations in `under_way` count from now on."""
         self._all[id(under_way)] = under_way
 
     def close(self, under_way: Deque[Any]) -> None:
-        """It has ended."""
+        """The recipe has ended."""
         self._all.pop(id(under_way), None)
 
     @property
     def total(self) -> int:
-        """How many operations these are; of each recipe one more, which is waited for or just being submitted."""
+        """The number of operations; one more for each recipe, which it waits for or is submitting."""
         return sum(len(under_way) + 1 for under_way in list(self._all.values()))
 
     @property

@@ -1,14 +1,14 @@
 """One connection without its socket: framing, handshake, order of replies, last zxid. Bytes in, values out.
 
-Owns what is on the wire between one connect and its loss. Must not know sockets, clocks, sessions or watches. Rules:
+Owns the protocol state between one connect and its loss. Must not know sockets, clocks, sessions or watches. Rules:
 
-1. The first frame each way is the handshake; nothing else is written before its answer is in.
+1. The first frame each way is the handshake; nothing else is written before its answer has arrived.
 2. Ordinary replies come in the order of their requests; a reply with another xid breaks the connection.
-3. Replies to auth (-4) have an order of their own and overtake the others. Those to pings (-2) have none here, but a
-   server answers in order (CommitProcessor): one that overtakes an older request is no sign of life.
+3. Replies to auth (-4) have an order of their own and overtake the others. Those to pings (-2) are in no order here,
+   but a server answers in order (CommitProcessor): one that overtakes an older request does not prove it alive.
 4. The last zxid is that of ordinary replies only. Events do not count: several may share one zxid, and a connection
    that ends between them must not lose the rest.
-5. `received` never raises. What broke is in `error`; all that came before it has been handed out.
+5. `received` never raises. The error is in `error`; everything before it was returned.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .jute import decode, encode
 from .operation import Op
 from .messages import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, WatcherEvent
 
-#: Java's server takes requests of up to jute.maxbuffer, by default 0xfffff bytes, and hangs up on longer ones.
+#: Java's server takes requests of up to jute.maxbuffer, by default 0xfffff bytes, and closes on longer ones.
 MAX_REQUEST = 0xFFFFF
-#: Answers may be longer than requests: the biggest legal node, with its Stat and header, is. Four times that.
+#: Replies may be longer than requests: the reply with the biggest legal node adds Stat and header. Four times that.
 MAX_FRAME = 4 * 1024 * 1024
-#: A ConnectResponse has 37 bytes, with a password of 16. A longer one is taken, within this bound.
+#: A ConnectResponse has 37 bytes, with a password of 16. A longer one is accepted, within this bound.
 MAX_HANDSHAKE = 4096
 MAX_PASSWORD = 1024
-#: xids wrap to 1: those below have a meaning of their own (ClientCnxn.getXid).
+#: xids wrap to 1: numbers below have meanings of their own (ClientCnxn.getXid).
 XID_LIMIT = 2**31 - 1
-#: As much as goes to the socket in one call.
+#: The most that goes to the socket in one call, in bytes.
 CHUNK = 256 * 1024
-#: How an alert and a handshake begin, in TLS (RFC 8446, 5.1): type, version 3.
+#: The first bytes of an alert and of a handshake in TLS (RFC 8446, 5.1): type, version 3.
 _TLS = (b"\x15\x03", b"\x16\x03")
 
 #: Length of a frame and header of a reply; its size, and that of the header alone.
@@ -42,13 +42,13 @@ _HEAD_SIZE, _HEADER_SIZE = 20, 16
 _LENGTH = struct.Struct(">i")
 _XID = struct.Struct(">ii")
 _unpack_head, _new = _HEAD.unpack_from, tuple.__new__
-#: xids of what does not come in the order of requests: events, pings, auth.
+#: xids of frames outside the order of requests: events, pings, auth.
 _EVENT, _PINGED, _AUTH = -1, -2, -4
 _OUT_OF_ORDER = frozenset((_EVENT, _PINGED, _AUTH))
 
 
 class Slot(NamedTuple):
-    """A request that waits for its reply; `end` is where its last byte stands in the stream of sent bytes."""
+    """A request that waits for its reply; `end` is the position of its last byte in the stream of sent bytes."""
 
     xid: int
     op: Op[Any]
@@ -71,19 +71,19 @@ class Connection:
     ) -> None:
         self.scope = scope
         self.max_frame, self.max_request = max_frame, max_request
-        #: Set once the bytes make no sense any more; the connection is of no further use.
+        #: Set once the received bytes are invalid; the connection is then unusable.
         self.error: Optional[ProtocolError] = None
-        #: The answer to the handshake, once it is in.
+        #: The answer to the handshake, once it has arrived.
         self.response: Optional[ConnectResponse] = None
-        #: zxid of the newest ordinary reply, 0 before there is one.
+        #: zxid of the newest ordinary reply, 0 before the first.
         self.last_zxid = 0
-        #: Whether a ping waits for its answer.
+        #: Whether a ping waits for its reply.
         self.pinging = False
-        #: Bytes handed in for sending so far: where the newest request ends. Of these, bytes the socket has not taken.
+        #: Bytes queued so far, which is the end of the newest request; and how many of them the socket has not taken.
         self.written = self.unsent = 0
-        #: Of the bytes reported with `sent`, so many are not out yet: the driver has handed them on, no more.
+        #: How many of the bytes reported with `sent` the driver has only passed on, so that they may not have left.
         self.lag = 0
-        self._pinged = 0  # where the ping ends in the stream of sent bytes
+        self._pinged = 0  # the end of the ping in the stream of sent bytes
         self.replies: Deque[Slot] = deque()
         self.auth_replies: Deque[Slot] = deque()
         self._next_xid = first_xid
@@ -97,12 +97,12 @@ class Connection:
     # ---------------------------------------------------------------------- sending
 
     def open(self, request: ConnectRequest) -> None:
-        """Begin with the handshake."""
+        """Queue the handshake."""
         body = self._request = encode(CONNECT_REQUEST, request)
         self._append(_LENGTH.pack(len(body)) + body)
 
     def frame(self, op: Op[Any], xid: int = 0) -> bytes:
-        """The request as bytes; `ValueError` or `FrameTooLargeError` if it cannot be one."""
+        """The request as bytes; `ValueError` or `FrameTooLargeError` if it cannot be encoded."""
         frame = op.frame(xid, self.scope)
         if len(frame) - 4 > self.max_request:
             raise FrameTooLargeError(
@@ -112,9 +112,9 @@ class Connection:
         return frame
 
     def send(self, op: Op[Any], token: Any, wire: Optional[Op[Any]] = None) -> None:
-        """Queue a request for sending. Nothing has happened if it raises `ValueError` or `FrameTooLargeError`.
+        """Queue a request. If this raises `ValueError` or `FrameTooLargeError`, nothing has changed.
 
-        `wire` is the operation as the server is to see it, if that is not `op`.
+        `wire` is the operation that the server gets, if that is not `op`.
         """
         xid = op.fixed_xid
         if xid is None:
@@ -122,7 +122,7 @@ class Connection:
             frame = (wire or op).frame(xid, self.scope)
             size = len(frame)
             if size > self._longest:
-                self.frame(op, xid)  # which says what is wrong
+                self.frame(op, xid)  # raises the error
             self._next_xid = xid + 1 if xid < XID_LIMIT else 1
             self._out.append(frame)
             self.unsent += size
@@ -142,12 +142,12 @@ class Connection:
 
     @property
     def answered(self) -> int:
-        """Up to where in the bytes sent every request has been answered."""
+        """The position in the stream of sent bytes up to which all requests are answered."""
         end = self.replies[0].end - 1 if self.replies else self.written
         return min(end, self._pinged - 1) if self.pinging else end
 
     def data_to_send(self) -> Union[bytes, memoryview]:
-        """The next bytes for the socket, perhaps none, perhaps not all. Report what it took with `sent`."""
+        """The next bytes for the socket, possibly none, possibly not all. Report what it took with `sent`."""
         if self._head is None:
             out = self._out
             if not out:
@@ -177,18 +177,18 @@ class Connection:
 
     @property
     def partial_reply(self) -> bool:
-        """Whether the beginning of a reply (not of an event) waits for its rest."""
+        """Whether the beginning of a reply (not of an event) has arrived, and the rest has not."""
         if self._have < 8:
             return False
-        if len(self._chunks[0]) < 8:  # once: a reply that drips in must not be joined at each drop
+        if len(self._chunks[0]) < 8:  # joined once only, even if the reply arrives byte by byte
             self._chunks = [b"".join(self._chunks)]
         return int(_XID.unpack_from(self._chunks[0])[1]) != -1
 
     def received(self, data: bytes) -> List[Incoming]:
-        """What the bytes hold, in wire order; the beginning of an incomplete frame waits for the next call.
+        """The replies and events in the bytes, in wire order; an incomplete frame waits for the next call.
 
-        The answer to the handshake goes to `response` instead. After an error in the bytes, `error` is set, and
-        whatever else arrives is ignored.
+        The answer to the handshake goes to `response` instead. After an error in the bytes, `error` is set, and all
+        further bytes are ignored.
         """
         incoming: List[Incoming] = []
         if self.error is not None:
@@ -212,7 +212,7 @@ class Connection:
         return incoming
 
     def _take(self, data: bytes, at: int, incoming: List[Incoming]) -> int:
-        """Take whole frames from `data`, beginning at `at`; where the rest begins."""
+        """Take whole frames from `data`, starting at `at`; returns the position of the rest."""
         size, replies, scope, max_frame = len(data), self.replies, self.scope, self.max_frame
         sent = self.written - self.unsent - self.lag
         while size - at >= _HEAD_SIZE:
@@ -222,17 +222,17 @@ class Connection:
                 raise self._bad_length(length, data, at, incoming)
             if end > size:
                 break
-            # One frame, cut off from what follows: no length within may point beyond it.
+            # One frame, cut off from the next: no length inside may point beyond it.
             frame, body = (data[at:end], _HEAD_SIZE) if end < size else (data, at + _HEAD_SIZE)
             at = end
             if xid < 0 and xid in _OUT_OF_ORDER:
                 self._out_of_order(xid, err, frame, body, incoming)
                 continue
             if not replies:
-                raise ProtocolError(f"a reply to xid {xid} that nothing was asked for")
+                raise ProtocolError(f"a reply to xid {xid}, which answers no request")
             expected, op, token, written = replies[0]
             if expected != xid or written > sent:
-                raise ProtocolError(f"a reply to xid {xid}, expected {expected}, and that once it is sent")
+                raise ProtocolError(f"a reply to xid {xid}, expected {expected}, which is not sent yet")
             replies.popleft()
             if zxid > self.last_zxid:
                 self.last_zxid = zxid
@@ -248,7 +248,7 @@ class Connection:
         return at
 
     def _keep(self, rest: bytes, incoming: List[Incoming]) -> None:
-        """Keep the beginning of a frame, unless its length shows already that it cannot be one."""
+        """Keep the beginning of a frame, unless its length is already invalid."""
         self._need = 4
         if len(rest) >= 4:
             length = _LENGTH.unpack_from(rest)[0]
@@ -258,11 +258,11 @@ class Connection:
             elif not _HEADER_SIZE <= length <= self.max_frame:
                 if length < _HEADER_SIZE or len(rest) >= 8 or not self.replies:
                     raise self._bad_length(length, rest, 0, incoming)
-                self._need = 8  # the next four bytes say whose reply it is
+                self._need = 8  # the next four bytes are the xid
         self._chunks, self._have = [rest], len(rest)
 
     def _out_of_order(self, xid: int, err: int, frame: bytes, body: int, incoming: List[Incoming]) -> None:
-        """Take what does not follow the order of requests: an event, or the answer to a ping or an auth."""
+        """Take a frame outside the order of requests: an event, or the reply to a ping or an auth."""
         if xid == _EVENT:
             incoming.append((None, None, 0, decode(WATCHER_EVENT, frame, body)))
         elif xid == _PINGED:
@@ -271,12 +271,12 @@ class Connection:
                 incoming.append((_PING, None, err, _PING.refusal(err) if err else None))
         else:
             if not self.auth_replies:
-                raise ProtocolError("an auth reply that nothing was asked for")
+                raise ProtocolError("an auth reply that answers no request")
             _, op, token, _ = self.auth_replies.popleft()
             incoming.append((op, token, err, op.refusal(err) if err else None))
 
     def _greeted(self, data: bytes) -> int:
-        """Take the answer to the handshake, if it is there; where what follows it begins."""
+        """Take the answer to the handshake, if it is complete; returns the position behind it."""
         if len(data) < 4:
             return 0
         length = _LENGTH.unpack_from(data)[0]
@@ -312,7 +312,7 @@ class Connection:
         if len(body) < 20:  # a read-only server of 3.8 answers with a reply header and -119
             code = _HEAD.unpack(b"\0\0\0\0" + body)[3] if len(body) == _HEADER_SIZE else None
             raise ProtocolError(f"the server refused the session ({len(body)} bytes, error {code})", code=code)
-        if body == self._request:  # a connection to a local port without a listener can be to itself
+        if body == self._request:  # a connection to a local port without a listener may reach itself
             raise ProtocolError("the bytes sent come back: nothing listens there, or an echo service")
         response = decode(CONNECT_RESPONSE, body)
         if response.protocol_version != 0:
@@ -323,7 +323,7 @@ class Connection:
 
 
 class _Ping(Op[None]):
-    """Stands for the request in the reply to a ping."""
+    """The operation in the reply to a ping."""
 
     path = None
 

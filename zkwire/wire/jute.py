@@ -1,14 +1,14 @@
-"""The serializer: jute types as objects that write a value to bytes and read it back from them.
+"""The serializer: jute types as objects that write a value to bytes and read it from bytes.
 
 Owns the encoding of int, long, boolean, buffer, ustring, vector and records of these. Must not know which records
 exist, nor frames. Rules:
 
 1. Null (length -1) is not empty: it is None in Python.
 2. Every length and count is compared with the bytes that are left before anything is allocated.
-3. `read` raises `MarshallingError`, `struct.error`, `IndexError` or `UnicodeDecodeError`; `decode` folds these into the
-   first, and is what other modules call. Nothing else may escape, whatever the bytes.
+3. `read` raises `MarshallingError`, `struct.error`, `IndexError` or `UnicodeDecodeError`; `decode` turns all of these
+   into the first, and is what other modules call. No bytes may cause any other exception.
 
-`scope` travels through all codecs untouched; only those of other modules look at it (paths, which know a chroot).
+All codecs pass `scope` on unchanged; only codecs of other modules use it (paths, which have a chroot).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Codec(Generic[T]):
 def decode(codec: Codec[T], data: bytes, at: int = 0, scope: Any = None) -> T:
     """The value that starts at `at`; bytes behind it are ignored (newer servers may add fields).
 
-    Raises `MarshallingError` and nothing else, whatever the bytes.
+    Raises only `MarshallingError`, whatever the bytes are.
     """
     try:
         return codec.read(data, at, scope)[0]
@@ -80,7 +80,7 @@ BOOL: Codec[bool] = Fixed("?")
 
 
 def _length(data: bytes, at: int, what: str) -> int:
-    """The length (or -1) at `at` of something whose content follows it within the frame."""
+    """The length (or -1) at `at`, compared with the bytes left in the frame."""
     length: int = _unpack_int(data, at)[0]
     if length < -1 or length > len(data) - at - 4:
         raise MarshallingError(f"{what} of length {length} at offset {at}, with {len(data) - at - 4} bytes left")
@@ -132,7 +132,7 @@ USTRING = UString()
 
 
 class Required(Codec[T]):
-    """As `inner`, which may be null, where a null would break the protocol."""
+    """As `inner`, but for a field that must not be null."""
 
     def __init__(self, inner: Codec[Optional[T]]) -> None:
         self.inner, self.least = inner, inner.least
@@ -182,7 +182,7 @@ class Vector(Codec[Optional[Sequence[T]]]):
 
 
 class Names(Codec[List[str]]):
-    """A required vector of required strings, read fast: the children of a node, perhaps a hundred thousand."""
+    """A required vector of required strings, read fast: the children of a node may be a hundred thousand."""
 
     least = 4
 
@@ -218,15 +218,15 @@ class Names(Codec[List[str]]):
 
 #: Fewer names than this are read one by one.
 _FEW = 8
-#: The last byte of a length below 128, by that length plus one.
+#: The last byte of a length below 128; the index is the length plus one.
 _LAST_BYTE = ("", *map(chr, range(128)))
 
 
 def _split_equal(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:
     """The names at `at`, and the offset behind them, if all are equally long, below 128 bytes; None if not.
 
-    Then the text between two equal lengths is a name, so one `split` finds all of them. A name that contains the
-    bytes of the length makes more pieces than names, which gives None, too.
+    The text between two equal lengths is then a name, so one `split` finds all of them. A name that contains the
+    bytes of the length gives too many pieces, and so None.
     """
     length = _unpack_int(data, at)[0]
     step = 4 + length
@@ -245,8 +245,8 @@ def _split_equal(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], 
 def _split_short(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:
     """The names that take up the rest of `data`, if all are ASCII and shorter than 128 bytes; None if not.
 
-    Their lengths begin with three zeros: what is between two such threes must be one byte of length and as many
-    characters. If every piece is, the pieces are the names, whatever they contain.
+    Each length begins with three zero bytes. Each piece between two such triples must be one byte of length and as
+    many characters. If every piece is, the pieces are the names, whatever they contain.
     """
     rest = data[at:]
     if not rest.isascii() or rest.count(b"\0\0\0") != count:
@@ -284,7 +284,7 @@ class Record(Codec[T]):
 
 
 class FixedRecord(Codec[T]):
-    """A record of numbers only, read in one go; `make` takes the iterable of its fields."""
+    """A record of numbers only, read by one Struct; `make` takes the iterable of its fields."""
 
     def __init__(self, make: Callable[[Tuple[Any, ...]], T], form: str) -> None:
         packer = struct.Struct(">" + form)

@@ -1,4 +1,4 @@
-"""The records of the wire: how values are encoded, headers, the handshake, notifications.
+"""The records of the wire: values, headers, the handshake, notifications.
 
 Owns their fields and codecs. Must not know operations, connections or sessions.
 """
@@ -14,7 +14,7 @@ from .jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, FixedRecord, Record, 
 
 
 class _Stat(Codec[Stat]):
-    """What most replies end with: one call of struct, and none of Python code."""
+    """The end of most replies, decoded by one call of struct and no Python code."""
 
     _struct = struct.Struct(">qqqqiiiqiiq")
     least = _struct.size
@@ -46,9 +46,9 @@ EVENT_TYPES: Dict[int, str] = {
 
 
 class Scope:
-    """What a client adds to its operations on the way to the wire: its chroot and its default ACL.
+    """The client's part of each operation on the wire: its chroot and its default ACL.
 
-    The one place where a chroot is put before paths and taken off again. `prefix` is "" for none.
+    Only this class adds a chroot to paths and takes it off again. `prefix` is "" for none.
     """
 
     __slots__ = ("prefix", "default_acl", "_inside")
@@ -62,7 +62,7 @@ class Scope:
         return path if not self.prefix else self.prefix if path == "/" else self.prefix + path
 
     def strip(self, path: str) -> str:
-        """The user's path for a path of the server; `ValueError` if that lies outside (ZOOKEEPER-4565, -4601)."""
+        """The user's path for a path of the server; `ValueError` if that is outside (ZOOKEEPER-4565, -4601)."""
         if not self.prefix:
             return path
         if path == self.prefix:
@@ -73,10 +73,10 @@ class Scope:
 
 
 class Path(Codec[Any]):
-    """A path of the user (a str, or None unless it is `required`): the scope's chroot is put before it in writing and
-    taken off in reading.
+    """A path of the user (a str, or None unless it is `required`): writing adds the scope's chroot, and reading takes
+    it off.
 
-    With scope None (a server's view) paths and ACLs are what the wire says.
+    With scope None (a server's view) paths and ACLs are those on the wire.
     """
 
     least = 4
@@ -93,7 +93,7 @@ class Path(Codec[Any]):
         out += _pack_int(len(raw)) + raw
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[Optional[str], int]:
-        """The user's path; `MarshallingError` if the server's lies outside the chroot."""
+        """The user's path; `MarshallingError` if the server's is outside the chroot."""
         value, after = USTRING.read(data, at, scope)
         if value is None:
             if self.required:
@@ -112,16 +112,16 @@ _NULL = _pack_int(-1)
 
 
 class Acls(Codec[Optional[Sequence[ACL]]]):
-    """An ACL list; None becomes the client's default on the way out, and stays null without a scope."""
+    """An ACL list; None is written as the client's default, or as null without a scope."""
 
     least = 4
 
     def __init__(self) -> None:
-        #: The tuple packed last, and its encoding; in one attribute, since several threads may pack.
+        #: The tuple packed last, and its encoding; one attribute, because several threads may pack at the same time.
         self.packed: Tuple[Any, bytes] = ((), _pack_int(0))
 
     def pack(self, value: Optional[Sequence[ACL]]) -> bytes:
-        """The encoding of the list, or of null. That of a tuple, which cannot change, is kept for the next one."""
+        """The encoding of the list, or of null. That of a tuple, which cannot change, is kept."""
         packed = encode(_ACLS, value)
         if type(value) is tuple:
             self.packed = value, packed
@@ -145,14 +145,14 @@ RESULT_ACLS: Codec[List[ACL]] = Required(_ACLS)  # type: ignore[arg-type]  # a V
 
 
 class RequestHeader(NamedTuple):
-    """What precedes each request."""
+    """The header of each request."""
 
     xid: int
     opcode: int
 
 
 class ReplyHeader(NamedTuple):
-    """What precedes each reply; `err` is 0 or an error code."""
+    """The header of each reply; `err` is 0 or an error code."""
 
     xid: int
     zxid: int
@@ -162,7 +162,7 @@ class ReplyHeader(NamedTuple):
 class ConnectRequest(NamedTuple):
     """The first frame of a client. `timeout_ms` is the session timeout asked for; `passwd` a secret of 16 bytes.
 
-    `read_only` is None where the request ends before that byte (clients before 3.4): the answer lacks it, too.
+    `read_only` is None if the request ends before that byte (clients before 3.4): the answer then lacks it, too.
     """
 
     protocol_version: int
@@ -177,7 +177,7 @@ class ConnectRequest(NamedTuple):
 
 
 class ConnectResponse(NamedTuple):
-    """The first frame of a server. `timeout_ms` <= 0 means expired; `read_only` None that the byte was absent."""
+    """The first frame of a server. `timeout_ms` <= 0 means expired; `read_only` None means that the byte was absent."""
 
     protocol_version: int
     timeout_ms: int
@@ -215,7 +215,7 @@ class WatcherEvent(NamedTuple):
 
 
 class _Event(Codec[WatcherEvent]):
-    """Read in one go: a storm of changes is a storm of these."""
+    """Read by one Struct, because many changes mean many events."""
 
     least = 12
     _struct = struct.Struct(">iii")
@@ -228,7 +228,7 @@ class _Event(Codec[WatcherEvent]):
         kind, state, length = self._struct.unpack_from(data, at)
         end = at + 12 + length
         if length < 0 or end > len(data):
-            path, end = USTRING.read(data, at + 8, scope)  # null, or what is wrong
+            path, end = USTRING.read(data, at + 8, scope)  # null, or the error
         else:
             path = data[at + 12 : end].decode()
         return tuple.__new__(WatcherEvent, (kind, state, path)), end

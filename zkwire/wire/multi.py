@@ -1,6 +1,6 @@
 """Transactions: several operations in one request, all or none, and several reads at one point in time.
 
-Owns how they are written, read and shaped. Must not know connections, sessions or verbs.
+Owns the encoding and the results of transactions. Must not know connections, sessions or verbs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ IN_TRANSACTION: Tuple[Type[Op[Any]], ...] = (Create, Create2, CreateContainer, C
 IN_MULTI_READ: Tuple[Type[Op[Any]], ...] = (GetData, GetChildren)
 IN_MULTI: Dict[int, Type[Op[Any]]] = {op.opcode: op for op in IN_TRANSACTION + IN_MULTI_READ}
 
-#: A MultiHeader (type, done, err); what ends requests and replies; and what precedes each operation.
+#: A MultiHeader (type, done, err); the end of requests and replies; and the header of each operation.
 _HEADER = struct.Struct(">i?i")
 _END = _HEADER.pack(-1, True, -1)
 _HEADERS = {opcode: _HEADER.pack(opcode, False, -1) for opcode in IN_MULTI}
-#: What precedes the path in the result of a create, and the size of that.
+#: The bytes before the path in the result of a create, and their number.
 _CREATED = struct.Struct(">i?ii")
 _pack_created, _unpack_header = _CREATED.pack, _HEADER.unpack_from
-#: What follows the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
+#: The body behind the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
 _RESULTS: Dict[int, Codec[Any]] = {
     -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 19: PATH_AND_STAT, 21: PATH_AND_STAT,
     2: NOTHING, 13: NOTHING, 5: STAT, 4: DATA_AND_STAT, 8: NAMES,
@@ -63,7 +63,7 @@ class _MultiOps(Codec[Sequence[Op[Any]]]):
 class _MultiResults(Codec[List[Tuple[int, Any]]]):
     """The results of a transaction as (type, value), where type -1 means an error and its value the code.
 
-    More than `most` are malformed, before they take any time: a frame has room for a million.
+    More than `most` are malformed, and refused at once: a frame has room for a million.
     """
 
     def __init__(self, most: int = 2**31) -> None:
@@ -92,9 +92,9 @@ class _MultiResults(Codec[List[Tuple[int, Any]]]):
 class Multi(Pathless[List[Any]]):
     """All of the operations or none: `Create` and its kin, `Delete`, `SetData`, `Check`.
 
-    The result has one entry per operation, what it gives alone. If one fails, its error is raised; or, with
-    `raise_on_error=False`, the result holds an exception for every operation: the cause, `RolledBackError` before it,
-    `RuntimeInconsistency` behind it.
+    The result has one entry per operation, as the operation alone returns it. If one fails, its error is raised; with
+    `raise_on_error=False`, the result then holds an exception for every operation: the cause, `RolledBackError` before
+    it, `RuntimeInconsistency` after it.
     """
 
     opcode = 14
@@ -125,9 +125,9 @@ class Multi(Pathless[List[Any]]):
         return created or self.conclude(decode(_MultiResults(len(self.ops)), data, at, scope), scope)
 
     def _created(self, data: bytes, at: int, scope: Any) -> Optional[List[Any]]:
-        """The results where all are plain creates that have succeeded; None in any other case.
+        """The results if all are plain creates that have succeeded; None in any other case.
 
-        The reply can hold but one thing then, the paths that were asked for: comparing is faster than reading.
+        The reply can then contain only the paths of the request: comparing is faster than decoding.
         """
         expected: List[bytes] = []
         for op in self.ops:
@@ -154,7 +154,7 @@ class Multi(Pathless[List[Any]]):
 class MultiRead(Multi):
     """Several `GetData` and `GetChildren` at one point in time. ZooKeeper 3.6 and later.
 
-    The result has one entry per operation: what it gives alone, or an exception (not raised) if it failed.
+    The result has one entry per operation: its result, or an exception (not raised) if it failed.
     """
 
     opcode = 22
@@ -174,11 +174,11 @@ class MultiRead(Multi):
 
 
 def _shape(op: Op[Any], kind: int, result: Any) -> Any:
-    """The result of `op` in the shape it has alone: servers mix up the types of creates, and no others."""
+    """The result of `op` in the shape it has alone: servers mix up the types of creates, and no other types."""
     if kind != op.opcode and not (kind in _CREATES and op.opcode in _CREATES):
         raise MarshallingError(f"a result of type {kind} for {op!r}")
     if kind in _CREATES:
-        op.conclude(result)  # or its path is not the one asked for
+        op.conclude(result)  # raises if the path is not the requested one
     wants_stat = op.reply is PATH_AND_STAT
     if kind == 1 and wants_stat:
         return result, None

@@ -42,13 +42,13 @@ _FLAGS = {flags: _pack_int(flags) for flags in range(7)}
 
 
 def _is_count(text: str) -> bool:
-    """Whether it is what a server appends to a sequential node: ten digits or more, a sign before them after 2^31."""
+    """Whether this is the suffix of a sequential node: ten digits or more, with a sign before them after 2^31."""
     digits = text[1:] if text[:1] == "-" else text
     return digits.isascii() and digits.isdigit()
 
 
 class _Create(Op[T]):
-    """What all creates share. The opcode, not the flag, decides the type of the node (PrepRequestProcessor)."""
+    """The base of all creates. The opcode, not the flag, decides the type of the node (PrepRequestProcessor)."""
 
     writes = True
     needs_of_parent = "CREATE"
@@ -72,7 +72,7 @@ class _Create(Op[T]):
         fields["flags"] = (1 if ephemeral else 0) | (2 if sequence else 0)
 
     def conclude(self, value: Any) -> Union[T, ZookeeperError]:
-        """The value, if its path is the one asked for: a caller who writes there later must not write elsewhere."""
+        """The value, if its path is the requested one: the caller may write there later."""
         path, asked = value if isinstance(value, str) else value[0], self.path or ""
         sequential = self.flags in _SEQUENTIAL
         if path != asked if not sequential else path[: len(asked)] != asked or not _is_count(path[len(asked) :]):
@@ -85,9 +85,9 @@ class _Create(Op[T]):
         out += b"".join(self.parts(scope))
 
     def parts(self, scope: Any) -> Sequence[bytes]:
-        """The fields; a sequential create of "/" below a chroot must stay below it."""
+        """The fields; a sequential create of "/" in a chroot must stay inside the chroot."""
         path, value, acl, flags = self.path, self.value, self.acl, self.flags
-        if path is None:  # only what a foreign client has sent
+        if path is None:  # only in a request of another client
             return [encode(codec, self.__dict__[name], scope) for name, codec in self.request]
         if scope is not None:
             if scope.prefix:
@@ -116,7 +116,7 @@ class Create(_Create[str]):
 
 
 class CreateChroot(_Create[None]):
-    """Creates the chroot of the client itself, or, with `up`, the node so many levels above it. It holds no data."""
+    """Creates the chroot of the client itself, or, with `up`, the node `up` levels above it. It holds no data."""
 
     opcode = 1
     up: int
@@ -126,7 +126,7 @@ class CreateChroot(_Create[None]):
         self.__dict__["up"] = up
 
     def server_path(self, scope: Any) -> str:
-        """The path at the server, which lies outside the chroot unless `up` is 0."""
+        """The path at the server, which is outside the chroot unless `up` is 0."""
         names = scope.prefix.split("/")
         return "/".join(names[: max(2, len(names) - self.up)]) or "/"
 
@@ -135,7 +135,7 @@ class CreateChroot(_Create[None]):
         return Create(self.server_path(scope), b"", self.acl).parts(Scope("", scope.default_acl))
 
     def conclude(self, value: Any) -> Union[None, ZookeeperError]:
-        """None: the path is known."""
+        """None: the caller knows the path."""
         return None
 
     def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[None, ZookeeperError]:
@@ -201,7 +201,7 @@ class CreateTTL(_Create[Tuple[str, Stat]]):
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None, *,
         ttl: float, sequence: bool = False,
     ) -> None:  # fmt: skip
-        # A bad TTL with a bad flag kills real 3.8 and 3.9 servers, so neither ever leaves this process.
+        # A bad TTL together with a bad flag crashes real 3.8 and 3.9 servers, so the client refuses both.
         if not 0.001 <= ttl <= TTL_LIMIT_MS / 1000:
             raise ValueError(f"invalid ttl {ttl!r}: seconds, between 0.001 and {TTL_LIMIT_MS / 1000}")
         super().__init__(path, value, acl, False, sequence)
@@ -216,7 +216,7 @@ class CreateTTL(_Create[Tuple[str, Stat]]):
 
 
 class _DataAndStat(Codec[Tuple[Optional[bytes], Stat]]):
-    """The reply to the read sent most."""
+    """The reply to GetData, the most frequent read."""
 
     least = 4 + STAT.least
 
@@ -249,7 +249,7 @@ class Exists(PathAndWatch[Optional[Stat]]):
     watches = (DATA, EXIST)
 
     def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[Optional[Stat], ZookeeperError]:
-        """No node is an answer, not an error."""
+        """A missing node is a result, not an error."""
         return None if code == -101 else super().refusal(code, scope)
 
 
@@ -263,7 +263,7 @@ class GetData(PathAndWatch[Tuple[bytes, Stat]]):
     def result(
         self, data: bytes, at: int, scope: Any, new: Callable[..., Stat] = tuple.__new__
     ) -> Union[Tuple[bytes, Stat], ZookeeperError]:
-        """The outcome of the read sent most, in one go where nothing is amiss."""
+        """The outcome of the most frequent read; one Struct decodes the usual reply."""
         try:
             length = _unpack_int(data, at)[0]
             if length >= 0:
@@ -271,20 +271,20 @@ class GetData(PathAndWatch[Tuple[bytes, Stat]]):
                 return data[at + 4 : end], new(Stat, _unpack_stat(data, end))
         except struct.error:
             pass
-        return super().result(data, at, scope)  # null data, or what is wrong
+        return super().result(data, at, scope)  # null data, or the error
 
 
 class GetConfig(GetData):
     """The configuration of the ensemble (bytes: lines of `server.N=...` and `version=...`), and the Stat of its node.
 
-    It lies at the server's root, outside any chroot. ZooKeeper 3.5 and later; NoNodeError before.
+    It is at the server's root, outside any chroot. ZooKeeper 3.5 and later; NoNodeError before.
     """
 
     def __init__(self, watch: Optional[Watcher] = None) -> None:
         super().__init__(CONFIG_NODE, watch)
 
     def server_path(self, scope: Any) -> str:
-        """The path itself: the chroot has no part in it."""
+        """The path itself, without the chroot."""
         return self.path
 
     def frame(self, xid: int, scope: Any) -> bytes:
@@ -292,7 +292,7 @@ class GetConfig(GetData):
         return super().frame(xid, None)
 
     def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[Tuple[bytes, Stat], ZookeeperError]:
-        """The error, which is not about the chroot."""
+        """The error; it does not concern the chroot."""
         return super().refusal(code, None)
 
 
@@ -354,18 +354,18 @@ class GetChildren2(PathAndWatch[Tuple[List[str], Stat]]):
 
 
 class Sync(OnPath[str]):
-    """Lets the server catch up with the leader before the next operation is answered; the result is the path."""
+    """Makes the server catch up with the leader before it answers the next operation; the result is the path."""
 
     opcode = 9
     reply = RESULT_PATH
 
     def result(self, data: bytes, at: int, scope: Any) -> Union[str, ZookeeperError]:
-        """The path that was asked for: what the reply repeats, or leaves out, says nothing more."""
+        """The requested path: the reply repeats it or leaves it out."""
         return self.path
 
 
 class Check(PathAndVersion[None]):
-    """Within a transaction: it fails unless the node exists, with this version (-1: any). Nowhere else."""
+    """In a transaction only: it fails unless the node exists with this version (-1: any)."""
 
     opcode = 13
     alone = plain = False  # ZooKeeper 3.8.0 never answers a lone check

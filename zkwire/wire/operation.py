@@ -1,7 +1,7 @@
-"""What all operations of the wire table have in common: how a value becomes a request, and a reply becomes a value.
+"""The base of all operations of the wire table: how a value becomes a request, and how a reply becomes a value.
 
-Owns the machinery and the constructors that several operations share; `ops` owns the table. Works in both directions: a
-client writes requests and reads replies, a server (or a test) reads requests and writes replies. Must not know
+Owns the common code and the constructors that several operations share; `ops` owns the table. Works in both directions:
+a client writes requests and reads replies, a server (or a test) reads requests and writes replies. Must not know
 connections, sessions or watch bookkeeping.
 """
 
@@ -19,7 +19,7 @@ from .messages import PATH, Scope
 T = TypeVar("T")
 O = TypeVar("O", bound="Op[Any]")  # noqa: E741
 
-#: Which list of the server a watch stands in.
+#: The server's lists of watches.
 DATA, EXIST, CHILD, PERSISTENT, RECURSIVE = "data", "exist", "child", "persistent", "recursive"
 
 #: The fields of a request, in wire order: attribute and codec.
@@ -27,12 +27,12 @@ Fields = Tuple[Tuple[str, Codec[Any]], ...]
 
 _FRAME = struct.Struct(">iii")
 _PATH_FRAME = struct.Struct(">iiii")
-#: Size of a request header, which the length of a frame includes.
+#: The size of a request header, which the length of a frame includes.
 _HEADER = 8
 
 
 def armed(event: WatchedEvent) -> None:
-    """Stands as `watch` in operations read from the wire, where a watch is but a flag. Never called."""
+    """The `watch` of operations read from the wire, where a watch is only a flag. Never called."""
 
 
 class _WatchFlag(Codec[Optional[Watcher]]):
@@ -55,25 +55,25 @@ WATCH = _WatchFlag()
 
 
 def check_watcher(watcher: object) -> None:
-    """`TypeError` for what cannot be called with an event."""
+    """`TypeError` for an object that cannot be called with an event."""
     if not callable(watcher):
         raise TypeError(f"a watcher must be callable, not {watcher!r}")
 
 
 def check_data(value: Optional[bytes]) -> None:
-    """`TypeError` for what is no data of a node."""
+    """`TypeError` for an object that cannot be a node's data."""
     if value is not None and not isinstance(value, bytes):
         raise TypeError(f"data must be bytes, not {type(value).__name__}")
 
 
 def check_version(version: int) -> None:
-    """`ValueError` for what no version of a node can be."""
+    """`ValueError` for a value that cannot be a node's version."""
     if not isinstance(version, int) or not -(2**31) <= version < 2**31:
         raise ValueError(f"invalid version {version!r}: -1 for any, or the number from a Stat")
 
 
 def check_acl(acl: Optional[Sequence[ACL]]) -> None:
-    """`TypeError` for what is no ACL."""
+    """`TypeError` for an object that is no ACL."""
     if acl is not None and not isinstance(acl, Sequence):
         raise TypeError(f"an ACL is a sequence of ACL values, not a {type(acl).__name__}")
     for entry in acl or ():
@@ -95,19 +95,19 @@ class Op(Generic[T]):
     opcode: ClassVar[int] = 0
     #: Fields of the request in wire order: attribute and codec.
     request: ClassVar[Fields] = ()
-    #: What follows the header of a successful reply.
+    #: The body of a successful reply.
     reply: ClassVar[Codec[Any]] = NOTHING
-    #: In which list a watch stands when the node was found, and when it was not; None for operations without watches.
+    #: The list of the watch if the node was found, and if it was not; None for operations without watches.
     watches: ClassVar[Optional[Tuple[str, Optional[str]]]] = None
     #: A number below zero for operations whose replies do not follow the order of requests.
     fixed_xid: ClassVar[Optional[int]] = None
-    #: Whether a user may submit it: not what stands in transactions only, or is the session's own affair.
+    #: Whether a user may submit it: False for operations in transactions only, and for those of the session itself.
     alone: ClassVar[bool] = True
     #: Fast path: without a watch, it may be sent without looking at watches, auth or hold.
     plain: ClassVar[bool] = True
-    #: Whether it changes anything at the server (so that an unknown outcome matters).
+    #: Whether it changes data at the server (so that an unknown outcome matters).
     writes: ClassVar[bool] = False
-    #: The permission it needs on the parent of its node, if it is the parent's ACL that decides.
+    #: The permission it needs on the parent of its node, if the ACL of the parent decides.
     needs_of_parent: ClassVar[Optional[str]] = None
 
     path: Optional[str]
@@ -137,7 +137,7 @@ class Op(Generic[T]):
     # ---------------------------------------------------------------- the client's direction
 
     def server_path(self, scope: Any) -> str:
-        """The path as the server knows it, by which watches are kept."""
+        """The server's path, which is the key of its watches."""
         path: str = scope.prepend(self.path or "/")
         return path
 
@@ -149,13 +149,13 @@ class Op(Generic[T]):
             raise ValueError(f"{self!r}: {error}") from error
 
     def write(self, out: bytearray, scope: Any) -> None:
-        """As `body`, with the errors of `struct` and of UTF-8 as they are."""
+        """As `body`, but raises the errors of `struct` and of UTF-8 unchanged."""
         fields = self.__dict__
         for name, codec in self.request:
             codec.write(out, fields[name], scope)
 
     def parts(self, scope: Any) -> Sequence[bytes]:
-        """What `write` appends, in one or more pieces."""
+        """The bytes that `write` appends, in one or more pieces."""
         out = bytearray()
         self.write(out, scope)
         return (bytes(out),)
@@ -170,24 +170,24 @@ class Op(Generic[T]):
     def result(self, data: bytes, at: int, scope: Any) -> Union[T, ZookeeperError]:
         """The outcome of a successful reply, whose body starts at `at`: a value, or an error as a value.
 
-        Raises `MarshallingError`, and nothing else, for bad bytes.
+        Raises only `MarshallingError` for bad bytes.
         """
         return self.conclude(decode(self.reply, data, at, scope))
 
     def conclude(self, value: Any) -> Union[T, ZookeeperError]:
-        """The outcome the caller gets for the value of the reply: mostly the value itself."""
+        """The caller's outcome for the value of the reply: usually the value itself."""
         outcome: T = value
         return outcome
 
     def refusal(self, code: int, scope: Optional[Scope] = None) -> Union[T, ZookeeperError]:
-        """The outcome of a reply with an error code: mostly the error of that code."""
+        """The outcome of a reply with an error code: usually the error of that code."""
         return explained(self, code, scope)
 
     # ---------------------------------------------------------------- the server's direction
 
     @classmethod
     def parse(cls: Type[O], data: bytes, at: int = 0, scope: Any = None) -> O:
-        """The operation whose request body starts at `at`. Nothing is validated but the encoding."""
+        """The operation whose request body starts at `at`. Only the encoding is validated."""
         return cls.read(data, at, scope)[0]
 
     @classmethod
@@ -204,13 +204,13 @@ class Op(Generic[T]):
 
 
 class Pathless(Op[T]):
-    """Operations that concern no single node."""
+    """Operations without a node of their own."""
 
     path: ClassVar[None] = None  # type: ignore[misc]  # by class, not by value
 
 
 class OnPath(Op[T]):
-    """Operations of a path alone."""
+    """Operations with a path only."""
 
     path: str
     request = (("path", PATH),)
@@ -220,7 +220,7 @@ class OnPath(Op[T]):
 
 
 class PathAndVersion(Op[T]):
-    """Operations of a path and the version that is asked for; -1 means any."""
+    """Operations with a path and an expected version; -1 means any."""
 
     path: str
     version: int
@@ -232,7 +232,7 @@ class PathAndVersion(Op[T]):
 
 
 class PathAndWatch(Op[T]):
-    """Operations of a path and a watch flag, the ones sent most: made, and framed, in one go."""
+    """Operations with a path and a watch flag, the most frequent ones: written out for speed."""
 
     path: str
     watch: Optional[Watcher]
@@ -263,14 +263,14 @@ class PathAndWatch(Op[T]):
 
 
 def _missing(op: Op[Any], path: str, chroot: str) -> str:
-    """What there is to say about -101 to a client with a chroot: it may be the chroot that does not exist."""
+    """The text of -101 for a client with a chroot: the chroot itself may be missing."""
     if (parent_of(path) if op.needs_of_parent == "CREATE" else path) == "/":
         return f"the chroot {chroot!r} does not exist, ensure_path('/') creates it: {path!r}"
     return f"no such node: {path!r} (below the chroot {chroot!r})"
 
 
 def explained(op: Op[Any], code: int, scope: Optional[Scope]) -> ZookeeperError:
-    """The error for a code, with what is known besides: the chroot, and whose ACL it is."""
+    """The error for a code, with the chroot, and with the node whose ACL decided."""
     path, chroot = op.path, scope.prefix if scope is not None else ""
     if path is not None and code == NoNodeError.code and chroot:
         return NoNodeError(_missing(op, path, chroot), path)

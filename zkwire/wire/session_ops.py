@@ -20,9 +20,9 @@ from .operation import PERSISTENT, RECURSIVE, OnPath, Op, Pathless, armed, check
 
 
 class AddWatch(Op[None]):
-    """Sets a watch that stays: on a node and its children, or with `recursive` on all nodes below it too.
+    """Sets a persistent watch: on a node and its children, or with `recursive` on all nodes below it too.
 
-    A recursive watch gets no CHILD events: every node below it tells of itself. ZooKeeper 3.6 and later.
+    A recursive watch gets no CHILD events: every node below it has its own events. ZooKeeper 3.6 and later.
     """
 
     opcode = 106
@@ -40,12 +40,12 @@ class AddWatch(Op[None]):
 
     @property
     def watches(self) -> Tuple[str, None]:  # type: ignore[override]  # by value, not by class
-        """The list the watch stands in."""
+        """The list of the watch."""
         return self._lists[self.mode]
 
     @property
     def recursive(self) -> bool:
-        """Whether it covers the nodes below, too."""
+        """Whether it includes the nodes below."""
         return self.mode == 1
 
     @classmethod
@@ -58,7 +58,7 @@ class AddWatch(Op[None]):
         return op, at
 
     def result(self, data: bytes, at: int, scope: Any) -> Union[None, ZookeeperError]:
-        """None: the number in the reply says nothing that its header does not, and some servers leave it out."""
+        """None: the number in the reply repeats that of its header, and some servers leave it out."""
         return None
 
 
@@ -77,8 +77,9 @@ class CheckWatches(Op[None]):
 class RemoveWatches(Op[None]):
     """Removes watches on a path: `kind` 1 children, 2 data, 3 any. ZooKeeper 3.5 and later.
 
-    With `watcher`, only its own. The server knows paths only, not watchers: it is asked once the last one goes, and
-    not at all with `local`. Each watcher removed hears of it. Raises NoWatcherError.
+    With `watcher`, only the watches of that watcher. The server knows paths only, not watchers: the request is sent
+    once the last watcher of the path is removed, and not at all with `local`. Each removed watcher is called. Raises
+    NoWatcherError.
     """
 
     opcode = 18
@@ -90,7 +91,7 @@ class RemoveWatches(Op[None]):
     local: bool
 
     def __init__(self, path: str, kind: int = 3, watcher: Optional[Watcher] = None, local: bool = False) -> None:
-        if kind not in (1, 2, 3):  # 4 and 5 draw a MarshallingError from 3.8
+        if kind not in (1, 2, 3):  # 3.8 answers 4 and 5 with a MarshallingError
             raise ValueError(f"invalid kind of watch {kind!r}: 1 children, 2 data, 3 any")
         if watcher is not None:
             check_watcher(watcher)
@@ -105,13 +106,13 @@ class RemoveWatches(Op[None]):
 
 
 class RemoveConfigWatches(RemoveWatches):
-    """Removes watches on the configuration's node, which lies outside any chroot."""
+    """Removes watches on the configuration's node, which is outside any chroot."""
 
     def __init__(self, kind: int = 3, watcher: Optional[Watcher] = None, local: bool = False) -> None:
         super().__init__(CONFIG_NODE, kind, watcher, local)
 
     def server_path(self, scope: Any) -> str:
-        """The path itself: the chroot has no part in it."""
+        """The path itself, without the chroot."""
         return self.path
 
     def frame(self, xid: int, scope: Any) -> bytes:
@@ -120,11 +121,11 @@ class RemoveConfigWatches(RemoveWatches):
 
 
 class SetWatches(Pathless[None]):
-    """Arms watches again on a new connection; the server catches up on changes since `relative_zxid`."""
+    """Sets watches again on a new connection; the server sends events for changes since `relative_zxid`."""
 
     opcode = 101
     alone = plain = False
-    # Paths of the server, by which watches are kept.
+    # Paths of the server, which are the keys of watches.
     request = (("relative_zxid", LONG), ("data", NAMES), ("exist", NAMES), ("child", NAMES))
     relative_zxid: int
     data: Sequence[str]
@@ -138,7 +139,7 @@ class SetWatches(Pathless[None]):
 
 
 class SetWatches2(Pathless[None]):
-    """As `SetWatches`, with persistent watches, which get no catch-up events. ZooKeeper 3.6 and later."""
+    """As `SetWatches`, with persistent watches, which get no missed events. ZooKeeper 3.6 and later."""
 
     opcode = 105
     alone = plain = False
@@ -163,7 +164,7 @@ class SetWatches2(Pathless[None]):
 
 
 class Ping(Pathless[None]):
-    """Tells the server that the session lives; the answer, that the server does."""
+    """Proves to the server that the session is alive; the reply proves that the server is."""
 
     opcode = 11
     alone = plain = False
@@ -171,7 +172,7 @@ class Ping(Pathless[None]):
 
 
 class Auth(Pathless[None]):
-    """Adds an identity to the connection. `credential` is what the scheme wants: b"user:password" for "digest".
+    """Adds an identity to the connection. `credential` is defined by the scheme: b"user:password" for "digest".
 
     The credential crosses the network in clear. Raises AuthFailedError, which ends the session.
     """
@@ -204,7 +205,7 @@ class Sasl(Pathless[bytes]):
 
 
 class CloseSession(Pathless[None]):
-    """Ends the session: its ephemeral nodes vanish with it."""
+    """Ends the session: the server deletes its ephemeral nodes."""
 
     opcode = -11
     alone = plain = False
@@ -212,7 +213,7 @@ class CloseSession(Pathless[None]):
 
 
 class _Inside(Codec[List[str]]):
-    """Paths, of which those outside the chroot are left out: the server matches plain string prefixes."""
+    """Paths; those outside the chroot are left out, because the server compares plain string prefixes."""
 
     def write(self, out: bytearray, value: List[str], scope: Any) -> None:
         Vector(PATH).write(out, value, scope)
