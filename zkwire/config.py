@@ -257,7 +257,7 @@ class Front:
         if error is None and link is not None and link.address is not None:
             return link.host, link.address
         if error is None or isinstance(error, OperationTimeoutError):
-            raise ConnectionLoss("not connected to a server", sent=False)
+            raise ConnectionLoss("no connection to a server", sent=False)
         raise error
 
     def _patience(self, timeout: Optional[float]) -> float:

@@ -111,7 +111,7 @@ def test_a_reconnect_catches_up_once_and_sets_the_others_again(front: Front, how
     }  # fmt: skip
     assert {name: log.events for name, log in logs.items()} == expected
     assert heard == [7], "all of them before what the first answer brings about"
-    assert "of a node created and deleted meanwhile nothing is heard" in str(WatchedEvent.__doc__)
+    assert "a node created and deleted in between gives no event" in str(WatchedEvent.__doc__)
     assert (zk.client_id, states.seen) == (session, ["SUSPENDED", "CONNECTED"])
     for name in ("same", "ever", "changed", "again"):
         other.set(f"/{name}", b"2")

@@ -134,7 +134,7 @@ def test_a_server_cannot_make_us_keep_what_it_does_not_read() -> None:
     assert tls.error is None and 0 < len(tls.outgoing()) < 1000
     tls._out.write(bytes(LONGEST_REPLY + 1))
     tls.received(b"")
-    assert "shake hands without end" in str(tls.error)
+    assert "handshakes without end" in str(tls.error)
 
 
 def test_nothing_but_its_own_error_comes_of_any_bytes() -> None:
