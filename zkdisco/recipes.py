@@ -13,7 +13,7 @@ from ._zkwire import ACL, Stat, errors, ops, paths, recipes
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
 #: Parents may vanish while nodes are made below them: it is tried so many times.
-PATIENCE = 10
+ATTEMPTS = 10
 
 
 def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> Recipe[None]:
@@ -22,7 +22,7 @@ def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> R
     What exists is left alone, and need not be writable, nor its parents readable. "/" is the chroot, if there is one.
     """
     prefixes, data = ["/", *paths.prefixes(path)], (b"", *payload)
-    for _ in range(PATIENCE):
+    for _ in range(ATTEMPTS):
         found = yield [ops.Exists(p) for p in prefixes]
         known = [i for i, stat in enumerate(found) if isinstance(stat, (Stat, errors.NoAuthError))]
         if not known:

@@ -27,7 +27,7 @@ TRANSIENT = (
     errors.ConnectionLoss, errors.SessionExpiredError, errors.OperationTimeoutError, errors.SessionMovedError,
     errors.NotReadOnlyCallError,
 )  # fmt: skip
-PATIENCE = 10
+ATTEMPTS = 10
 
 Settled = Tuple[Any, Any]
 
@@ -223,7 +223,7 @@ class Registration:
     def _register(self) -> Generator[Any, Any, None]:
         """See that our node is there, in this session, and that we hear when it goes."""
         orphans: List[str] = []
-        for _ in range(PATIENCE):
+        for _ in range(ATTEMPTS):
             if self.node is not None:
                 stat = yield ops.Exists(self.node, self._watcher)
                 if stat is not None and stat.ephemeralOwner == self._session:
@@ -250,7 +250,7 @@ class Registration:
         """Create our node, in the place of what is left of earlier sessions; its path."""
         create = ops.Create(f"{self._directory}/{self._prefix}", self.service.data, self._acl, True, True)
         replace = [ops.Delete(path) for path in orphans]
-        for _ in range(PATIENCE):
+        for _ in range(ATTEMPTS):
             owner = self._session
             try:
                 self._in_doubt = True

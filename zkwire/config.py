@@ -13,7 +13,7 @@ from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
 from .io.dialer import Address
-from .io.four_letter import PATIENCE
+from .io.four_letter import ANSWER_WITHIN
 from .io.process import Guard, now
 from .io.tls import check_names
 from .ops import Auth
@@ -263,4 +263,4 @@ class Front:
     def _patience(self, timeout: Optional[float]) -> float:
         """The time limit of its answer, in seconds."""
         given = self._request_timeout if timeout is None else timeout
-        return PATIENCE if given is None else given
+        return ANSWER_WITHIN if given is None else given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -135,3 +135,16 @@ def test_the_embedded_server_knows_nothing_of_the_client() -> None:
 @pytest.mark.parametrize(("package", "path"), EVERY, ids=IDS)
 def test_every_file_says_what_it_owns(package: str, path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} opens without a docstring"
+
+
+#: The fronts of discovery have one name for blocking and asyncio; the embedded server has a server's own idea of these.
+TWINS = {"Client", "Registrar", "Instancer"} | {"Settings", "Session", "Link", "Watches"}
+
+
+def test_two_things_never_share_a_name() -> None:
+    owners: Dict[str, Set[str]] = {}
+    for package, path in EVERY:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                owners.setdefault(node.name, set()).add(f"{package}/{name_of(path, package)}")
+    assert {name: where for name, where in owners.items() if len(where) > 1 and name not in TWINS} == {}

@@ -1,6 +1,6 @@
 """One connection as asyncio sees it, from the attempt to connect to its end, with TLS or without.
 
-Owns the attempt, then the transport. Must not know sessions: see `Owner` for what it calls. The attempt is the
+Owns the attempt, then the transport. Must not know sessions: see `ChannelOwner` for what it calls. The attempt is the
 dialer's, as on the blocking front; here the event loop waits for its sockets instead of poll.
 """
 
@@ -21,7 +21,7 @@ CLOSED = "the server closed the connection"
 GLANCE = 0.01
 
 
-class Owner(Protocol):
+class ChannelOwner(Protocol):
     """The methods a channel calls on its owner."""
 
     def connected(self, channel: Channel) -> None:
@@ -43,7 +43,7 @@ class Channel(asyncio.BufferedProtocol):
     `key` belongs to the owner, which recognizes the channel by it.
     """
 
-    def __init__(self, loop: Any, owner: Owner, attempt: Union[Attempt, SecureAttempt], key: Any = None) -> None:
+    def __init__(self, loop: Any, owner: ChannelOwner, attempt: Union[Attempt, SecureAttempt], key: Any = None) -> None:
         self._loop, self._owner, self.key = loop, owner, key
         self._attempt: Union[Attempt, SecureAttempt, None] = attempt
         self._watched: List[int] = []

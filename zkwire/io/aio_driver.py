@@ -42,7 +42,7 @@ BACKLOG = 10_000
 #: A watcher or listener that blocks the event loop for longer than this, in seconds, is reported in the log.
 LONG = 0.25
 
-class Listeners(Protocol):
+class StateListeners(Protocol):
     """The methods the driver calls on the client's listeners."""
 
     def of(self, state: str) -> Sequence[Callable[[str], object]]:
@@ -79,7 +79,7 @@ class AsyncFuture(asyncio.Future[T]):
 class AsyncDriver:
     """Runs a `Session` on the event loop that `start` is called on."""
 
-    def __init__(self, session: Session, logger: logging.Logger, listeners: Listeners, ssl_context: Any) -> None:
+    def __init__(self, session: Session, logger: logging.Logger, listeners: StateListeners, ssl_context: Any) -> None:
         self.session, self._logger, self._listeners, self._ssl_context = session, logger, listeners, ssl_context
         #: The event loop, set by `start`.
         self.loop: Any = None

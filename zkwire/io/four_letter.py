@@ -24,7 +24,7 @@ WORDS = (
 #: The limit of an answer, in bytes. (mntr of a server with some hundred top-level nodes: more than 64 KiB.)
 LIMIT = 1024 * 1024
 #: The default time limit of an answer, in seconds.
-PATIENCE = 2.0
+ANSWER_WITHIN = 2.0
 _REFUSED = "is not executed because it is not in the whitelist."  # NopCommand
 #: At most nine digits each: int() refuses more than 4300 of them, with a ValueError.
 _VERSION = re.compile(r"Zookeeper version: (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")

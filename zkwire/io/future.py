@@ -21,7 +21,7 @@ class CancelledError(ZookeeperError):
     explanation = "cancelled before it was sent"
 
 
-class Host(Protocol):
+class Settler(Protocol):
     """The methods a future calls on its maker."""
 
     def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
@@ -40,10 +40,10 @@ class Host(Protocol):
 class Future(Generic[T]):
     """The outcome of an operation, which may still be pending. Made by `submit`; thread-safe."""
 
-    __slots__ = ("_host", "_done", "_outcome", "_hooks", "path", "__weakref__")
+    __slots__ = ("_settler", "_done", "_outcome", "_hooks", "path", "__weakref__")
 
-    def __init__(self, host: Host, path: Optional[str] = None) -> None:
-        self._host, self.path = host, path
+    def __init__(self, settler: Settler, path: Optional[str] = None) -> None:
+        self._settler, self.path = settler, path
         self._done = False
         self._outcome: Any = None
         #: Locks of waiting threads, and functions to call; a function is in a tuple, so that no user's `__eq__` runs.
@@ -52,7 +52,7 @@ class Future(Generic[T]):
     def done(self) -> bool:
         """Whether there is an outcome; a cancelled operation has one."""
         if not self._done:
-            self._host.check()
+            self._settler.check()
         return self._done
 
     def running(self) -> bool:
@@ -65,14 +65,14 @@ class Future(Generic[T]):
 
     def cancel(self) -> bool:
         """Take the operation back if it was not sent; False if it was sent or is done already."""
-        return self.cancelled() or self._host.withdraw(self)
+        return self.cancelled() or self._settler.withdraw(self)
 
     def result(self, timeout: Optional[float] = None) -> T:
         """The result; blocks until it arrives, at most `timeout` seconds (None: as long as the session allows).
 
         Raises the operation's error, or `OperationTimeoutError`, after which the operation goes on.
         """
-        if not self._done and not self._host.wait(self, timeout):
+        if not self._done and not self._settler.wait(self, timeout):
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
         outcome = self._outcome
         if isinstance(outcome, Exception):
@@ -85,7 +85,7 @@ class Future(Generic[T]):
 
     def exception(self, timeout: Optional[float] = None) -> Optional[Exception]:
         """The operation's error, or None if it succeeded; blocks as `result` does."""
-        if not self._done and not self._host.wait(self, timeout):
+        if not self._done and not self._settler.wait(self, timeout):
             raise OperationTimeoutError(f"no answer within {timeout} s", self.path)
         return self._outcome if isinstance(self._outcome, Exception) else None
 
@@ -145,7 +145,7 @@ class Future(Generic[T]):
             except IndexError:  # another thread took the last one
                 return
             if isinstance(hook, tuple):
-                self._host.call(hook[0], self)
+                self._settler.call(hook[0], self)
             elif hook is not None:
                 release(hook)
 
@@ -153,7 +153,7 @@ class Future(Generic[T]):
 class Passive:
     """The maker of futures that the caller settles: a waiting thread only waits, and reads no socket."""
 
-    def __init__(self, driver: Host) -> None:
+    def __init__(self, driver: Settler) -> None:
         self._driver = driver
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:

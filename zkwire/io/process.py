@@ -32,18 +32,18 @@ def _choose() -> Callable[[], float]:
 now = _choose()
 
 
-class Owner(Protocol):
+class ProcessBound(Protocol):
     """An object with a socket, a lock or a thread."""
 
     def disown(self) -> None:
         """In the child of a fork: drop the resources of the parent, without sending anything."""
 
 
-_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+_owners: weakref.WeakSet[ProcessBound] = weakref.WeakSet()
 _watching = False
 
 
-def track(owner: Owner) -> None:
+def track(owner: ProcessBound) -> None:
     """Call `owner.disown()` in every child forked from now on, while `owner` lives. Installs its hook on first use."""
     global _watching
     _owners.add(owner)
