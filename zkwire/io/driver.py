@@ -382,8 +382,13 @@ class Driver:
             if self.session.phase != ENDED:  # the time may be up, and the I/O thread late
                 self.session.timed_out(now())
                 sockets.perform()
-        self._io.join(max(0.0, deadline - monotonic()))
-        self.dispatcher.end(max(0.0, deadline - monotonic()))
+        inside, me = self._turns.inside, get_ident()
+        try:
+            inside.add(me)  # a signal handler that closes again must not join too: before 3.13 a join holds a lock
+            self._io.join(max(0.0, deadline - monotonic()))
+            self.dispatcher.end(max(0.0, deadline - monotonic()))
+        finally:
+            inside.discard(me)
 
     def disown(self) -> None:
         """In the child of a fork: close the descriptors without sending anything, and refuse all further calls."""
