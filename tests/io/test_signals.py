@@ -253,3 +253,23 @@ def test_a_finalizer_is_refused_like_a_handler() -> None:
             print(said)
         """)  # fmt: skip
     assert said == "['NestedCallError']"
+
+
+@fault("X01")
+def test_a_close_inside_a_close_joins_no_thread() -> None:
+    """Before 3.13 `Thread.join` holds a lock while it ends: a second join of the same thread would wait for it."""
+    with EmbeddedServer() as server:
+        zk = ZooKeeper(server.hosts)
+        zk.start()
+        io, joins = zk._driver._io, []
+        join = io.join
+
+        def interrupted(timeout: float) -> None:
+            joins.append(timeout)
+            if len(joins) == 1:
+                zk.close()  # as a signal handler would that comes here
+            join(timeout)
+
+        io.join = interrupted  # type: ignore[method-assign]
+        zk.close()
+    assert len(joins) == 1

@@ -1257,6 +1257,7 @@ def test_a_connection_lost_right_after_its_handshake_is_not_tried_again_at_once(
     world = World(random=lambda: 1.0).open()
     world.advance(0.5)
     world.lose()
+    world.advance(1.0)
     assert world.session.phase == "pausing"
     world.open()
     world.advance(1.5)
