@@ -50,14 +50,15 @@ class Log:
             self._changed.notify_all()
 
     def until(self, condition: Callable[[List[Any]], Any], timeout: float = PATIENCE) -> List[Any]:
-        """Wait until `condition(seen)`; what was seen."""
+        """Wait until something was seen and `condition(seen)`; what was seen."""
         with self._changed:
-            assert self._changed.wait_for(lambda: condition(self.seen), timeout), f"in vain; seen: {self.seen}"
+            done = self._changed.wait_for(lambda: self.seen and condition(self.seen), timeout)
+            assert done, f"in vain; seen: {self.seen}"
             return list(self.seen)
 
     def wait(self, count: int = 1, timeout: float = PATIENCE) -> List[Any]:
         """Wait until so many have come."""
-        return self.until(lambda seen: len(seen) >= count, timeout)
+        return self.until(lambda seen: len(seen) >= count, timeout) if count else list(self.seen)
 
     @property
     def events(self) -> List[Any]:
