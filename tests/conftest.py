@@ -14,6 +14,7 @@ import itertools
 import os
 import platform
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any, Callable, NoReturn, Union
 
 import pytest
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
+    config.addinivalue_line("markers", "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine")
     config.addinivalue_line("markers", "live: asks for a real server (set here, by fixture); not part of `make check`")
     config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)")
 
@@ -91,6 +93,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 #: Every fixture of real servers asks for this one.
 SERVERS = "shared"
+#: A test that uses one of these names compares the clock with a bound: what else the machine does is not to decide it.
+CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took"])
+#: Servers of a test's own load the machine themselves, while they start.
+HEAVY = frozenset(["own_server", "ensemble"])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -101,6 +107,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         given = {value for value in callspec.params.values() if isinstance(value, str)} if callspec else set()
         if SERVERS in item.fixturenames or given & FIXTURES:  # type: ignore[attr-defined]
             item.add_marker("live")
+        if CLOCKS & _names(item.function.__code__) and not HEAVY & set(item.fixturenames):  # type: ignore[attr-defined]
+            item.add_marker("timed")
+
+
+def _names(code: CodeType) -> set[str]:
+    """What the code of a function, and of those inside it, calls by name."""
+    inner = (_names(const) for const in code.co_consts if isinstance(const, CodeType))
+    return {*code.co_names, *code.co_varnames}.union(*inner)
 
 
 def pytest_collection_finish() -> None:

@@ -4,7 +4,8 @@
 
 Mostly the tests wait, for real servers and real time-outs, so each core has room for more than one run: those of one
 Python share its test files (tests/tools/sharing.py). Each run has its own servers and its own cache, and begins its lines
-with its name.
+with its name. The tests that compare a clock with a bound (marker `timed`) come last, when no servers are being started:
+a bound that holds only where nothing else runs is no reason to loosen it.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest found: the oldest
 supported and the newest are where differences show. A free-threaded CPython is taken as well where there is one. With
@@ -24,7 +25,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Sequence
+from typing import Iterable, List, Sequence, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -34,6 +35,12 @@ PREFERRED = ("3.9", "3.13")
 CACHE = venvs.PROJECT / ".pytest_cache"
 RUNS_EACH_CORE = 2
 CHECK = "not live and not slow"
+#: What one phase after the other runs (tests/tools/sharing.py).
+PHASES = ("--timed=left-out", "--timed=alone")
+#: pytest's exit status when a selection (ARGS) leaves nothing to run, as it may in one of the phases.
+NOTHING = 5
+#: Exit status, seconds, and the tests that failed.
+Outcome = Tuple[int, float, List[str]]
 
 
 def pythons() -> dict[str, str]:
@@ -83,14 +90,14 @@ def pytest(version: str, label: str, *arguments: str) -> int:
     return process.returncode
 
 
-def part(version: str, label: str, claims: Path, *selection: str) -> tuple[int, float, list[str]]:
-    """One of the runs that share the suite on a Python: its exit status, when it ended, and what has failed."""
+def part(version: str, label: str, claims: Path, started: float, *selection: str) -> Outcome:
+    """One of the runs that share a phase on a Python: its exit status, the seconds it took, and what has failed."""
     failures = CACHE / version / label / "v" / "cache" / "lastfailed"
     failures.unlink(missing_ok=True)
     arguments = shlex.split(os.environ.get("ARGS", ""))
     code = pytest(version, label, "-p", "tests.tools.sharing", f"--claims={claims}", *selection, *arguments)
     failed = sorted(json.loads(failures.read_text(encoding="utf-8"))) if failures.exists() else []
-    return code, time.monotonic(), failed
+    return code, time.monotonic() - started, failed
 
 
 def main(*options: str) -> int:
@@ -108,31 +115,38 @@ def main(*options: str) -> int:
         # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
         run(sys.executable, "-m", "tests.kit.harness.packages")
     each = -(-RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
-    code = together(chosen, each, ("-m", CHECK) if check else ())
+    results = [together(chosen, each, phase) for phase in ([("-m", CHECK)] if check else [(phase,) for phase in PHASES])]
+    code = report(chosen, results)
     if check:
         print("left out: tests marked `live` (real servers) and `slow` (they wait); `make test` runs all")
     return code
 
 
-def together(chosen: dict[str, str], each: int, selection: Sequence[str]) -> int:
-    """All runs at the same time, `each` of them on every Python; then what became of them."""
+def together(chosen: Iterable[str], each: int, selection: Sequence[str]) -> dict[str, list[Outcome]]:
+    """What each of the runs of a phase came to, by Python: `each` of them on every Python, all at the same time."""
     started = time.monotonic()
-    with ThreadPoolExecutor(each * len(chosen)) as pool, TemporaryDirectory() as folder:
+    with ThreadPoolExecutor(each * len(list(chosen))) as pool, TemporaryDirectory() as folder:
         parts = {}
         for version in chosen:
             claims = Path(folder, version)
             claims.mkdir()
-            parts[version] = [pool.submit(part, version, str(n + 1), claims, *selection) for n in range(each)]
-        results = {version: [future.result() for future in futures] for version, futures in parts.items()}
-    code = 0
-    for version, ended in results.items():
-        worst = max(one for one, _, _ in ended)
-        code = max(code, worst)
-        outcome = "passed" if worst == 0 else f"FAILED (exit {worst})"
-        print(f"Python {version}: {outcome} in {max(end for _, end, _ in ended) - started:.0f} s")
+            parts[version] = [pool.submit(part, version, str(n + 1), claims, started, *selection) for n in range(each)]
+        return {version: [future.result() for future in futures] for version, futures in parts.items()}
+
+
+def report(chosen: Iterable[str], phases: Sequence[dict[str, list[Outcome]]]) -> int:
+    """Print what became of each Python; 1 if anything failed."""
+    worst = 0
+    for version in chosen:
+        ended = [outcome for phase in phases for outcome in phase[version]]
+        codes = {outcome[0] for outcome in ended}
+        code = max(codes - {NOTHING} or codes)
+        worst = max(worst, code)
+        took = sum(max(seconds for _, seconds, _ in phase[version]) for phase in phases)
+        print(f"Python {version}: {'passed' if code == 0 else f'FAILED (exit {code})'} in {took:.0f} s")
         for name in sorted({name for _, _, names in ended for name in names}):
             print(f"Python {version}: FAILED {name}")
-    return 1 if code else 0
+    return 1 if worst else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,18 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--claims", type=Path, help="run only files that no other run with this folder has begun")
+    parser.addoption("--timed", choices=["left-out", "alone"], help="what to do with tests that are marked `timed`")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leave out the tests that compare a clock with a bound, or all others. (The marker is set by tests/conftest.py.)"""
+    wanted = config.getoption("timed")
+    if wanted is not None:
+        left_out = [item for item in items if (item.get_closest_marker("timed") is None) == (wanted == "alone")]
+        kept = set(items) - set(left_out)
+        items[:] = [item for item in items if item in kept]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def _claim(path: Path) -> str:

@@ -24,6 +24,8 @@ from typing import Any
 from . import packages, ports, processes
 from .config import Options, Place, jaas_conf, properties, zoo_cfg
 
+#: Bytes of the header of a transaction log (FileHeader: magic, version, dbid).
+LOG_HEADER = 16
 SERVING = ("standalone", "leader", "follower", "observer")
 
 
@@ -112,6 +114,7 @@ class Server:
         """Start, with the data there is, and wait until it serves. A running server is left alone."""
         if not self.running:
             command = self._command()
+            self._mend_log()
             self.process = processes.start(command, cwd=self.folder, log=self._log)
             self.suspended = False
         if wait:
@@ -242,6 +245,14 @@ class Server:
         if self.process is None or self.process.poll() is not None:
             raise RuntimeError(f"{number.name}: the server does not run")
         self.process.send_signal(number)
+
+    def _mend_log(self) -> None:
+        """As an operator would: a server killed between opening a transaction log and writing its header cannot start again
+        before 3.5 (an EOFException; ZOOKEEPER-1621). What such a file was to hold has been answered to nobody."""
+        for name in os.listdir(versioned) if os.path.isdir(versioned := os.path.join(self._data, "version-2")) else ():
+            path = os.path.join(versioned, name)
+            if name.startswith("log.") and os.path.getsize(path) < LOG_HEADER:
+                os.unlink(path)
 
     def _end(self, number: signal.Signals) -> None:
         process, self.process = self.process, None
