@@ -16,14 +16,15 @@ from __future__ import annotations
 from ._zkwire import __version__
 from .client import Client
 from .instancer import Instancer
-from .model import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, InvalidCredentialsError,
-    NodeNotFoundError, NotRegisteredError, Service, UndecodableDataError,
+from .values import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
+    InstancesLeftOutError, InvalidCredentialsError, NodeNotFoundError, NotRegisteredError, ReadOnlyServerError, Service,
+    UndecodableDataError,
 )  # fmt: skip
 from .registrar import Registrar
 
 __all__ = [
-    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Event",
-    "Instancer", "InvalidCredentialsError", "NodeNotFoundError", "NotRegisteredError", "Registrar", "Service",
-    "UndecodableDataError", "__version__",
+    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Entries",
+    "Event", "Instancer", "InstancesLeftOutError", "InvalidCredentialsError", "NodeNotFoundError", "NotRegisteredError",
+    "ReadOnlyServerError", "Registrar", "Service", "UndecodableDataError", "__version__",
 ]  # fmt: skip

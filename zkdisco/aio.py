@@ -13,14 +13,14 @@ import logging
 from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
-from .cache import target_of
-from .client import EventHandler, Options, check_running, entries_of, has_ended, session_event
-from .instancer import InstancerBase
-from .model import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Event, NotRegisteredError,
-    Service, validate_directory,
+from .observers import target_of
+from .client import EventHandler, Options, check_running, has_ended, session_event
+from .instancer import Accept, InstancerBase
+from .values import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
+    NotRegisteredError, Service, validate_directory,
 )  # fmt: skip
-from .recipes import create_parents
+from .steps import create_parents, entries_of
 from .registrar import GRACE, RegistrarBase
 
 logger = logging.getLogger(__name__)
@@ -154,8 +154,8 @@ class Client:
 
     async def get_entries(
         self, path: str, *, timeout: Optional[float] = None
-    ) -> Tuple[List[str], asyncio.Future[WatchedEvent]]:
-        """The data of the children of `path`, sorted, and a future for the first change of the list."""
+    ) -> Tuple[Entries, asyncio.Future[WatchedEvent]]:
+        """The data of the children of `path`, sorted, and a future for the first change; see `zkdisco.Client`."""
         self.check()
         changed = self.zk.future()
 
@@ -292,8 +292,8 @@ class Instancer(InstancerBase):
     `async for event in instancer` gives the newest event, then every newer one or the newest, until `stop`.
     """
 
-    def __init__(self, client: Client, path: str) -> None:
-        super().__init__(client, path, _TaskDelivery)
+    def __init__(self, client: Client, path: str, *, accept: Optional[Accept] = None) -> None:
+        super().__init__(client, path, _TaskDelivery, accept)
         self._iterations: List[_Mailbox] = []
 
     async def start(self, timeout: Optional[float] = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .client import Client
 from .instancer import Instancer
-from .model import (
+from .values import (
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, Event, Service, validate_directory,
 )  # fmt: skip
 from .registrar import Registrar

@@ -11,16 +11,14 @@ from time import monotonic
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import (
-    ACL, Dispatcher, EventType, Future, Guard, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, ops,
-    parse_hosts, paths,
+    ACL, Dispatcher, EventType, Future, Guard, KazooState, KeeperState, WatchedEvent, ZooKeeper, errors, parse_hosts,
 )  # fmt: skip
-from .cache import ThreadDelivery
-from .model import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, NodeNotFoundError,
-    NotRegisteredError, Service, UndecodableDataError, validate_acl, validate_credentials, validate_directory,
-    validate_payload, validate_timeout,
+from .observers import ThreadDelivery
+from .values import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, NotRegisteredError,
+    Service, validate_acl, validate_credentials, validate_directory, validate_payload, validate_timeout,
 )  # fmt: skip
-from .recipes import create_parents
+from .steps import create_parents, entries_of
 from .registrar import Registrar
 
 logger = logging.getLogger(__name__)
@@ -117,16 +115,17 @@ class Client:
 
     # ------------------------------------------------------------------------ reading
 
-    def get_entries(self, path: str, *, timeout: Optional[float] = None) -> Tuple[List[str], Future[WatchedEvent]]:
+    def get_entries(self, path: str, *, timeout: Optional[float] = None) -> Tuple[Entries, Future[WatchedEvent]]:
         """The data of the children of `path`, sorted, and a future for the first change of the list.
 
-        Raises `NodeNotFoundError` if there is no such node, `UndecodableDataError` for data that is not UTF-8.
+        Children that cannot be read are left out, and named by the list's attribute `error`, an `InstancesLeftOutError`
+        or None. Raises `NodeNotFoundError` if there is no such node.
         """
         self.check()
         directory = validate_directory(path)
         changed: Future[WatchedEvent] = self.zk.future()
         recipe = entries_of(directory, changed.set_result)
-        entries: List[str] = self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
+        entries: Entries = self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
         return entries, changed
 
     def create_parent_nodes(self, path: str, *, timeout: Optional[float] = None) -> None:
@@ -247,24 +246,3 @@ def session_event(state: str, client_state: str) -> WatchedEvent:
     ended = client_state in (KeeperState.AUTH_FAILED, KeeperState.CLOSED)
     lost = client_state if ended else KeeperState.EXPIRED_SESSION
     return WatchedEvent(EventType.NONE, known.get(state, lost), None)
-
-
-def entries_of(directory: str, watcher: Callable[[WatchedEvent], object]) -> Any:
-    """The data of all children, as a recipe; `watcher` hears of the next change of the list."""
-    try:
-        names = yield ops.GetChildren(directory, watcher)
-    except errors.NoNodeError:
-        raise NodeNotFoundError(None, directory) from None
-    below = [paths.join(directory, name) for name in names if paths.is_name(name)]
-    outcomes = yield [ops.GetData(path) for path in below]
-    entries = []
-    for path, outcome in zip(below, outcomes):
-        if isinstance(outcome, errors.NoNodeError):
-            continue  # gone between list and read
-        if isinstance(outcome, errors.ZookeeperError):
-            raise outcome
-        try:
-            entries.append((outcome[0] or b"").decode())
-        except UnicodeDecodeError:
-            raise UndecodableDataError(None, path) from None
-    return sorted(entries)

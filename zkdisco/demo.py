@@ -20,7 +20,7 @@ from typing import Any, List, Optional, Tuple, Union
 from ._zkwire import KazooState, ZooKeeper, embedded_server
 from .client import Client
 from .instancer import Instancer
-from .model import SHORTEST_TIMEOUT, Event, Service
+from .values import SHORTEST_TIMEOUT, Event, Service
 from .registrar import Registrar
 from .tls import client_arguments
 

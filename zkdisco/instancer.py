@@ -1,6 +1,6 @@
 """`Instancer`: the live instances of one service, blocking.
 
-Owns the way between the core that decides (`discovery.Discovery`) and observers.
+Owns the way between the core that decides (`membership.Membership`) and observers.
 """
 
 from __future__ import annotations
@@ -10,28 +10,51 @@ from time import monotonic
 from typing import Any, Callable, Optional
 
 from ._zkwire import Guard, errors
-from .cache import Cache, Delivery, ThreadDelivery
+from .observers import Cache, Delivery, ThreadDelivery
 from .client import Client
-from .discovery import TRANSIENT, Discovery
-from .model import ClientClosedError, Event, UndecodableDataError, validate_directory
+from .membership import TRANSIENT, Membership
+from .values import WITH_A_SET, ClientClosedError, Event, validate_directory
 from .runner import Runner
 
 logger = logging.getLogger(__name__)
 
 
+#: Which children are instances, by their names.
+Accept = Callable[[str], bool]
+
+
+def _careful(accept: Optional[Accept]) -> Optional[Accept]:
+    """`accept`, but a child on which it raises is taken, and that is logged: a bug of the filter hides no instance."""
+    if accept is None:
+        return None
+    given = accept
+
+    def takes(name: str) -> bool:
+        try:
+            return bool(given(name))
+        except Exception:
+            logger.exception("exception in accept=%r for the child %r, which is taken", given, name)
+            return True
+
+    return takes
+
+
 class InstancerBase:
     """What both instancers share: the core, its runner, the cache."""
 
-    def __init__(self, client: Any, path: str, deliver: Callable[[Any], Delivery]) -> None:
+    def __init__(
+        self, client: Any, path: str, deliver: Callable[[Any], Delivery], accept: Optional[Accept]
+    ) -> None:  # fmt: skip
         directory = validate_directory(path)
+        if accept is not None and not callable(accept):
+            raise TypeError(f"accept= is called with the name of a child, which {accept!r} cannot be")
         client.check()
         self._client = client
         self._cache = Cache(deliver)
         self._runner = Runner(client.zk, client.executor, self._publish)
-        self._core = Discovery(directory, self._runner.watcher)
+        self._core = Membership(directory, self._runner.watcher, _careful(accept))
         self._first: Any = None
         self._stopped = False
-        self._stale_since: Optional[float] = None
         self._guard = Guard(self)
 
     @property
@@ -41,8 +64,11 @@ class InstancerBase:
 
     @property
     def stale_since(self) -> Optional[float]:
-        """Since when the set in `state` may be out of date (`time.monotonic`, as trouble was noticed), or None."""
-        return self._stale_since
+        """Since when the set in `state` may be out of date (`time.monotonic`), or None.
+
+        With trouble, since it was noticed; without, once a change has been known for a second, and is not in the set.
+        """
+        return self._core.stale_since(monotonic())
 
     def register(self, observer: Any) -> None:
         """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
@@ -98,14 +124,10 @@ class InstancerBase:
     def _publish(self) -> None:
         first = self._first
         for event in self._core.events():
-            if event.error is None or isinstance(event.error, UndecodableDataError):
-                self._stale_since = None
-            elif self._stale_since is None:
-                self._stale_since = monotonic()
             self._cache.publish(event)
             if first.done() or isinstance(event.error, TRANSIENT):
                 continue
-            if event.error is None or isinstance(event.error, UndecodableDataError):
+            if event.error is None or isinstance(event.error, WITH_A_SET):
                 first.set_result(None)
             else:
                 first.set_exception(event.error)
@@ -123,11 +145,17 @@ class Instancer(InstancerBase):
     The constructor returns with the first complete set in `state`; a missing directory is an empty set. It blocks at
     most `timeout` seconds, by default the client's session and connect timeout together, and raises `ValueError`,
     `NoAuthError` or `OperationTimeoutError`. Afterwards trouble is told in events, and cured by itself.
+
+    Children whose names `accept(name)` does not take are no instances: they are not read. It is called on the thread
+    on which the client's cores run, and must not block.
     """
 
-    def __init__(self, client: Client, path: str, *, timeout: Optional[float] = None) -> None:
+    def __init__(
+        self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None
+    ) -> None:  # fmt: skip
         another = client.zk.driver.another_dispatcher
-        super().__init__(client, path, lambda observer: ThreadDelivery(observer, another(logger, "zkdisco observer")))
+        deliver = lambda observer: ThreadDelivery(observer, another(logger, "zkdisco observer"))  # noqa: E731
+        super().__init__(client, path, deliver, accept)
         first = self.begin()
         try:
             first.result(client.options.timeout if timeout is None else timeout)

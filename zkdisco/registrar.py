@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Optional, Set
 
 from ._zkwire import Future, Guard, errors, ops
-from .model import ClientClosedError, NotRegisteredError, Service
+from .values import ClientClosedError, NotRegisteredError, Service
 from .registration import Registration
 from .runner import Runner
 

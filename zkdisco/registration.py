@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Any, Callable, Generator, List, Optional, Sequence, Tuple
 
 from ._zkwire import ACL, WatchedEvent, errors, ops, paths
-from .model import NotRegisteredError, Service
-from .recipes import create_parents, delete_quietly, ours
+from .values import NotRegisteredError, Service
+from .steps import create_parents, delete_quietly, ours
 
 #: Pauses between tries in the background, in seconds; a new session is a reason to try at once.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -121,8 +121,8 @@ class Registration:
             self.wanted, self._dirty = False, True
             self._go(now)
 
-    def session(self, session_id: Optional[int], now: float) -> None:
-        """There is a connection with this session now; None: there is none."""
+    def session(self, session_id: Optional[int], now: float, read_only: bool = False) -> None:
+        """There is a connection with this session now; None: there is none. A `read_only` server refuses writes."""
         self._connected = session_id is not None
         if session_id is None:
             if self.wanted or self.node is not None:

@@ -13,7 +13,7 @@ from collections import deque
 from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Protocol, Set, Tuple
 
-from ._zkwire import KazooState, WatchedEvent, errors
+from ._zkwire import KazooState, KeeperState, WatchedEvent, errors
 
 #: So many operations of one core are under way at a time; the rest waits here.
 WINDOW = 1000
@@ -31,8 +31,8 @@ class Core(Protocol):
     def deadline(self) -> Optional[float]:
         """When to call `timed_out`."""
 
-    def session(self, session_id: Optional[int], now: float) -> None:
-        """The connection has come or gone."""
+    def session(self, session_id: Optional[int], now: float, read_only: bool = False) -> None:
+        """The connection has come or gone; a server without a quorum is `read_only`."""
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """A watch has fired."""
@@ -106,7 +106,8 @@ class Runner:
         core = self._core
         if core is not None:
             client_id = self._zk.client_id if self._connected else None
-            core.session(client_id[0] if client_id else None, monotonic())
+            read_only = self._zk.client_state == KeeperState.CONNECTED_RO
+            core.session(client_id[0] if client_id else None, monotonic(), read_only)
             self._pump()
 
     def _watched(self, event: WatchedEvent) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, Requests, real, until
 from zkdisco import Event, Service
-from zkdisco.model import ClientClosedError, NotRegisteredError
+from zkdisco.values import ClientClosedError, NotRegisteredError
 from zkwire.errors import (
     ConnectionClosedError, ConnectionLoss, NoAuthError, NoChildrenForEphemeralsError, OperationTimeoutError,
     QuotaExceededError, ThrottledOpError, ZookeeperError,
@@ -31,7 +31,7 @@ VERSIONS = pytest.mark.parametrize("version", ["3.9", "3.5"])
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back soon after a loss, or a failure: these tests have only one client, and many of both."""
     monkeypatch.setattr("zkwire.session.host_provider.SPREAD", 0.02)
-    monkeypatch.setattr("zkdisco.discovery.FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("zkdisco.membership.FIRST_PAUSE", 0.1)
     monkeypatch.setattr("zkdisco.registration.FIRST_PAUSE", 0.2)
 
 

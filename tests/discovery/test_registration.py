@@ -10,7 +10,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.discovery.peer import Peer
 from tests.kit.discovery.tree import Tree
-from zkdisco.model import NotRegisteredError, Service
+from zkdisco.values import NotRegisteredError, Service
 from zkdisco.registration import Registration
 from zkwire import errors, ops
 from zkwire.values import OPEN_ACL_UNSAFE

@@ -62,7 +62,8 @@ class Quick:
     """A ZooKeeper whose answer, and what happens after it, are there before `submit` has returned."""
 
     def __init__(self) -> None:
-        self.state, self.client_id = "CONNECTED", (7, b"")
+        self.state = self.client_state = "CONNECTED"
+        self.client_id = (7, b"")
         self.submitted: List[Any] = []
         self.at_once = True
         self.room: Optional[int] = None
@@ -107,7 +108,7 @@ class Core:
     def deadline(self) -> Optional[float]:
         return None
 
-    def session(self, session_id: Optional[int], now: float) -> None:
+    def session(self, session_id: Optional[int], now: float, read_only: bool = False) -> None:
         self.heard.append(("session", session_id))
 
     def watched(self, event: WatchedEvent, now: float) -> None:

@@ -23,14 +23,14 @@ HOUSE = {
     ),
     "zkdisco": (
         {"_zkwire"},
-        {"model", "replica", "recipes", "registration", "discovery", "tls"},
-        {"cache", "runner", "client", "registrar", "instancer"},
+        {"values", "replica", "timeline", "steps", "registration", "membership", "tls"},
+        {"observers", "runner", "client", "registrar", "instancer"},
         {"aio", "demo", "cli"},
     ),
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
-        "zkdisco": {"model", "replica", "recipes", "registration", "discovery"}}
+        "zkdisco": {"values", "replica", "timeline", "steps", "registration", "membership"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 

@@ -267,4 +267,10 @@ ROWS: Dict[str, Row] = {
     "X30": Row("EU", "A frozen program, an empty sys.executable, Client(zk=...) during a reconnect or of another copy"),
     "X31": Row("F", "A verb of several steps fails at a later step that was never sent, after an earlier write was"),
     "X32": Row("FS", "The process was stopped for longer than its lease, and asks before any of its threads has run"),
+    # Discovery under any weather
+    "Y01": Row("EZS", "The directory changes steadily, faster than the round trip: membership, data and what is called stale"),
+    "Y02": Row("EZS", "One child cannot be read (ACL), is too large, is not decodable, or there are several such"),
+    "Y03": Row("EU", "An answer or a list beyond max_frame: trouble of our own that ends the connection"),
+    "Y18": Row("ES", "A read-only server below"),
+    "Y19": Row("EU", "Children that are no instances, busy grandchildren"),
 }

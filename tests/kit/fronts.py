@@ -309,8 +309,9 @@ class Front:
             return zkdisco.Instancer(client, path, **options)
         from zkdisco import aio
 
-        instancer = Driven(self.loop, self.loop.call(aio.Instancer, real(client), path))
-        instancer.start(**options)
+        begin = {name: options.pop(name) for name in ("timeout",) if name in options}
+        instancer = Driven(self.loop, self.loop.call(aio.Instancer, real(client), path, **options))
+        instancer.start(**begin)
         return instancer
 
     # -- the other side

@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Tuple
 
 from typing_extensions import assert_type
 
-from zkdisco import Client, Event, Instancer, Registrar, Service
+from zkdisco import Client, Entries, Event, Instancer, Registrar, Service
 from zkwire import ACL, AsyncZooKeeper, Id, Stat, WatchedEvent, ZooKeeper
 from zkwire.io.future import Future
 from zkwire.ops import Create, Exists, GetChildren, GetData
@@ -52,6 +52,6 @@ async def awaited(zk: AsyncZooKeeper) -> None:
 
 def discovery(client: Client, service: Service) -> None:
     assert_type(client.register(service), str)
-    assert_type(client.get_entries("/a"), Tuple[List[str], Future[WatchedEvent]])
+    assert_type(client.get_entries("/a"), Tuple[Entries, Future[WatchedEvent]])
     assert_type(Registrar(client, service).node, Optional[str])
     assert_type(Instancer(client, "/a").state, Event)

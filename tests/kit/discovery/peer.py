@@ -28,7 +28,9 @@ class Peer:
         self.down: Deque[Tuple[str, Any, Any, Any]] = deque()  # done, not yet heard of
         self.seen = 0  # the newest zxid of a reply
         self.watches: Dict[str, Set[str]] = {"data": set(), "exist": set(), "child": set(), "recursive": set()}
-        self.hang_up = False
+        self.hang_up = self.read_only = False
+        #: An operation whose answer the client cannot take, and what its caller is told; then the connection ends.
+        self.hang_up_after: Any = None
         #: What the server was seen not to know: it is not asked again, until a connection ends for another reason.
         self.unknown: Set[type] = set()
         self.refused = False
@@ -51,7 +53,7 @@ class Peer:
         self.connection = connection
         self.tree.connections.append(connection)
         catch_up = self._replay(connection)
-        self.core.session(self.session, self.now)
+        self.core.session(self.session, self.now, self.read_only)
         self.pump()
         for event in catch_up:
             self._hear(event)
@@ -76,6 +78,11 @@ class Peer:
             self._hear(first)
             return
         outcome, self.seen = rest
+        if self.hang_up_after is not None and self.hang_up_after[0] is op:
+            error, self.hang_up_after = self.hang_up_after[1], None
+            self._answer(first, error)
+            self._end()
+            return
         self._armed(op, outcome)
         self._answer(first, outcome)
         if self.hang_up and not self.down:
@@ -92,8 +99,11 @@ class Peer:
             if self.connection is None:
                 return
             self.hear()
-        if self.connection is None:
-            return  # it ended while we listened
+        if self.connection is not None:  # or it ended while we listened
+            self._end()
+
+    def _end(self) -> None:
+        """The connection has ended, and so has all that was under way."""
         if not self.refused:
             self.unknown.clear()
         self.hang_up = self.refused = False
@@ -145,17 +155,35 @@ class Peer:
     def settle(self) -> None:
         """Everything good that can happen happens, until nothing is left to do."""
         for _ in range(100_000):
-            if self.connection is None:
-                self.connect()
-            elif self.up:
-                self.serve()
-            elif self.down:
-                self.hear()
-            elif self.core.deadline() is not None:
-                self.pass_time(max(0.0, self.core.deadline() - self.now))
-            else:
+            if self.connection is not None and self.quiet and self.at_rest():
                 return
+            self.step()
         raise AssertionError("it never comes to rest")
+
+    def settle_for(self, seconds: float) -> None:
+        """As `settle`, but time passes for so long, whatever the core waits for."""
+        end = self.now + seconds
+        while self.now < end or not self.quiet or self.connection is None:
+            if self.connection is not None and self.quiet and self.core.deadline() is None:
+                self.now = end
+            else:
+                self.step()
+
+    def at_rest(self) -> bool:
+        """Whether time would bring nothing, or only the next question for what is refused."""
+        deadline = self.core.deadline()
+        return deadline is None or deadline == getattr(self.core, "_ask_again_at", None)
+
+    def step(self) -> None:
+        """The next good thing that can happen happens."""
+        if self.connection is None:
+            self.connect()
+        elif self.up:
+            self.serve()
+        elif self.down:
+            self.hear()
+        elif self.core.deadline() is not None:
+            self.pass_time(max(0.0, self.core.deadline() - self.now))
 
     # ------------------------------------------------------------------------ inside
 

@@ -18,10 +18,10 @@ class Node:
     def __init__(self, data: Optional[bytes], owner: int, zxid: int) -> None:
         self.data, self.owner = data, owner
         self.czxid = self.mzxid = self.pzxid = zxid
-        self.creates = 0
+        self.creates = self.version = 0
 
     def stat(self) -> Stat:
-        return Stat(self.czxid, self.mzxid, 0, 0, 0, self.creates, 0, self.owner, len(self.data or b""), 0, self.pzxid)
+        return Stat(self.czxid, self.mzxid, 0, 0, self.version, self.creates, 0, self.owner, len(self.data or b""), 0, self.pzxid)
 
 
 class Connection:
@@ -67,6 +67,9 @@ class Tree:
         self.last_session = 0x1000
         #: Operations of these types are refused.
         self.denied: Tuple[type, ...] = ()
+        self.denial: Any = errors.NoAuthError
+        #: Nodes whose data may not be read.
+        self.unreadable: Set[str] = set()
         #: (session, path) of each delete done by an operation of a session.
         self.deletes: List[Tuple[int, str]] = []
 
@@ -92,6 +95,8 @@ class Tree:
         """The outcome: a value, or an error instance."""
         try:
             if self.denied and isinstance(op, self.denied):
+                raise self.denial(None, op.path)
+            if isinstance(op, ops.GetData) and op.path in self.unreadable and op.path in self.nodes:
                 raise errors.NoAuthError(None, op.path)
             return self._apply(op, connection)
         except errors.ZookeeperError as error:
@@ -110,7 +115,7 @@ class Tree:
 
     def _multi(self, op: ops.Multi, connection: Connection) -> Any:
         self._begin()
-        saved = {path: (node, node.creates, node.data, node.pzxid, node.mzxid) for path, node in self.nodes.items()}
+        saved = {path: (node, node.creates, node.data, node.pzxid, node.mzxid, node.version) for path, node in self.nodes.items()}
         queue, results = self._events, []
         try:
             for one in op.ops:
@@ -120,8 +125,8 @@ class Tree:
         except errors.ZookeeperError:
             queue.clear()
             self.nodes = {path: entry[0] for path, entry in saved.items()}
-            for node, creates, data, pzxid, mzxid in saved.values():
-                node.creates, node.data, node.pzxid, node.mzxid = creates, data, pzxid, mzxid
+            for node, creates, data, pzxid, mzxid, version in saved.values():
+                node.creates, node.data, node.pzxid, node.mzxid, node.version = creates, data, pzxid, mzxid, version
             raise
         finally:
             self._end()
@@ -134,7 +139,7 @@ class Tree:
             raise errors.NoNodeError(None, op.path)
         if isinstance(op, ops.SetData):
             node = self.nodes[op.path]
-            node.data, node.mzxid = op.value, self.zxid
+            node.data, node.mzxid, node.version = op.value, self.zxid, node.version + 1
             self._events.append((EventType.CHANGED, op.path))
             return node.stat()
         if any(parent_of(p) == op.path for p in self.nodes if p != "/"):

@@ -11,9 +11,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
 from zkdisco import registration as registration_module
-from zkdisco.discovery import Discovery
-from zkdisco.recipes import delete_quietly, ours
+from zkdisco.membership import Membership
+from zkdisco.steps import delete_quietly, ours
 from zkdisco.registration import Registration
+from zkdisco.timeline import Timeline
 from zkwire.wire import connection as connection_module
 from zkwire.wire.connection import Connection
 from zkwire.session.link import Internal, Link
@@ -96,16 +97,25 @@ def sent_is_called_unsent() -> List[Patch]:
 
 
 def partial_set_published() -> List[Patch]:
-    """Sets are shown while reads are under way."""
-    publish = Discovery._publish
+    """Sets are shown while values of them are not known."""
 
-    def wrong(self: Discovery) -> None:
-        reading, self._reading = self._reading, {}
-        publish(self)
-        for thing, count in reading.items():
-            self._reading[thing] = self._reading.get(thing, 0) + count
+    def wrong(self: Timeline) -> bool:
+        self._batch += 1
+        self._show(self._batch - 1)
+        return True
 
-    return [(Discovery, "_publish", wrong)]
+    return [(Timeline, "answered", wrong)]
+
+
+def missed_values_taken_for_known() -> List[Patch]:
+    """A node that has changed before its answer came is taken to have had that value since its first change (Y01)."""
+
+    def wrong(self: Timeline, name: str) -> bool:
+        return name in self._open
+
+    return [(Timeline, "_miss", wrong)]
+
+
 
 
 def deregister_deletes_the_parent() -> List[Patch]:
@@ -354,34 +364,34 @@ def operations_before_the_identities() -> List[Patch]:
 
 def instancer_gives_up_after_an_error() -> List[Patch]:
     """The first error is the end of discovery (Go kit's nil channel)."""
-    return [(Discovery, "_later", lambda self, pause, now: None)]
+    return [(Membership, "_later", lambda self, pause, now: None)]
 
 
 def resync_not_heard() -> List[Patch]:
     """A recursive watch set again is taken for one that missed nothing; so is a new connection."""
-    session = Discovery.session
+    session = Membership.session
     known: Dict[int, int] = {}  # of each core, the session it has read everything in
 
-    def wrong(self: Discovery, session_id: Optional[int], now: float) -> None:
+    def wrong(self: Membership, session_id: Optional[int], now: float, read_only: bool = False) -> None:
         if session_id is not None and session_id == known.get(id(self)):
             self._connected = True
         elif session_id is None:
             self._connected = False
         else:
             known[id(self)] = session_id
-            session(self, session_id, now)
+            session(self, session_id, now, read_only)
 
-    return [(Discovery, "session", wrong), (Watches, "replayed", lambda self, op: iter(()))]
+    return [(Membership, "session", wrong), (Watches, "replayed", lambda self, op: iter(()))]
 
 
 def registration_not_renewed() -> List[Patch]:
     """A new session is none of its business."""
     session, watched = Registration.session, Registration.watched
 
-    def wrong(self: Registration, session_id: Optional[int], now: float) -> None:
+    def wrong(self: Registration, session_id: Optional[int], now: float, read_only: bool = False) -> None:
         if session_id is not None:
             self._owner = session_id
-        session(self, session_id, now)
+        session(self, session_id, now, read_only)
 
     def deaf(self: Registration, event: Any, now: float) -> None:
         if event.type != "NONE":
@@ -412,7 +422,7 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
     f.__name__: f
     for f in (
         last_zxid_from_events, auth_reply_pops_the_head, relative_zxid_read_live, no_receive_deadline_while_sending,
-        sent_write_sent_again, sent_is_called_unsent, partial_set_published, deregister_deletes_the_parent,
+        sent_write_sent_again, sent_is_called_unsent, partial_set_published, missed_values_taken_for_known, deregister_deletes_the_parent,
         resume_with_zxid_zero, watch_set_at_call_time, exists_watch_in_the_wrong_list, watches_not_set_again,
         watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,
         deletion_leaves_the_child_watch, data_before_the_event, watches_outlive_the_session, never_expires_by_itself,

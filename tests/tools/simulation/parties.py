@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, List, Optional
 
-from zkdisco.discovery import Discovery
-from zkdisco.model import DEFAULT_ACL, Event, Service, UndecodableDataError
+from zkdisco.membership import Membership
+from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, Service
 from zkdisco.registration import Registration
 from zkdisco.runner import Runner
 from zkwire.ops import Delete, Multi
@@ -65,6 +65,11 @@ class Front:
     def state(self) -> str:
         """As of the session."""
         return self._client.session.state
+
+    @property
+    def client_state(self) -> str:
+        """As of the session."""
+        return self._client.session.client_state
 
     @property
     def client_id(self) -> Any:
@@ -155,13 +160,13 @@ class InstancerParty:
         self.newest: Optional[Event] = None
         self.shown = 0
         self.runner = Runner(Front(client, ""), client, self._look)
-        self.core = Discovery(directory[len(client.root) :], self.runner.watcher)
+        self.core = Membership(directory[len(client.root) :], self.runner.watcher)
         self.runner.start(self.core)
 
     def _look(self) -> None:
         for event in self.core.events():
             self.newest = event
-            if event.error is None or isinstance(event.error, UndecodableDataError):
+            if event.error is None or isinstance(event.error, WITH_A_SET):
                 self.shown += 1
                 history = self.client.world.server.history[self.directory]
                 while self._at < len(history) and history[self._at] != event.instances:
@@ -174,6 +179,6 @@ class InstancerParty:
         newest = self.newest
         if newest is None or newest.instances != truth:
             return f"D1: shown is {newest}, true is {truth}"
-        if newest.error is not None and not isinstance(newest.error, UndecodableDataError):
+        if newest.error is not None and not isinstance(newest.error, WITH_A_SET):
             return f"D1: still in trouble: {newest.error!r}"
         return None

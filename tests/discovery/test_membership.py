@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Set, Tuple
 
 import pytest
 
 from tests.kit.catalogue import fault
 from tests.kit.discovery.peer import Peer
 from tests.kit.discovery.tree import Tree
-from zkdisco.discovery import LOSSES, Discovery
-from zkdisco.model import Event, UndecodableDataError
+from zkdisco.membership import LOSSES, Membership
+from zkdisco.values import WITH_A_SET, Event, InstancesLeftOutError, ReadOnlyServerError, UndecodableDataError
 from zkwire import errors, ops
 from zkwire.values import EventType, KeeperState, WatchedEvent
 
@@ -27,9 +27,10 @@ def decoded(held: Any) -> Tuple[str, ...]:
 class World:
     """One instancer's core, its tree, and what it has shown."""
 
-    def __init__(self, recursive: bool = True, directory: str = DIRECTORY) -> None:
+    def __init__(self, recursive: bool = True, directory: str = DIRECTORY, accept: Any = None) -> None:
         self.tree = Tree(directory, recursive)
-        self.core = Discovery(directory, lambda event: None)
+        self.accept = accept or (lambda name: True)
+        self.core = Membership(directory, lambda event: None, accept)
         self.peer = Peer(self.tree, self.core)
         self.shown: List[Event] = []
         self.instant = 0  # of the newest set shown; time does not go back
@@ -54,20 +55,27 @@ class World:
         for event in self.core.events():
             assert not self.shown or event != self.shown[-1], "the same event twice"
             self.shown.append(event)
-            if event.error is not None and not isinstance(event.error, UndecodableDataError):
+            if event.error is not None and not isinstance(event.error, WITH_A_SET):
                 assert event.instances == (self.good.instances if self.good else ()), "not the last good set"
                 continue
             self.good = event
+            nodes = event.error.nodes if isinstance(event.error, InstancesLeftOutError) else ()
+            hidden = {path.rpartition("/")[2] for path, cause in nodes if not isinstance(cause, UndecodableDataError)}
             instants = range(self.instant, len(self.tree.history))
-            found = next((i for i in instants if decoded(self.tree.history[i]) == event.instances), None)
+            found = next((i for i in instants if self.seen_at(i, hidden) == event.instances), None)
             assert found is not None, f"{event} never was, or was before"
             self.instant = found
+
+    def seen_at(self, instant: int, hidden: Set[str]) -> Tuple[str, ...]:
+        """What a reader saw then, who could not read some."""
+        held = self.tree.history[instant]
+        return decoded({name: data for name, data in held.items() if name not in hidden and self.accept(name)})
 
     def run(self) -> Event:
         """Let everything go well until all is at rest: the newest event is the truth, without trouble."""
         self.peer.settle()
         self.look()
-        event, held = self.shown[-1], self.tree.held()
+        event, held = self.shown[-1], {name: data for name, data in self.tree.held().items() if self.accept(name)}
         assert event.instances == decoded(held)
         bad = [name for name, data in held.items() if data == BAD]
         if bad:
@@ -261,23 +269,178 @@ def test_trouble_comes_with_the_last_good_set_and_an_event_with_the_cure(world: 
     assert world.run() == Event(("1", "2"))
 
 
-def test_no_rights_are_told_and_cured(world: World) -> None:
+def calm(world: World) -> None:
+    """Everything good that can happen at once happens; no time passes but that before a question to a new connection."""
+    while world.peer.connection is None or not world.peer.quiet or (world.core.deadline() or 1e9) <= world.peer.now:
+        world.peer.step()
+    world.look()
+
+
+def pauses_until_asked_again(world: World, count: int) -> List[float]:
+    """How long the core waits, again and again, while it is answered."""
+    pauses = []
+    for _ in range(count):
+        calm(world)
+        pauses.append(world.core.deadline() - world.peer.now)
+        world.peer.pass_time(pauses[-1])
+    return pauses
+
+
+def test_no_right_to_the_list_is_told_with_the_last_good_set_and_cured(world: World) -> None:
     world.make_directory()
     world.add("a", b"1")
     world.run()
-    world.change(ops.SetData(f"{DIRECTORY}/a", b"2"))
-    world.tree.denied = (ops.GetData,)
-    pauses = []
-    for _ in range(8):
-        while not world.peer.quiet:
-            world.peer.serve() if world.peer.up else world.peer.hear()
-        world.look()
-        assert world.shown[-1].instances == ("1",) and isinstance(world.shown[-1].error, errors.NoAuthError)
-        pauses.append(world.core.deadline() - world.peer.now)
-        world.peer.pass_time(pauses[-1])
-    assert pauses == sorted(pauses) and pauses[-1] <= 30 and len(world.shown) <= 3
+    world.cut()
+    world.tree.denied = (ops.GetChildren,)
+    world.peer.connect()
+    pauses = pauses_until_asked_again(world, 8)
+    assert world.shown[-1].instances == ("1",) and isinstance(world.shown[-1].error, errors.NoAuthError)
+    assert world.core.stale_since(world.peer.now) is not None
+    assert pauses == sorted(pauses) and pauses[-1] <= 30 and len(world.shown) <= 4
     world.tree.denied = ()
-    assert world.run() == Event(("2",))
+    assert world.run() == Event(("1",))
+    assert world.core.stale_since(world.peer.now) is None
+
+
+@fault("Y02")
+def test_children_that_may_not_be_read_are_left_out_and_named_and_the_others_live_on(world: World) -> None:
+    world.make_directory()
+    a, b = world.add("a", b"1"), world.add("b", b"2")
+    world.run()
+    world.tree.unreadable = {a, f"{DIRECTORY}/c"}
+    world.change(ops.SetData(a, b"3"))
+    c = world.add("c", b"4")
+    pauses = pauses_until_asked_again(world, 8)
+    event = world.shown[-1]
+    assert event.instances == ("2",) and isinstance(event.error, InstancesLeftOutError)
+    assert [path for path, _ in event.error.nodes] == [a, c] and a in str(event.error) and c in str(event.error)
+    assert all(isinstance(cause, errors.NoAuthError) for _, cause in event.error.nodes)
+    assert world.core.stale_since(world.peer.now) is None, "all that is to be known is known"
+    assert pauses == sorted(pauses) and pauses[-1] <= 30, "ever more slowly"
+    world.change(ops.SetData(b, b"5"))
+    world.add("d", b"6")
+    calm(world)
+    assert world.shown[-1].instances == ("5", "6") and world.shown[-1].error is event.error
+    world.cut()
+    calm(world)
+    assert world.shown[-1].instances == ("5", "6") and str(world.shown[-1].error) == str(event.error), "after a reconnect, too"
+    world.tree.unreadable = {c}
+    world.peer.settle_for(60.0)
+    world.look()
+    assert world.shown[-1].instances == ("3", "5", "6") and world.shown[-1].error.nodes[0][0] == c
+    world.change(ops.Delete(c))
+    assert world.run() == Event(("3", "5", "6"))
+
+
+def hang_up_on_large_answers(world: World, limit: int) -> List[str]:
+    """As a client does whose max_frame is `limit`: the answer is told as too large, then the connection ends. The paths."""
+    found: List[str] = []
+    plain = world.tree._read
+
+    def read(op: Any, connection: Any) -> Any:
+        outcome = plain(op, connection)
+        size = len(outcome[0] or b"") if isinstance(op, ops.GetData) else sum(map(len, outcome)) if isinstance(op, ops.GetChildren) else 0
+        if size > limit:
+            found.append(op.path)
+            world.peer.hang_up_after = (op, errors.FrameTooLargeError(f"a frame of {size} bytes", op.path))
+        return outcome
+
+    world.tree._read = read  # type: ignore[method-assign]
+    return found
+
+
+@fault("Y02", "Y03")
+def test_a_child_that_is_too_large_costs_one_connection_and_is_left_out(world: World) -> None:
+    world.make_directory()
+    world.add("a", b"1")
+    b = world.add("b", b"2")
+    world.run()
+    found = hang_up_on_large_answers(world, 10_000)
+    world.change(ops.SetData(b, b"x" * 20_000))
+    world.add("c", b"3")
+    world.peer.settle()
+    world.look()
+    event = world.shown[-1]
+    assert event.instances == ("1", "3") and event.error.nodes[0][0] == b
+    assert isinstance(event.error.nodes[0][1], errors.FrameTooLargeError)
+    assert found == [b]
+    for seed in range(3):
+        world.cut(seed)
+        world.peer.settle()
+        world.look()
+        assert world.shown[-1].instances == ("1", "3") and str(world.shown[-1].error) == str(event.error)
+    world.change(ops.SetData(b, b"x" * 20_001))
+    world.peer.settle()
+    assert found == [b], "no other connection is lost for it"
+    world.change(ops.SetData(b, b"small again"))
+    assert world.run() == Event(("1", "3", "small again"))
+
+
+@fault("Y03")
+def test_a_list_that_is_too_large_is_told_with_its_cause_and_asked_for_ever_more_slowly(world: World) -> None:
+    world.make_directory()
+    world.add("a" * 30, b"1")
+    world.run()
+    found = hang_up_on_large_answers(world, 100)
+    for number in range(4):
+        world.add(f"{number}" * 30, b"2")
+    world.cut()
+    times: List[float] = []
+    for _ in range(10):  # before 3.6, the first connections end with the answer that recursive watches are not known
+        seen = len(found)
+        while len(found) == seen:
+            world.peer.step()
+        times.append(world.peer.now)
+        while world.peer.connection is not None:
+            world.peer.step()
+        world.look()
+        assert len(times) < 4 or isinstance(world.shown[-1].error, errors.FrameTooLargeError), "not a lost connection, which is the symptom"
+    pauses = [later - earlier for earlier, later in zip(times[3:], times[4:])]
+    assert pauses == sorted(pauses) and pauses[-1] >= 8 and len([e for e in world.shown if e.error]) <= 5
+    assert world.core.stale_since(world.peer.now) is not None
+    for number in range(4):
+        world.change(ops.Delete(f"{DIRECTORY}/{str(number) * 30}"))
+    assert world.run() == Event(("1",))
+
+
+@fault("Y18")
+def test_a_server_without_a_quorum_is_told_with_what_it_knows(world: World) -> None:
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    world.cut()
+    world.peer.read_only = True
+    world.peer.settle()
+    world.look()
+    event = world.shown[-1]
+    assert event.instances == ("1",) and isinstance(event.error, ReadOnlyServerError)
+    assert world.core.stale_since(world.peer.now) is not None
+    world.add("b", b"2")
+    world.peer.settle()
+    world.look()
+    assert world.shown[-1].instances == ("1", "2") and world.shown[-1].error is event.error
+    world.cut()
+    world.peer.read_only = False
+    assert world.run() == Event(("1", "2"))
+    assert world.core.stale_since(world.peer.now) is None
+
+
+@fault("Y19")
+def test_children_that_are_no_instances_can_be_filtered_and_cost_nothing(world: World) -> None:
+    world = World(world.tree.knows_recursive, accept=lambda name: not name.startswith("lock"))
+    world.make_directory()
+    world.add("lock1", BAD)
+    world.add("a", b"1")
+    world.tree.unreadable = {f"{DIRECTORY}/lock2"}
+    assert world.run() == Event(("1",))
+    world.add("lock2", b"2")
+    done = counted(world)
+    assert "GetData" not in done and len(done) <= 1
+    world.change(ops.SetData(f"{DIRECTORY}/lock1", b"3"))
+    world.change(ops.Create(f"{DIRECTORY}/a/below", b"9"))
+    world.change(ops.SetData(f"{DIRECTORY}/a/below", b"8"))
+    assert counted(world) == []
+    assert world.run() == Event(("1",)) and len([event for event in world.shown if event.error is None]) == 1
 
 
 def test_undecodable_data_is_reported_and_the_others_are_kept(world: World) -> None:
@@ -346,7 +509,7 @@ def test_a_list_under_way_when_an_old_watch_fires_shows_the_change() -> None:
     world.add("a", b"1")
     world.run()
     world.change(ops.SetData(f"{DIRECTORY}/a", b"2"))
-    world.tree.denied = (ops.GetData,)
+    world.tree.denied, world.tree.denial = (ops.GetData,), errors.ThrottledOpError
     while not world.peer.quiet:
         world.peer.serve() if world.peer.up else world.peer.hear()
     world.tree.denied = ()
@@ -379,7 +542,7 @@ def test_a_server_without_recursive_watches_is_asked_once_a_connection() -> None
 @fault("X19")
 def test_a_server_that_hangs_up_on_the_recursive_watch_whatever_else_is_under_way() -> None:
     """The session cannot tell what it hangs up on where others always ask for something: the instancer goes without."""
-    core, now = Discovery("/svc/api", lambda event: None), 0.0
+    core, now = Membership("/svc/api", lambda event: None), 0.0
 
     def connection() -> Tuple[List[str], float]:
         """What is asked for first on a new connection, and after how long; it ends then."""
@@ -433,12 +596,14 @@ def schedule(seed: int, steps: int = STEPS) -> World:
             peer.lose_session() if rng.random() < 0.7 else peer.give_up()
         elif choice < 0.74:
             tree.denied = rng.choice([(), (), (ops.GetData,), (ops.GetChildren,), (ops.AddWatch,), (ops.Exists,)])
+            tree.unreadable = {f"{DIRECTORY}/n{rng.randrange(12)}" for _ in range(rng.choice([0, 0, 1, 3]))}
         elif choice < 0.76:
             peer.pass_time(rng.choice([0.0, 0.6, 5.0]))
         elif choice < 0.96:
             mutate(rng, world)
         world.look()
-    tree.denied = ()
+    tree.denied, tree.unreadable = (), set()
+    world.peer.settle_for(100.0)
     world.run()
     return world
 

@@ -6,7 +6,7 @@ Owns what they hold and what makes them valid. Must not know ZooKeeper's operati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ._zkwire import ACL, OPEN_ACL_UNSAFE, errors, paths
 
@@ -18,6 +18,8 @@ DEFAULT_CONNECT_TIMEOUT = 2.0
 DEFAULT_SESSION_TIMEOUT = 5.0
 #: Seconds; below this, a busy machine would lose its session for nothing. The wire has milliseconds in 32 bits.
 SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 1.0, 2**31 / 1000
+#: An error names so many of the nodes that are left out in its text; `nodes` has them all.
+NAMED = 5
 
 
 class InvalidCredentialsError(ValueError):
@@ -40,17 +42,60 @@ class NodeNotFoundError(errors.NoNodeError):
     """The node does not exist."""
 
 
-class UndecodableDataError(errors.ZookeeperError):
-    """The data of an instance is no UTF-8; the instance is left out, the others are there. `path` is its node."""
+class InstancesLeftOutError(errors.ZookeeperError):
+    """Some children cannot be read, and are left out; all other instances are there.
+
+    `nodes` has the path and the cause of each, `path` is the first of them.
+    """
+
+    explanation = "an instance is left out"
+    nodes: Tuple[Tuple[str, Exception], ...] = ()
+
+
+class UndecodableDataError(InstancesLeftOutError):
+    """As its base, where the data of all that is left out is not UTF-8."""
 
     explanation = "the data of the instance is not UTF-8"
+
+
+def left_out(causes: Dict[str, Exception]) -> InstancesLeftOutError:
+    """The error that names all nodes left out, and the cause of each; `causes` has at least one path."""
+    nodes = tuple(sorted(causes.items()))
+    undecodable = all(isinstance(cause, UndecodableDataError) for _, cause in nodes)
+    kind = UndecodableDataError if undecodable else InstancesLeftOutError
+    if len(nodes) == 1:
+        path, cause = nodes[0]
+        error = kind(f"left out: {cause}" if path in str(cause) else f"left out: {cause}: {path!r}", path)
+    else:
+        named = "; ".join(f"{path!r}: {cause}" for path, cause in nodes[:NAMED])
+        more = f"; and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+        error = kind(f"{len(nodes)} left out: {named}{more}", nodes[0][0])
+    error.nodes = nodes
+    return error
+
+
+class Entries(List[str]):
+    """The data of instances, sorted; `error` names the children that are left out, if there are any."""
+
+    error: Optional[InstancesLeftOutError] = None
+
+
+class ReadOnlyServerError(errors.ZookeeperError):
+    """The server below has no quorum, and serves reads only: the set may be old."""
+
+    explanation = "the server has no quorum and serves reads only; what it tells may be old"
+
+
+#: With these, the set of an event is of the moment all the same.
+WITH_A_SET = (InstancesLeftOutError, ReadOnlyServerError)
 
 
 class Event(NamedTuple):
     """What an observer hears: always the complete set.
 
     `instances` is sorted, one entry for each instance (equal data stands there twice). With `error`, the set is the
-    last one known to be true, except for `UndecodableDataError`, which names an instance that is left out.
+    last one known to be true, except for `InstancesLeftOutError`, which names the children that are left out of it, and
+    `ReadOnlyServerError`, with which it is what a server without a quorum knows.
     """
 
     instances: Tuple[str, ...]

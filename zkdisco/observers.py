@@ -13,7 +13,7 @@ from types import BuiltinMethodType, MethodType
 from typing import Any, Callable, Deque, Dict, Optional, Protocol
 
 from ._zkwire import Dispatcher
-from .model import Event
+from .values import Event
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,15 @@
 """Steps of discovery over zkwire's operations, as generators; see `zkwire.recipes` for how they run.
 
-Owns how directories are made, and how the nodes of one registration are recognised. Must not know threads, asyncio or
-intents.
+Owns how directories are made and read once, and how the nodes of one registration are recognised. Must not know
+threads, asyncio or intents.
 """
 
 from __future__ import annotations
 
-from typing import Any, Generator, List, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, Generator, List, Sequence, Tuple, TypeVar
 
-from ._zkwire import ACL, Stat, errors, ops, paths, recipes
+from ._zkwire import ACL, Stat, WatchedEvent, errors, ops, paths, recipes
+from .values import Entries, NodeNotFoundError, UndecodableDataError, left_out
 
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
@@ -61,3 +62,42 @@ def delete_quietly(path: str) -> Recipe[None]:
         yield ops.Delete(path)
     except errors.NoNodeError:
         pass
+
+
+def entries_of(directory: str, watcher: Callable[[WatchedEvent], object]) -> Recipe[Entries]:
+    """The data of all children; `watcher` hears of the next change of the list. What cannot be read is left out."""
+    try:
+        names = yield ops.GetChildren(directory, watcher)
+    except errors.NoNodeError:
+        raise NodeNotFoundError(None, directory) from None
+    entries = Entries()
+    causes: Dict[str, Exception] = {}
+    missing = [paths.join(directory, name) for name in names if paths.is_name(name)]
+    while missing:
+        outcomes = yield [ops.GetData(path) for path in missing]
+        lost, ours = [], False
+        for path, outcome in zip(missing, outcomes):
+            if isinstance(outcome, errors.NoNodeError):
+                continue  # gone between list and read
+            if isinstance(outcome, (errors.NoAuthError, errors.ProtocolError)):
+                ours = ours or isinstance(outcome, errors.ProtocolError)
+                causes[path] = outcome
+            elif isinstance(outcome, errors.ConnectionLoss):
+                lost.append((path, outcome))
+            elif isinstance(outcome, errors.ZookeeperError):
+                raise outcome
+            else:
+                _decode(path, outcome[0], entries, causes)
+        if lost and not ours:
+            raise lost[0][1]
+        missing = [path for path, _ in lost]  # the answer that could not be taken has ended the connection
+    entries.sort()
+    entries.error = left_out(causes) if causes else None
+    return entries
+
+
+def _decode(path: str, data: Any, entries: Entries, causes: Dict[str, Exception]) -> None:
+    try:
+        entries.append((data or b"").decode())
+    except UnicodeDecodeError:
+        causes[path] = UndecodableDataError()
