@@ -14,14 +14,12 @@
 from __future__ import annotations
 
 from ._zkwire import __version__
-from .client import Client
-from .instancer import Instancer
+from .threads import Client, Instancer, Registrar
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
     InstancesLeftOutError, InvalidCredentialsError, NodeNotFoundError, NotRegisteredError, ReadOnlyServerError, Service,
     UndecodableDataError,
 )  # fmt: skip
-from .registrar import Registrar
 
 __all__ = [
     "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Entries",

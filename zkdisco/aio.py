@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Generator, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
-from .observers import target_of
-from .client import EventHandler, Options, check_running, has_ended, session_event
-from .instancer import Accept, InstancerBase
-from .values import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
-    NotRegisteredError, Service, validate_directory,
+from .front import (
+    GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
+    session_event,
 )  # fmt: skip
+from .observers import target_of
 from .steps import create_parents, entries_of
-from .registrar import GRACE, RegistrarBase
+from .values import (
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event, Service,
+    validate_directory,
+)  # fmt: skip
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("zkdisco")
 
 
 def _forget(future: asyncio.Future[Any]) -> None:
@@ -55,6 +56,7 @@ class _TaskDelivery:
         self._target = target_of(observer)
         self._next: Any = None
         self._task: Optional[asyncio.Task[None]] = None
+        self._stopped = False
 
     def offer(self, event: Any) -> None:
         """Deliver this one next, in the place of any that has not been delivered."""
@@ -64,7 +66,7 @@ class _TaskDelivery:
 
     def stop(self) -> None:
         """Deliver nothing more."""
-        self._next = None
+        self._next, self._stopped = None, True
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
@@ -72,45 +74,56 @@ class _TaskDelivery:
         try:
             while self._next is not None:
                 event, self._next = self._next, None
-                try:
-                    result = self._target(event)
-                    if inspect.isawaitable(result):
-                        await result
-                except Exception:
-                    logger.exception("exception in the observer %r", self._target)
+                await self._deliver(event)
         finally:
             self._task = None
 
+    async def _deliver(self, event: Any) -> None:
+        try:
+            result = self._target(event)
+            if inspect.isawaitable(result):
+                await result
+        except BaseException as error:  # SystemExit too: it would end the loop; and that what it awaits is cancelled
+            if self._stopped or isinstance(error, GeneratorExit):
+                raise
+            logger.exception("exception in the observer %r", self._target)
+
 
 class _Mailbox:
-    """Holds the newest event for one who iterates; None is the end."""
+    """Holds the newest event for one who iterates, and that there will be no other."""
 
     def __init__(self) -> None:
         self._event: Optional[Event] = None
         self._full = asyncio.Event()
         self._ended = False
 
-    def put(self, event: Optional[Event]) -> None:
+    def put(self, event: Event) -> None:
         """Keep this one instead."""
-        self._event, self._ended = event, self._ended or event is None
+        self._event = event
+        self._full.set()
+
+    def end(self, at_once: bool) -> None:
+        """There is no event after the one that waits; or not even that one."""
+        self._ended = True
+        if at_once:
+            self._event = None
         self._full.set()
 
     async def get(self) -> Optional[Event]:
         """The newest event not yet seen, or None at the end."""
         while True:
-            await self._full.wait()
-            self._full.clear()
-            if self._ended:
-                return None
             event, self._event = self._event, None
-            if event is not None:
+            if event is not None or self._ended:
                 return event
+            self._full.clear()
+            await self._full.wait()
 
 
-class Client:
+class Client(ClientBase):
     """A connection to ZooKeeper for registrars and instancers; arguments as for `zkdisco.Client`.
 
-    `async with Client(...) as client:`, or `await client.start()` and, in the end, `await client.stop()`.
+    `async with Client(...) as client:`, or `await client.start()` and, in the end, `await client.stop()`. It is `start`
+    that waits, as the blocking constructor does.
     """
 
     def __init__(
@@ -118,17 +131,15 @@ class Client:
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT, session_timeout: float = DEFAULT_SESSION_TIMEOUT,
         credentials: Optional[Sequence[str]] = None, payload: Sequence[bytes] = (),
         event_handler: Optional[EventHandler] = None, ssl_context: Any = None, sasl: Any = None, *, zk: Any = None,
+        wait: Optional[float] = None,
     ) -> None:  # fmt: skip
-        self.options = Options(
-            servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl
-        )
-        self._owns = zk is None
-        #: The AsyncZooKeeper below.
-        self.zk = zk if zk is not None else async_zookeeper()(**self.options.zookeeper())
-        self.executor = _LoopExecutor()
-        self._closed = False
-        self._children: List[Any] = []
-        self._registrars: Dict[Service, Registrar] = {}
+        options = Options(
+            servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl,
+            wait,
+        )  # fmt: skip
+        below = zk if zk is not None else async_zookeeper()(**options.zookeeper())
+        super().__init__(options, below, zk is None, _LoopExecutor())
+        self._stopped: Optional[asyncio.Future[None]] = None
         self._handler = event_handler
         if event_handler is not None:
             self.zk.add_listener(self._session_event)
@@ -136,10 +147,16 @@ class Client:
     async def start(self, timeout: Optional[float] = None) -> None:
         """Wait for a session, at most `session_timeout + connect_timeout`; errors as of the blocking constructor."""
         self.check()
-        if self._owns:
-            await self.zk.start(self.options.timeout if timeout is None else timeout)
-        else:
-            check_running(self.zk, async_zookeeper())
+        if not self._owns:
+            check_usable(self.zk, async_zookeeper())
+            return
+        seconds, wait = self.options.timeout if timeout is None else timeout, self.options.wait
+        if wait is not None:
+            if self.zk.driver.loop is None:
+                self.zk.driver.start()
+            await self.zk.driver.until(lambda: self.zk.connected or has_ended(self.zk), wait)
+        if wait is None or has_ended(self.zk):
+            await self.zk.start(seconds)
 
     def __await__(self) -> Generator[Any, None, Client]:
         yield from self.start().__await__()
@@ -175,97 +192,16 @@ class Client:
 
     async def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
         """Register `service`, and keep it registered; the path of its node. An equal service is registered once."""
-        self.check()
-        registrar = self._registrars.get(service) or Registrar(self, service)
-        self._registrars[service] = registrar
-        return await registrar.register(timeout=timeout)
+        node: str = await self.wait(self.want_service(service, True), timeout)
+        return node
 
     async def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
-        self.check()
-        registrar = self._registrars.get(service)
-        if registrar is None:
-            raise NotRegisteredError(f"{service.directory}: not registered by this client")
-        await registrar.deregister(timeout=timeout)
-        if self._registrars.get(service) is registrar and registrar.node is None:
-            del self._registrars[service]
+        await self.wait(self.want_service(service, False), timeout)
 
-    async def stop(self) -> None:
-        """End all registrars and instancers, and the session if this client made it. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
-        children, self._children = self._children, []
-        pending = [future for future in [child.end() for child in children] if future is not None]
-        if self._owns:
-            for future in pending:
-                future.cancel()
-            await self.zk.close()
-        elif pending:
-            await asyncio.wait(pending, timeout=0.0 if has_ended(self.zk) else self.options.timeout)
-            for future in pending:
-                if future.done() and not future.cancelled():
-                    future.exception()  # there is nobody left to tell
-        for child in children:
-            child.closed()
-        self.zk.remove_listener(self._session_event)
-
-    def check(self) -> None:
-        """Raise `ClientClosedError` after `stop`."""
-        if self._closed:
-            raise ClientClosedError()
-
-    def adopt(self, child: Any) -> None:
-        """`child.end()` is to be called by `stop`."""
-        self.check()
-        self._children.append(child)
-
-    def release(self, child: Any) -> None:
-        """It has ended by itself."""
-        self._children = [other for other in self._children if other is not child]
-
-    def _session_event(self, state: str) -> object:
-        return self._handler(session_event(state, self.zk.client_state)) if self._handler is not None else None
-
-
-class Registrar(RegistrarBase):
-    """Registers a service, and keeps it registered until `deregister` or `client.stop()`; see `zkdisco.Registrar`."""
-
-    def __init__(self, client: Client, service: Service) -> None:
-        super().__init__(client, service)
-        self._callers = 0  # of `register`, under way
-        self._told = False  # whether one of them has returned since
-
-    async def register(self, *, timeout: Optional[float] = None) -> str:
-        """Register; the path of the node. If it is registered already, nothing happens.
-
-        Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
-        """
-        future = self.want(True)
-        self._callers += 1
-        try:
-            node: str = await self._wait(future, timeout)
-        except asyncio.CancelledError:
-            future.add_done_callback(self._unclaimed)
-            raise
-        finally:
-            self._callers -= 1
-        self._told = True
-        return node
-
-    def _unclaimed(self, future: asyncio.Future[Any]) -> None:
-        """Its caller was cancelled. If it stands after all, and nobody else knows, it is taken back."""
-        stands = not future.cancelled() and future.exception() is None
-        if stands and self._core.wanted and not (self._told or self._callers or self._ended):
-            self.want(False).add_done_callback(_forget)
-
-    async def deregister(self, *, timeout: Optional[float] = None) -> None:
-        """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none."""
-        self._told = False
-        await self._wait(self.want(False), timeout)
-
-    async def _wait(self, future: asyncio.Future[Any], timeout: Optional[float]) -> Any:
-        seconds = self._client.options.timeout if timeout is None else timeout
+    async def wait(self, future: asyncio.Future[Any], timeout: Optional[float]) -> Any:
+        """Wait for the registry's word, and tell it if nobody waits any more."""
+        seconds = self.options.timeout if timeout is None else timeout
         try:
             await asyncio.wait([future], timeout=seconds)
             if not future.done():
@@ -277,52 +213,153 @@ class Registrar(RegistrarBase):
             raise
         return future.result()
 
+    async def stop(self) -> None:
+        """End all registrars and instancers, and the session if this client made it. See `zkdisco.Client.stop`.
+
+        May be called twice: the second call waits for the first.
+        """
+        if self._stopped is not None:
+            await asyncio.wait([self._stopped])
+            return
+        self._stopped = self.zk.future()
+        try:
+            await self._end(self._begin_to_stop())
+        finally:
+            self._stopped.set_result(None)
+
+    async def _end(self, left: Optional[asyncio.Future[Any]]) -> None:
+        if left is not None:
+            left.add_done_callback(_forget)
+        if self._owns:
+            await self.zk.close()
+        elif left is not None and not has_ended(self.zk):
+            await asyncio.wait([left], timeout=min(LEAVE, self.options.timeout))
+            if not left.done() and self.zk.connected:
+                await asyncio.wait([left], timeout=max(0.0, self.options.timeout - LEAVE))
+        self._give_up(left)
+        self.zk.remove_listener(self._session_event)
+
+    def _session_event(self, state: str) -> object:
+        return self._handler(session_event(state, self.zk.client_state)) if self._handler is not None else None
+
+
+class Registrar(RegistrarBase):
+    """Registers a service, and keeps it registered until `deregister` or `client.stop()`; see `zkdisco.Registrar`."""
+
+    def __init__(self, client: Client, service: Service) -> None:
+        super().__init__(client, service)
+        self._client = client
+        self._callers = 0  # of `register`, under way
+        self._told = False  # whether one of them has returned since
+
+    async def register(self, *, timeout: Optional[float] = None) -> str:
+        """Register; the path of the node. If it is registered already, nothing happens.
+
+        Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
+        """
+        future = self._client.want(self._core, True)
+        self._callers += 1
+        try:
+            node: str = await self._client.wait(future, timeout)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._unclaimed)
+            raise
+        finally:
+            self._callers -= 1
+        self._told = True
+        return node
+
+    def _unclaimed(self, future: asyncio.Future[Any]) -> None:
+        """Its caller was cancelled. If it stands after all, and nobody else knows, it is taken back."""
+        stands = not future.cancelled() and future.exception() is None
+        if stands and self._core.wanted and not (self._told or self._callers or self._client.closed):
+            self._client.want(self._core, False).add_done_callback(_forget)
+
+    def start(self) -> None:
+        """Register from now on, without waiting, whatever it takes: `error` says how it stands. Plain, not awaited."""
+        self._told = True
+        super().start()
+
+    async def deregister(self, *, timeout: Optional[float] = None) -> None:
+        """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none."""
+        self._told = False
+        await self._client.wait(self._client.want(self._core, False), timeout)
+
     async def __aenter__(self) -> Registrar:
         await self.register()
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._core.wanted:
-            await self.deregister()
+    async def __aexit__(self, kind: Any, *exc_info: object) -> None:
+        """Deregister; an exception of the block is not held up for more than 2 s, nor replaced."""
+        if not self._core.wanted or self._client.closed:
+            return
+        away = kind is not None or not self._client.zk.connected
+        try:
+            await self.deregister(timeout=min(LEAVE, self._client.options.timeout) if away else None)
+        except errors.ZookeeperError as error:
+            if kind is None:
+                raise
+            logger.warning("not deregistered from %s in time: %s", self._core.directory, error)
 
 
 class Instancer(InstancerBase):
     """The live instances below `path`, followed from `start` on; see `zkdisco.Instancer`.
 
-    `async for event in instancer` gives the newest event, then every newer one or the newest, until `stop`.
+    `async for event in instancer` gives the newest event, then every newer one or the newest, until `stop`, or until
+    the client can never have a session again: the last event has the cause.
     """
 
-    def __init__(self, client: Client, path: str, *, accept: Optional[Accept] = None) -> None:
-        super().__init__(client, path, _TaskDelivery, accept)
+    def __init__(
+        self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None
+    ) -> None:  # fmt: skip
+        super().__init__(client, path, _TaskDelivery, accept, wait)
+        self._client = client
         self._iterations: List[_Mailbox] = []
+        self._starters = 0
+        self._over = False
 
     async def start(self, timeout: Optional[float] = None) -> None:
-        """Wait for the first complete set; raises as the blocking constructor does."""
+        """Wait for the first complete set; raises as the blocking constructor does.
+
+        Where several tasks wait, one that is cancelled, or waits no longer, ends it for none of the others.
+        """
         self._client.check()
-        if self._stopped:
+        if self._stopped is not None:
             raise ClientClosedError("the instancer has been stopped")
         first = self._first if self._first is not None else self.begin()
         seconds = self._client.options.timeout if timeout is None else timeout
+        if self._wait_for is not None:
+            seconds = self._wait_for
+        self._starters += 1
         try:
             await asyncio.wait([first], timeout=seconds)
-            if first.done():
-                first.result()
-                return
-        except BaseException:
-            self.leave()
-            raise
-        self.leave()
-        raise errors.OperationTimeoutError(f"no instances read in time; {self.state.error or 'no connection'}")
+        finally:
+            self._starters -= 1
+            why, in_time = self.state.error, first.done()
+            failed = in_time and first.exception() is not None
+            if failed or not (in_time or self._starters or self._wait_for is not None):
+                self.leave()
+        if in_time:
+            first.result()
+        elif self._wait_for is None:
+            raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
 
     async def stop(self) -> None:
         """Stop watching; observers hear nothing more, and iterations end. May be called twice."""
         self.leave()
 
-    def end(self) -> None:
+    def end(self, error: ClientClosedError) -> None:
         """Watch no more, tell nobody anything more, and let iterations end."""
-        super().end()
+        super().end(error)
         for mailbox in self._iterations:
-            mailbox.put(None)
+            mailbox.end(True)
+
+    def _publish(self) -> None:
+        super()._publish()
+        self._over = self._core.over
+        if self._over:
+            for mailbox in self._iterations:
+                mailbox.end(False)
 
     def __await__(self) -> Generator[Any, None, Instancer]:
         yield from self.start().__await__()
@@ -336,13 +373,16 @@ class Instancer(InstancerBase):
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        if self._first is None and not self._stopped:
+        if self._stopped is None and (self._first is None or not self._first.done()):
             await self.start()
-        if self._stopped:
+        if self._stopped is not None:
             return  # nobody would ever say that it is over
         mailbox = _Mailbox()
+        if self._over:
+            yield self.state
+            return
         self._iterations.append(mailbox)
-        self.register(mailbox)
+        self._observers.register(mailbox)
         try:
             while True:
                 event = await mailbox.get()

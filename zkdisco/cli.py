@@ -13,12 +13,10 @@ import sys
 from queue import SimpleQueue
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .client import Client
-from .instancer import Instancer
+from .threads import Client, Instancer, Registrar
 from .values import (
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, Event, Service, validate_directory,
 )  # fmt: skip
-from .registrar import Registrar
 from .tls import client_arguments
 
 EXAMPLES = """\

@@ -18,10 +18,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, List, Optional, Tuple, Union
 
 from ._zkwire import KazooState, ZooKeeper, embedded_server
-from .client import Client
-from .instancer import Instancer
+from .threads import Client, Instancer, Registrar
 from .values import SHORTEST_TIMEOUT, Event, Service
-from .registrar import Registrar
 from .tls import client_arguments
 
 NAME = "api"

@@ -73,7 +73,7 @@ class Membership:
         self.directory = directory
         self._watcher, self._accept = watcher, accept
         self._inside = directory if directory == "/" else directory + "/"
-        self._connected = self._read_only = False
+        self._connected = self._read_only = self._over = False
         self._recursive = True
         self._losses = 0  # connections in a row that ended with the request for the recursive watch under way
         self._round = 0  # answers of earlier rounds no longer count
@@ -108,6 +108,11 @@ class Membership:
     def current(self, key: _Key) -> bool:
         """Whether the answer to `key` is still of interest."""
         return key[0] == self._round
+
+    @property
+    def over(self) -> bool:
+        """Whether there will never be another event."""
+        return self._over
 
     def stop(self) -> ops.RemoveWatches:
         """The operation that ends our watch; before 3.6 no server is told, since those before 3.5 hang up on it."""
@@ -152,6 +157,12 @@ class Membership:
             self._later(ALONE * 2 ** (self._losses - 2), now)
         else:
             self._load(now)
+
+    def ended(self, error: Exception, now: float) -> None:
+        """There will never be a session again: the last set stays, with the cause, and nothing follows."""
+        self._abort(now)
+        self._connected, self._retry_at, self._ours, self._over = False, None, error, True
+        self._trouble(error, now)
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """A watch of ours has fired."""

@@ -12,7 +12,7 @@ from collections import deque
 from types import BuiltinMethodType, MethodType
 from typing import Any, Callable, Deque, Dict, Optional, Protocol
 
-from ._zkwire import Dispatcher
+from ._zkwire import Dispatcher, errors
 from .values import Event
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Delivery(Protocol):
         """Deliver nothing more. Never blocks."""
 
 
-class Cache:
+class Observers:
     """The newest event, and the deliveries to its observers. Thread-safe."""
 
     def __init__(self, deliver: Callable[[Any], Delivery]) -> None:
@@ -39,8 +39,8 @@ class Cache:
 
     @property
     def newest(self) -> Event:
-        """The newest event; an empty set before there is one."""
-        return self._newest or Event(())
+        """The newest event; before there is one, an empty set with the trouble that nothing is known yet."""
+        return self._newest or Event((), errors.ConnectionLoss("nothing is known yet", sent=False))
 
     def publish(self, event: Event) -> None:
         """Tell all observers."""
@@ -66,9 +66,10 @@ class Cache:
         if found is not None:
             found[1].stop()
 
-    def stop(self) -> None:
-        """Tell nobody anything more."""
+    def stop(self, last: Event) -> None:
+        """Tell nobody anything more; `last` is the newest event from now on."""
         with self._lock:
+            self._newest = last
             deliveries, self._deliveries = list(self._deliveries.values()), {}
         for _, delivery in deliveries:
             delivery.stop()

@@ -1,14 +1,16 @@
 """What a registrar decides, without threads, sockets or clocks: one node, exactly while it is meant to be there.
 
-Owns the intent, the node, and what is done when they differ. `Runner` (or a simulation) feeds it what happens and
-carries out `operations`. Rules:
+Owns the intent, the node, and what is done when they differ. `Registry` hands it what happens, and takes `operations`.
+Rules:
 
 1. Our node has a name nobody else makes (`_c_<32 hex>-`); only nodes of that name are ever deleted.
 2. A create whose outcome is unknown puts us in doubt: before another one, we look.
 3. A session that survived a lost connection needs nothing. A new session takes the node of the old one over in one
    transaction, delete and create, so that nobody ever sees both or none.
 4. A node somebody else deleted comes back. Errors of the background are reported and tried again, ever more slowly.
-5. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
+5. There is one watch of ours at the server, on our node while it stands. So a node is watched by a read, which sets no
+   watch where there is none; that of an earlier session is looked at without a watch.
+6. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
    somebody was told before that it stands.
 """
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Generator, List, Optional, Sequence, Tuple
 
-from ._zkwire import ACL, WatchedEvent, errors, ops, paths
+from ._zkwire import ACL, Stat, WatchedEvent, errors, ops, paths
 from .values import NotRegisteredError, Service
 from .steps import create_parents, delete_quietly, ours
 
@@ -46,7 +48,7 @@ class Registration:
         #: The newest trouble in the background, or None. That there is no connection is one: the session may end.
         self.error: Optional[Exception] = None
         self._acl, self._payload = acl, payload
-        self._directory = service.directory
+        self.directory = self._directory = service.directory
         self._prefix = f"_c_{guid}-"
         self._watcher = watcher
         self._session: Optional[int] = None  # of the newest connection
@@ -65,6 +67,7 @@ class Registration:
         self._operations: List[Tuple[Any, Any]] = []
         self._retry_at: Optional[float] = None
         self._pause = FIRST_PAUSE
+        self._end: Optional[Exception] = None  # why there will never be a session again
 
     # -------------------------------------------------------------------------- out
 
@@ -87,6 +90,11 @@ class Registration:
         return self._retry_at
 
     @property
+    def settling(self) -> bool:
+        """Whether something is under way: what `node` says may change any moment."""
+        return self._work is not None
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing is wanted, nothing is there, and nothing is being done about it."""
         return not (self.wanted or self._in_doubt or self._work or self.node is not None)
@@ -95,18 +103,42 @@ class Registration:
 
     def want(self, wanted: bool, token: Any, now: float) -> None:
         """The user's intent; `token` is settled with the node's path, with None once it is gone, or with an error."""
+        if self._end is not None:
+            self._settled.append((token, self._end))
+            return
         if not wanted and self.at_rest:
             self._settled.append((token, NotRegisteredError(f"{self._directory}: not registered")))
             return
         if wanted != self.wanted:
-            for earlier, _ in self._waiting:
-                self._settled.append((earlier, NotRegisteredError(f"{self._directory}: taken back meanwhile")))
-            self._waiting = []
+            self._drop_waiting(lambda: NotRegisteredError(f"{self._directory}: taken back meanwhile"), self.wanted)
         self.wanted = wanted
         self._promised = self._promised and wanted
         self._waiting.append((token, wanted))
         self._dirty = True
         self._go(now)
+
+    def promise(self, now: float) -> None:
+        """The user wants it from now on, whatever it takes, and nobody waits: trouble is for `error`."""
+        if self._end is None and not (self.wanted and self._promised):
+            self._drop_waiting(lambda: NotRegisteredError(f"{self._directory}: taken back meanwhile"), False)
+            self.wanted = self._promised = self._dirty = True
+            self._go(now)
+
+    def leave(self, error: Callable[[], Exception], now: float) -> None:
+        """The client stops: it is not wanted any more, and those who wait are told so by `error()`."""
+        self._drop_waiting(error, True)
+        if not self.at_rest:
+            self.wanted, self._promised, self._dirty = False, False, True
+            self._go(now)
+
+    def ended(self, error: Exception, now: float) -> None:
+        """There will never be a session again: ours has gone, or will by itself, and our node with it."""
+        self._end = self.error = error
+        self._drop_waiting(lambda: error, True)
+        self._drop_waiting(lambda: error, False)
+        self._work, self.node, self.wanted = None, None, False
+        self._in_doubt = self._dirty = self._connected = False
+        self._operations, self._retry_at = [], None
 
     def withdraw(self, token: Any, now: float) -> None:
         """The caller waits no more: `token` is settled, unless it was. A registration nobody was told of is taken back;
@@ -139,8 +171,9 @@ class Registration:
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """Something has happened to our node, or to its watch."""
-        self._dirty = True
-        self._go(now)
+        if event.path is None or event.path == self.node:
+            self._dirty = True
+            self._go(now)
 
     def timed_out(self, now: float) -> None:
         """Try again."""
@@ -213,6 +246,11 @@ class Registration:
             if self.wanted and waited and not self._promised:
                 self.wanted = False
 
+    def _drop_waiting(self, error: Callable[[], Exception], wanted: bool) -> None:
+        """Those who wait for this intent wait in vain."""
+        self._settled += [(token, error()) for token, intent in self._waiting if intent == wanted]
+        self._waiting = [entry for entry in self._waiting if entry[1] != wanted]
+
     def _tell(self, wanted: bool, outcome: Any) -> None:
         """Settle those who wait for this intent."""
         told = [token for token, intent in self._waiting if intent == wanted]
@@ -225,7 +263,7 @@ class Registration:
         orphans: List[str] = []
         for _ in range(ATTEMPTS):
             if self.node is not None:
-                stat = yield ops.Exists(self.node, self._watcher)
+                stat = yield from self._look_at(self.node)
                 if stat is not None and stat.ephemeralOwner == self._session:
                     self._owner = self._session
                     for path in orphans:
@@ -237,7 +275,7 @@ class Registration:
             if self._in_doubt:
                 for path, stat in (yield from ours(self._directory, self._prefix)):
                     if stat.ephemeralOwner == self._session and self.node is None:
-                        self.node = path
+                        self.node, self._owner = path, self._session
                     elif path not in orphans:
                         orphans.append(path)
                 self._in_doubt = False
@@ -245,6 +283,19 @@ class Registration:
                 self.node = yield from self._create(orphans)
                 orphans = []
         raise errors.NoNodeError(f"{self._directory}: somebody deletes our node again and again", self._directory)
+
+    def _look_at(self, node: str) -> Generator[Any, Any, Optional[Stat]]:
+        """Our node's Stat, or None if it is gone; if it is this session's, we hear when it goes."""
+        if self._owner == self._session:
+            try:
+                _, stat = yield ops.GetData(node, self._watcher)
+                return stat  # type: ignore[no-any-return]
+            except errors.NoNodeError:
+                return None
+            except errors.NoAuthError:
+                pass  # an ACL that lets nobody read: only Exists needs no right
+        found: Optional[Stat] = yield ops.Exists(node, self._watcher if self._owner == self._session else None)
+        return found
 
     def _create(self, orphans: Sequence[str]) -> Generator[Any, Any, str]:
         """Create our node, in the place of what is left of earlier sessions; its path."""

@@ -3,8 +3,9 @@
 Owns the way from a core to ZooKeeper and back: operations, watches, session states, timers, all on one executor in
 wire order. Nothing of a core's waits for a connection: without one, it fails at once, known not to have been sent, and
 the core decides anew. Where the client takes no more requests for now (`max_pending`), operations wait here for others
-of the same core; the first is never refused, so that a core comes on whatever others do. Must not know what the cores
-decide. The executor is a `Dispatcher` (a thread) or an event loop.
+of the same core; the first is never refused, so that a core comes on whatever others do. Cores that share a `Window`
+have so many operations under way together, and take turns; one without goes first. Must not know what the cores decide.
+The executor is a `Dispatcher` (a thread) or an event loop.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections import deque
 from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Protocol, Set, Tuple
 
-from ._zkwire import KazooState, KeeperState, WatchedEvent, errors
+from ._zkwire import KazooState, KeeperState, WatchedEvent, errors, ops
 
-#: So many operations of one core are under way at a time; the rest waits here.
+#: So many operations are under way at a time, of all cores that share a window, or of one that has none.
 WINDOW = 1000
+#: The states in which there will never be a session again.
+ENDED = (KeeperState.AUTH_FAILED, KeeperState.CLOSED)
 
 
 class Core(Protocol):
@@ -33,6 +36,9 @@ class Core(Protocol):
 
     def session(self, session_id: Optional[int], now: float, read_only: bool = False) -> None:
         """The connection has come or gone; a server without a quorum is `read_only`."""
+
+    def ended(self, error: Exception, now: float) -> None:
+        """There will be no connection any more, for this cause."""
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """A watch has fired."""
@@ -57,11 +63,76 @@ class Executor(Protocol):
         """A function that runs it there."""
 
 
+class ZooKeeperFront(Protocol):
+    """What is needed of a client of either front of zkwire."""
+
+    @property
+    def state(self) -> str:
+        """CONNECTED, SUSPENDED or LOST."""
+
+    @property
+    def client_state(self) -> str:
+        """The finer state, a `KeeperState`."""
+
+    @property
+    def client_id(self) -> Optional[Tuple[int, bytes]]:
+        """Id and password of the session, or None."""
+
+    def add_listener(self, listener: Callable[[str], object]) -> None:
+        """Call it with each new state."""
+
+    def remove_listener(self, listener: Callable[[str], object]) -> None:
+        """Call it no more."""
+
+    def submit(self, op: Any, then: Any = None, *, force: bool = False) -> Any:
+        """Send an operation; a future for its result."""
+
+
+class Window:
+    """How many operations of several cores are under way together; those that wait take turns, one operation each."""
+
+    def __init__(self, size: int = WINDOW) -> None:
+        self._free = size
+        self._waiting: Deque[Runner] = deque()
+        self._granted: Set[Runner] = set()
+
+    def take(self, runner: Runner) -> bool:
+        """Whether there is room; if not, `runner.wake` is called once there is."""
+        if runner in self._granted:
+            self._granted.discard(runner)
+            return True
+        if self._free:
+            self._free -= 1
+            return True
+        if runner not in self._waiting:
+            self._waiting.append(runner)
+        return False
+
+    def give(self) -> None:
+        """One operation is done: the room is for the one that has waited longest, whoever asks before its turn."""
+        if self._waiting:
+            runner = self._waiting.popleft()
+            self._granted.add(runner)
+            runner.wake()
+        else:
+            self._free += 1
+
+    def give_unused(self, runner: Runner) -> None:
+        """Its turn is over: room that it has not used is for others."""
+        if runner in self._granted:
+            self._granted.discard(runner)
+            self.give()
+
+
 class Runner:
     """Runs one core; `outcome` is called on the executor whenever the core may have something to say."""
 
-    def __init__(self, zk: Any, executor: Executor, outcome: Callable[[], None]) -> None:
+    def __init__(
+        self, zk: ZooKeeperFront, executor: Executor, outcome: Callable[[], None], window: Optional[Window] = None
+    ) -> None:  # fmt: skip
         self._zk, self._executor, self._outcome = zk, executor, outcome
+        self._window = window if window is not None else Window()
+        self._over = False
         self._core: Optional[Core] = None
         self._backlog: Deque[Tuple[Any, Any]] = deque()
         self._under_way: Set[Any] = set()
@@ -74,7 +145,7 @@ class Runner:
 
     def start(self, core: Core) -> None:
         """Begin: the core hears of the connection there is, then of everything to come."""
-        self._core = core
+        self._core, self._over = core, False
         self._zk.add_listener(self._listener)
         self._executor.call(self._begin)
 
@@ -82,7 +153,7 @@ class Runner:
         """The core hears nothing more."""
         self._core = None
         self._zk.remove_listener(self._listener)
-        self._executor.call(self._cancel_timer)
+        self._executor.call(self._put_away)
 
     def tell(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call a method of the core with these arguments and the time, on the executor."""
@@ -93,7 +164,7 @@ class Runner:
     def _tell(self, function: Callable[..., None], arguments: Tuple[Any, ...]) -> None:
         if self._core is not None:
             function(*arguments, monotonic())
-            self._pump()
+            self.pump()
 
     def _begin(self) -> None:
         self._state(self._zk.state)  # as it is now: what the listener has heard since comes behind
@@ -108,16 +179,39 @@ class Runner:
             client_id = self._zk.client_id if self._connected else None
             read_only = self._zk.client_state == KeeperState.CONNECTED_RO
             core.session(client_id[0] if client_id else None, monotonic(), read_only)
-            self._pump()
+            self.pump()
+            if state == KazooState.LOST and self._zk.client_state in ENDED:
+                self._ask_for_the_cause()
+
+    def _ask_for_the_cause(self) -> None:
+        """There will be no session any more: what the client refuses an operation with says why."""
+        if self._over:
+            return
+        self._over = True
+        try:
+            self._zk.submit(ops.Exists("/"), self._executor.on(self._refused), force=True)
+        except Exception as error:
+            self._ended(error)
+
+    def _refused(self, future: Any) -> None:
+        error = None if future.cancelled() else future.exception()
+        self._ended(error if error is not None else errors.ConnectionClosedError())
+
+    def _ended(self, error: Exception) -> None:
+        core = self._core
+        if core is not None:
+            core.ended(error, monotonic())
+            self.pump()
 
     def _watched(self, event: WatchedEvent) -> None:
         core = self._core  # which another thread may take away
         if core is not None:
             core.watched(event, monotonic())
-            self._pump()
+            self.pump()
 
     def _done(self, key: Any, future: Any) -> None:
         self._under_way.discard(future)
+        self._window.give()
         error = _unsent() if future.cancelled() else future.exception()
         self._answered(key, error if error is not None else future.result())
 
@@ -125,22 +219,30 @@ class Runner:
         core = self._core  # which another thread may take away
         if core is not None:
             core.answered(key, outcome, monotonic())
-            self._pump()
+            self.pump()
 
     def _timed_out(self) -> None:
         self._timer = self._timer_at = None
         core = self._core  # which another thread may take away
         if core is not None:
             core.timed_out(monotonic())
-            self._pump()
+            self.pump()
 
-    def _pump(self) -> None:
+    def wake(self) -> None:
+        """There is room for an operation that waits."""
+        self._executor.call(self._turn)
+
+    def _turn(self) -> None:
+        self.pump()
+        self._window.give_unused(self)
+
+    def pump(self) -> None:
         """Submit what the core wants, see to its deadline, and let its owner look."""
         core = self._core
         if core is None:
             return
         self._backlog += core.operations()
-        while self._backlog and len(self._under_way) < WINDOW:
+        while self._backlog:
             key, op = self._backlog[0]
             if core.current(key) and not self._submit(key, op):
                 break
@@ -154,21 +256,30 @@ class Runner:
         self._outcome()
 
     def _submit(self, key: Any, op: Any) -> bool:
-        """Submit it, or see to it that it fails; False if it has to wait for another one of this core."""
+        """Submit it, or see to it that it fails; False if it has to wait for another one."""
         if not self._connected:
             self._executor.call(self._answered, key, _unsent())
             return True
+        if not self._window.take(self):
+            return False
         first = not self._under_way
         try:
             # Given along, not added afterwards: an answer must never come behind an event that came after it.
             future = self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)), force=first)
         except Exception as error:
+            self._window.give()
             if isinstance(error, errors.TooManyPendingError) and not first:
                 return False
             self._executor.call(self._answered, key, error)  # refused at once: an outcome like any other
             return True
         self._under_way.add(future)
         return True
+
+    def _put_away(self) -> None:
+        """Nothing more is done for a core that has been taken away, unless there is another one by now."""
+        if self._core is None:
+            self._backlog.clear()
+            self._cancel_timer()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

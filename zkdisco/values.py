@@ -140,6 +140,13 @@ def validate_timeout(name: str, seconds: float) -> float:
     return seconds
 
 
+def validate_wait(seconds: Optional[float]) -> Optional[float]:
+    """`seconds` itself, if it is None or a number that can be waited for."""
+    if seconds is not None and not 0 <= seconds < LONGEST_TIMEOUT:
+        raise ValueError(f"invalid wait {seconds!r}: seconds, 0 for not at all, None for as long as it takes")
+    return seconds
+
+
 def validate_acl(acl: Sequence[ACL]) -> Tuple[ACL, ...]:
     """`acl` as a tuple; `ValueError` if it is empty, `TypeError` for other values than `ACL`."""
     acl = tuple(acl)

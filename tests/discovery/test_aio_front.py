@@ -48,7 +48,7 @@ async def test_the_main_job_as_a_follower_sees_it(server: AnyServer, unique: str
             await operator.set(node, b"one")
             await operator.delete(node)
             await news.until(lambda _: seen[-1].instances == ("one",) and ("one",) in [e.instances for e in seen[2:]])
-            registrar = mine._registrars[service]
+            registrar = mine._registry._by_service[service]
             await eventually(lambda: exists_elsewhere(operator, registrar, node))
             await expire(mine, server.hosts)
             again = registrar.node

@@ -303,7 +303,7 @@ def test_observers_that_come_and_go_during_a_broadcast(front: Front) -> None:
 
     instancer.register(leaves)
     late.wait(1)
-    until(lambda: len(client._cache._deliveries) == 2)
+    until(lambda: len(client._observers._deliveries) == 2)
     heard = len(scene.observed.seen)
     scene.add("b")
     late.until(lambda seen: seen[-1:] == [Event(("a", "b"))])

@@ -23,14 +23,15 @@ HOUSE = {
     ),
     "zkdisco": (
         {"_zkwire"},
-        {"values", "replica", "timeline", "steps", "registration", "membership", "tls"},
-        {"observers", "runner", "client", "registrar", "instancer"},
-        {"aio", "demo", "cli"},
+        {"values", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
+        {"observers", "runner", "front"},
+        {"threads", "aio"},
+        {"demo", "cli"},
     ),
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
-        "zkdisco": {"values", "replica", "timeline", "steps", "registration", "membership"}}
+        "zkdisco": {"values", "replica", "timeline", "steps", "registration", "registry", "membership"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 

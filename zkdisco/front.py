@@ -1,0 +1,453 @@
+"""What both fronts share: options, registrations and instancers on the way between callers and cores.
+
+Owns who waits for what, what is logged, and what is to be ended. Must not know how a caller waits: `threads` blocks,
+`aio` awaits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from time import monotonic
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Union
+
+from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
+from .membership import TRANSIENT, Membership
+from .observers import Delivery, Observers
+from .registration import Registration
+from .registry import Registry, Report
+from .runner import ENDED, Executor, Runner, Window, ZooKeeperFront
+from .values import (
+    WITH_A_SET, ClientClosedError, Event, NotRegisteredError, Service, validate_acl,
+    validate_credentials, validate_directory, validate_payload, validate_timeout, validate_wait,
+)  # fmt: skip
+
+logger = logging.getLogger("zkdisco")
+EventHandler = Callable[[WatchedEvent], object]
+#: Which children are instances, by their names.
+Accept = Callable[[str], bool]
+#: Seconds in which a core says how it stands when a caller waits no more; it never waits for anything itself.
+GRACE = 1.0
+#: Seconds that leaving takes while there is no connection; what is left is taken back by itself once there is one.
+LEAVE = 2.0
+
+
+class Options:
+    """What both clients take, checked before anything is dialled."""
+
+    def __init__(
+        self, servers: Optional[Union[str, Sequence[str]]], acl: Sequence[ACL], connect_timeout: float,
+        session_timeout: float, credentials: Optional[Sequence[str]], payload: Sequence[bytes],
+        event_handler: Optional[EventHandler], zk: Any, ssl_context: Any, sasl: Any, wait: Optional[float],
+    ) -> None:  # fmt: skip
+        if (servers is None) == (zk is None):
+            raise ValueError("give either servers or zk=, a ZooKeeper")
+        if zk is not None and (credentials or ssl_context is not None or sasl is not None):
+            raise ValueError("credentials, ssl_context and sasl belong to the ZooKeeper given as zk=")
+        if servers is not None:
+            parse_hosts(servers)
+        self.servers, self._ssl_context, self._sasl = servers, ssl_context, sasl
+        self.acl = validate_acl(acl)
+        self.connect_timeout = validate_timeout("connect_timeout", connect_timeout)
+        self.session_timeout = validate_timeout("session_timeout", session_timeout)
+        self.credentials = validate_credentials(credentials)
+        self.payload = validate_payload(payload)
+        self.wait = validate_wait(wait)
+        if event_handler is not None and not callable(event_handler):
+            raise TypeError(f"an event handler must be callable, not {event_handler!r}")
+        #: No call takes longer, in seconds: as long as a session may take to be lost, and another to be made.
+        self.timeout = self.session_timeout + self.connect_timeout
+
+    def zookeeper(self) -> Dict[str, Any]:
+        """The arguments for the `ZooKeeper` below."""
+        auth = [("digest", ":".join(self.credentials))] if self.credentials else None
+        return dict(
+            hosts=self.servers, timeout=self.session_timeout, connect_timeout=self.connect_timeout, auth_data=auth,
+            default_acl=self.acl, ssl_context=self._ssl_context, sasl=self._sasl,
+        )  # fmt: skip
+
+
+class ClientFuture(Protocol):
+    """The future of either front: `Future` or `asyncio.Future`."""
+
+    def done(self) -> bool:
+        """Whether it is settled."""
+
+    def set_result(self, result: Any) -> Any:
+        """Settle it."""
+
+    def set_exception(self, error: Any) -> Any:
+        """Settle it with an error."""
+
+
+class ClientBase:
+    """What both clients share; everything below `_settle` runs on the executor."""
+
+    def __init__(self, options: Options, zk: Any, owns: bool, executor: Executor) -> None:
+        self.options = options
+        #: The ZooKeeper below.
+        self.zk = zk
+        self.executor = executor
+        #: Of all instancers together; registrations go first.
+        self.window = Window()
+        self._owns = owns
+        self._lock = threading.RLock()  # a signal handler may come in between
+        self._closed = False
+        self._children: List[InstancerBase] = []
+        self._registry = Registry(self.registration)
+        self._runner = Runner(zk, executor, self._settle)
+        self._running = False
+        self._pending: Set[Any] = set()
+        self._guard = Guard(self)
+
+    def check(self) -> None:
+        """Raise `ClientClosedError` after `stop`."""
+        if self._closed:
+            raise ClientClosedError()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been stopped."""
+        return self._closed
+
+    # ------------------------------------------------------------------ registrations
+
+    def registration(self, service: Service) -> Registration:
+        """A new one."""
+        return Registration(
+            service, self.options.acl, self.options.payload, os.urandom(16).hex(), self._runner.watcher
+        )
+
+    def ask(self, function: Callable[..., None], *arguments: Any) -> Any:
+        """Call a method of the registry with these arguments and a future, which it settles; the future."""
+        self.check()
+        future = self.zk.future()
+        self._tell(function, *arguments, future)
+        if self._closed:  # meanwhile: perhaps nobody is there to be told
+            self._conclude(future, ClientClosedError())
+        return future
+
+    def want(self, registration: Registration, wanted: bool) -> Any:
+        """A future for the end of it."""
+        return self.ask(self._registry.want, registration, wanted)
+
+    def want_service(self, service: Service, wanted: bool) -> Any:
+        """As `want`, of the one registration of this service."""
+        return self.ask(self._registry.want_service, service, wanted)
+
+    def promise(self, registration: Registration) -> None:
+        """It is wanted from now on; nobody waits."""
+        self.check()
+        self._start()
+        self._runner.tell(self._registry.promise, registration)
+
+    def withdraw(self, future: Any) -> None:
+        """Nobody will wait for `future` any more: it is settled soon, with success if that came first."""
+        self._runner.tell(self._registry.withdraw, future)
+
+    @property
+    def end(self) -> Optional[Exception]:
+        """Why there will never be a session again, as far as the registrations have heard, or None."""
+        return self._registry.end
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._running:
+                self._running = True
+                self._runner.start(self._registry)
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        with self._lock:
+            self._start()
+            self._pending.add(arguments[-1])
+        self._runner.tell(function, *arguments)
+
+    def delete_now(self) -> None:
+        """Send a delete of each node of ours, and wait for nothing; the registry has been told, or hears no more.
+
+        That is all a signal handler can do which has interrupted a call of the client: its process may end at once.
+        """
+        for node in self._registry.nodes():
+            self.delete_node_now(node)
+
+    def delete_node_now(self, node: str) -> None:
+        """Send a delete of this node."""
+        try:
+            self.zk.submit(ops.Delete(node), _forget, force=True)
+        except errors.ZookeeperError:
+            pass  # the session has ended, and the node with it
+
+    def _settle(self) -> None:
+        """The registry may have something to say."""
+        for future, outcome in self._registry.settled():
+            if self._closed and isinstance(outcome, NotRegisteredError):
+                outcome = ClientClosedError()  # it was the client that took the registration back
+            self._conclude(future, outcome)
+        for report in self._registry.reports():
+            _log(report)
+        if not self._registry.at_rest:
+            return
+        with self._lock:
+            over = self._running and not self._pending
+            if over:
+                self._running = False
+                self._runner.stop()
+        if over and self._closed:
+            self._at_rest()
+
+    def _at_rest(self) -> None:
+        """The client has been stopped, and nothing of ours is left."""
+
+    def _conclude(self, future: Any, outcome: Any) -> None:
+        self._pending.discard(future)
+        if not future.done():
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    # --------------------------------------------------------------------- the ending
+
+    def adopt(self, child: InstancerBase) -> None:
+        """`child.end()` is to be called by `stop`."""
+        with self._lock:
+            self.check()
+            self._children.append(child)
+
+    def release(self, child: InstancerBase) -> None:
+        """It has ended by itself."""
+        with self._lock:
+            self._children = [other for other in self._children if other is not child]
+
+    def _begin_to_stop(self) -> Optional[Any]:
+        """All is told to end; a future for the end of the registrations, or None if there are none."""
+        with self._lock:
+            self._closed = True
+            children, self._children = self._children, []
+            left = None
+            if self._running:
+                left = self.zk.future()
+                self._tell(self._registry.leave, left)
+        for child in children:
+            child.end(ClientClosedError())
+        return left
+
+    def _give_up(self, left: Optional[Any]) -> None:
+        """Nobody waits any more; what is left is taken back in the background, if there is still a session to come."""
+        over = self._owns or has_ended(self.zk)
+        if left is not None and not left.done() and not over:
+            logger.warning("stopped, but not all registrations could be taken back yet: that goes on in the background")
+        if over:
+            self._runner.stop()
+            self._running = False
+        while self._pending:
+            try:
+                future = self._pending.pop()
+            except KeyError:  # the last one was concluded meanwhile
+                break
+            self._conclude(future, ClientClosedError())
+
+
+def _log(report: Report) -> None:
+    """One line for each change."""
+    registration, node, error = report
+    if registration is None:
+        if error is not None:
+            logger.warning("no connection to ZooKeeper: registrations stand until the session ends")
+        else:
+            logger.info("connected to ZooKeeper again: registrations are looked after")
+    elif error is not None:
+        logger.warning("registration in %s: %s: %s", registration.directory, type(error).__name__, error)
+    elif node is not None:
+        logger.info("registered as %s", node)
+    else:
+        logger.info("no longer registered in %s", registration.directory)
+
+
+class RegistrarBase:
+    """What both registrars share."""
+
+    def __init__(self, client: ClientBase, service: Service) -> None:
+        if not isinstance(service, Service):
+            raise TypeError(f"a registrar takes a Service, not {service!r}")
+        client.check()
+        self._owner = client
+        self._core = client.registration(service)
+        self._guard = Guard(self)
+
+    @property
+    def node(self) -> Optional[str]:
+        """The path of our node, or None while there is none, or once the client has been stopped."""
+        return None if self._owner.closed else self._core.node
+
+    @property
+    def error(self) -> Optional[Exception]:
+        """The newest trouble in keeping the registration up, or None if all is well.
+
+        It is a `ConnectionLoss` from before the server may take the node for dead, until there is a connection again.
+        Where there will never be one, it is the cause; after the client's stop, `ClientClosedError`.
+        """
+        if self._owner.closed:
+            return ClientClosedError()
+        return self._core.error or self._owner.end
+
+    def start(self) -> None:
+        """Register from now on, without waiting, whatever it takes: `error` says how it stands. Never blocks."""
+        self._owner.promise(self._core)
+
+
+class InstancerBase:
+    """What both instancers share: the core, its runner, the observers."""
+
+    def __init__(
+        self, client: ClientBase, path: str, deliver: Callable[[Any], Delivery], accept: Optional[Accept],
+        wait: Optional[float],
+    ) -> None:  # fmt: skip
+        directory = validate_directory(path)
+        if accept is not None and not callable(accept):
+            raise TypeError(f"accept= is called with the name of a child, which {accept!r} cannot be")
+        self._wait_for = validate_wait(wait)
+        client.check()
+        self._owner = client
+        self._observers = Observers(deliver)
+        self._runner = Runner(client.zk, client.executor, self._publish, client.window)
+        self._core = Membership(directory, self._runner.watcher, _careful(accept))
+        self._first: Any = None
+        self._stopped: Optional[float] = None  # when
+        self._troubles = ""
+        self._guard = Guard(self)
+
+    @property
+    def state(self) -> Event:
+        """The newest event: the complete set, and the trouble there is with it, if any.
+
+        Before anything is known it is an empty set with a `ConnectionLoss`; after `stop`, the last set with a
+        `ClientClosedError`.
+        """
+        return self._observers.newest
+
+    @property
+    def stale_since(self) -> Optional[float]:
+        """Since when the set in `state` may be out of date (`time.monotonic`), or None.
+
+        With trouble, since it was noticed; without, once a change has been known for a second, and is not in the set.
+        After `stop`, since then, if not before.
+        """
+        stale = self._core.stale_since(monotonic())
+        return stale if stale is not None else self._stopped
+
+    def register(self, observer: Any) -> None:
+        """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
+
+        A slow observer gets the newest instead of each; one that raises is logged and hears on. Neither blocks nor
+        raises because of the observer; `TypeError` if it is none.
+        """
+        self._owner.check()
+        if self._stopped is None:
+            self._observers.register(observer)
+
+    def deregister(self, observer: Any) -> None:
+        """Call it no more."""
+        self._observers.deregister(observer)
+
+    def begin(self) -> Any:
+        """Start to watch; a future for the first complete set."""
+        self._first = self._owner.zk.future()
+        self._first.add_done_callback(_forget)
+        self._owner.adopt(self)
+        self._runner.start(self._core)
+        return self._first
+
+    def end(self, error: ClientClosedError) -> None:
+        """Watch no more, and tell nobody anything more; the watch is taken back from a connection that goes on."""
+        self._stopped = monotonic()
+        self._runner.stop()
+        self._observers.stop(Event(self._observers.newest.instances, error))
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(error)
+        self._owner.executor.call(self._take_back)
+
+    def leave(self) -> None:
+        """`end`, by itself."""
+        if self._stopped is None:
+            self.end(ClientClosedError("the instancer has been stopped"))
+            self._owner.release(self)
+
+    def _take_back(self) -> None:
+        """On the executor, so that it comes behind whatever was asked for."""
+        if self._owner.zk.connected:
+            try:
+                self._owner.zk.submit(self._core.stop(), force=True).add_done_callback(_forget)
+            except errors.ZookeeperError:
+                pass  # no connection, no watch
+
+    def _publish(self) -> None:
+        for event in self._core.events():
+            self._observers.publish(event)
+            self._log(event)
+            if self._first.done() or isinstance(event.error, TRANSIENT):
+                continue
+            if event.error is None or isinstance(event.error, WITH_A_SET):
+                self._first.set_result(None)
+            else:
+                self._first.set_exception(event.error)
+
+    def _log(self, event: Event) -> None:
+        """One line for each change of what is wrong; that there is no connection is told by others."""
+        error = event.error
+        if isinstance(error, TRANSIENT):
+            return
+        troubles = "" if error is None else f"{type(error).__name__}: {error}"
+        if troubles != self._troubles:
+            self._troubles = troubles
+            if error is not None:
+                logger.warning("%s: %s", self._core.directory, troubles)
+            else:
+                logger.info("%s: all is well again", self._core.directory)
+
+
+def _careful(accept: Optional[Accept]) -> Optional[Accept]:
+    """`accept`, but a child on which it raises is taken, and that is logged: a bug of the filter hides no instance."""
+    if accept is None:
+        return None
+    given = accept
+
+    def takes(name: str) -> bool:
+        try:
+            return bool(given(name))
+        except Exception:
+            logger.exception("exception in accept=%r for the child %r, which is taken", given, name)
+            return True
+
+    return takes
+
+
+def _forget(future: Any) -> None:
+    """How it ended is of no interest any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+def check_usable(zk: Any, kind: Any) -> None:
+    """`TypeError` or `ValueError` unless `zk` is a `ZooKeeper` (or `AsyncZooKeeper`) that has not ended.
+
+    It may be without a connection just now, or not be started yet: there will be one.
+    """
+    if not isinstance(zk, kind):
+        given, wanted = (f"{one.__module__}.{one.__qualname__}" for one in (type(zk), kind))
+        raise TypeError(f"zk= must be a {wanted}, of the zkwire that this zkdisco uses, not a {given}")
+    if has_ended(zk):
+        raise ValueError(f"zk= must be a {kind.__name__} that has not ended; this one is {zk.client_state} for good")
+
+
+def has_ended(zk: ZooKeeperFront) -> bool:
+    """Whether it will never have a session again: ours has gone, and our nodes with it."""
+    return zk.client_state in ENDED
+
+
+def session_event(state: str, client_state: str) -> WatchedEvent:
+    """What an event handler hears of a state."""
+    known = {KazooState.CONNECTED: KeeperState.CONNECTED, KazooState.SUSPENDED: KeeperState.CONNECTING}
+    lost = client_state if client_state in ENDED else KeeperState.EXPIRED_SESSION
+    return WatchedEvent(EventType.NONE, known.get(state, lost), None)
