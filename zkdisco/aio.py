@@ -140,6 +140,7 @@ class Client(ClientBase):
         below = zk if zk is not None else async_zookeeper()(**options.zookeeper())
         super().__init__(options, below, zk is None, _LoopExecutor())
         self._stopped: Optional[asyncio.Future[None]] = None
+        self._watching = False
         self._handler = event_handler
         if event_handler is not None:
             self.zk.add_listener(self._session_event)
@@ -147,9 +148,16 @@ class Client(ClientBase):
     async def start(self, timeout: Optional[float] = None) -> None:
         """Wait for a session, at most `session_timeout + connect_timeout`; errors as of the blocking constructor."""
         self.check()
-        if not self._owns:
+        if self._owns:
+            await self._connect(timeout)
+        else:
             check_usable(self.zk, async_zookeeper())
-            return
+        if not self._watching:
+            self._watching = True
+            self._end_watch.start()
+
+    async def _connect(self, timeout: Optional[float]) -> None:
+        """Wait for a session as long as was asked for."""
         seconds, wait = self.options.timeout if timeout is None else timeout, self.options.wait
         if wait is not None:
             if self.zk.driver.loop is None:

@@ -17,7 +17,7 @@ from .membership import TRANSIENT, Membership
 from .observers import Delivery, Observers
 from .registration import Registration
 from .registry import Registry, Report
-from .runner import ENDED, Executor, Runner, Window, ZooKeeperFront
+from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
     WITH_A_SET, ClientClosedError, Event, NotRegisteredError, Service, validate_acl,
     validate_credentials, validate_directory, validate_payload, validate_timeout, validate_wait,
@@ -99,6 +99,7 @@ class ClientBase:
         self._runner = Runner(zk, executor, self._settle)
         self._running = False
         self._pending: Set[Any] = set()
+        self._end_watch = EndWatch(zk, executor, self._ended)
         self._guard = Guard(self)
 
     def check(self) -> None:
@@ -151,6 +152,15 @@ class ClientBase:
         """Why there will never be a session again, as far as the registrations have heard, or None."""
         return self._registry.end
 
+    def _ended(self, error: Exception) -> None:
+        """There will never be a session again."""
+        self._registry.ended(error, monotonic())
+        self._settle()
+        with self._lock:
+            children = list(self._children)
+        for child in children:
+            child.told_end(error)
+
     def _start(self) -> None:
         with self._lock:
             if not self._running:
@@ -185,7 +195,8 @@ class ClientBase:
                 outcome = ClientClosedError()  # it was the client that took the registration back
             self._conclude(future, outcome)
         for report in self._registry.reports():
-            _log(report)
+            if not self._closed:  # what its own end brings about is no trouble
+                _log(report)
         if not self._registry.at_rest:
             return
         with self._lock:
@@ -224,6 +235,7 @@ class ClientBase:
         """All is told to end; a future for the end of the registrations, or None if there are none."""
         with self._lock:
             self._closed = True
+            self._end_watch.stop()
             children, self._children = self._children, []
             left = None
             if self._running:
@@ -357,7 +369,14 @@ class InstancerBase:
         self._first.add_done_callback(_forget)
         self._owner.adopt(self)
         self._runner.start(self._core)
+        end = self._owner.end
+        if end is not None:  # or else it is told: it is one of the children now
+            self._owner.executor.call(self.told_end, end)
         return self._first
+
+    def told_end(self, error: Exception) -> None:
+        """There will never be a session again. On the executor."""
+        self._runner.end(error)
 
     def end(self, error: ClientClosedError) -> None:
         """Watch no more, and tell nobody anything more; the watch is taken back from a connection that goes on."""

@@ -116,6 +116,13 @@ class Registration:
         self._waiting.append((token, wanted))
         self._dirty = True
         self._go(now)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Where nothing was done yet, there is nothing to undo."""
+        if self.at_rest:
+            self._dirty = False
+            self._tell(False, None)
 
     def promise(self, now: float) -> None:
         """The user wants it from now on, whatever it takes, and nobody waits: trouble is for `error`."""
@@ -130,6 +137,7 @@ class Registration:
         if not self.at_rest:
             self.wanted, self._promised, self._dirty = False, False, True
             self._go(now)
+            self._rest()
 
     def ended(self, error: Exception, now: float) -> None:
         """There will never be a session again: ours has gone, or will by itself, and our node with it."""
@@ -152,6 +160,7 @@ class Registration:
         if self.wanted and not self._promised and not self._waiting:
             self.wanted, self._dirty = False, True
             self._go(now)
+            self._rest()
 
     def session(self, session_id: Optional[int], now: float, read_only: bool = False) -> None:
         """There is a connection with this session now; None: there is none. A `read_only` server refuses writes."""

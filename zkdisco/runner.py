@@ -17,7 +17,9 @@ from typing import Any, Callable, Deque, List, Optional, Protocol, Set, Tuple
 from ._zkwire import KazooState, KeeperState, WatchedEvent, errors, ops
 
 #: So many operations are under way at a time, of all cores that share a window, or of one that has none.
-WINDOW = 1000
+WINDOW = 4000
+#: Seconds until a client that has let a request wait in vain is asked again whether it is at its end.
+LOOK_AGAIN = 1.0
 #: The states in which there will never be a session again.
 ENDED = (KeeperState.AUTH_FAILED, KeeperState.CLOSED)
 
@@ -132,7 +134,6 @@ class Runner:
     ) -> None:  # fmt: skip
         self._zk, self._executor, self._outcome = zk, executor, outcome
         self._window = window if window is not None else Window()
-        self._over = False
         self._core: Optional[Core] = None
         self._backlog: Deque[Tuple[Any, Any]] = deque()
         self._under_way: Set[Any] = set()
@@ -145,7 +146,7 @@ class Runner:
 
     def start(self, core: Core) -> None:
         """Begin: the core hears of the connection there is, then of everything to come."""
-        self._core, self._over = core, False
+        self._core = core
         self._zk.add_listener(self._listener)
         self._executor.call(self._begin)
 
@@ -180,24 +181,9 @@ class Runner:
             read_only = self._zk.client_state == KeeperState.CONNECTED_RO
             core.session(client_id[0] if client_id else None, monotonic(), read_only)
             self.pump()
-            if state == KazooState.LOST and self._zk.client_state in ENDED:
-                self._ask_for_the_cause()
 
-    def _ask_for_the_cause(self) -> None:
-        """There will be no session any more: what the client refuses an operation with says why."""
-        if self._over:
-            return
-        self._over = True
-        try:
-            self._zk.submit(ops.Exists("/"), self._executor.on(self._refused), force=True)
-        except Exception as error:
-            self._ended(error)
-
-    def _refused(self, future: Any) -> None:
-        error = None if future.cancelled() else future.exception()
-        self._ended(error if error is not None else errors.ConnectionClosedError())
-
-    def _ended(self, error: Exception) -> None:
+    def end(self, error: Exception) -> None:
+        """There will never be a session again, for this cause."""
         core = self._core
         if core is not None:
             core.ended(error, monotonic())
@@ -285,6 +271,58 @@ class Runner:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._timer_at = None
+
+
+class EndWatch:
+    """Says when there will never be a session again, and why: `tell(error)` is called once, on the executor.
+
+    Listeners hear LOST when a session has expired, and not once more when the client then comes to its end. So while
+    there is no session, a request waits in the client: it is answered by the next session, or refused with the cause.
+    """
+
+    def __init__(self, zk: ZooKeeperFront, executor: Executor, tell: Callable[[Exception], object]) -> None:
+        self._zk, self._executor, self._tell = zk, executor, tell
+        self._listener = executor.on(self._look)
+        self._asked = self._over = False
+
+    def start(self) -> None:
+        """Begin; call it once the client is started."""
+        self._zk.add_listener(self._listener)
+        if self._zk.state == KazooState.LOST:
+            self._executor.call(self._look, KazooState.LOST)
+
+    def stop(self) -> None:
+        """Say nothing."""
+        self._over = True
+        self._zk.remove_listener(self._listener)
+
+    def _look(self, state: str) -> None:
+        if state != KazooState.LOST or self._asked or self._over:
+            return
+        self._asked = True
+        try:
+            self._zk.submit(ops.Exists("/"), self._executor.on(self._answered), force=True)
+        except Exception as error:
+            self._judge(error)
+
+    def _answered(self, future: Any) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is None:
+            self._asked = False
+        else:
+            self._judge(error)
+
+    def _judge(self, error: Exception) -> None:
+        """It was refused: either that is the end, or it is asked again later, if there is still no session."""
+        if not self._over and self._zk.client_state in ENDED:
+            self._over = True
+            self._tell(error)
+        elif not self._over:
+            self._executor.call_later(LOOK_AGAIN, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._asked = False
+        self._look(self._zk.state)
 
 
 def _unsent() -> errors.ConnectionLoss:

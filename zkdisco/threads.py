@@ -72,6 +72,7 @@ class Client(ClientBase):
             except BaseException:
                 self.stop()
                 raise
+        self._end_watch.start()
 
     def _connect(self) -> None:
         """Wait for a session as long as was asked for."""

@@ -16,7 +16,7 @@ from zkwire.ops import Create, Exists, GetData
 #: Bugs that take more seeds than a test has time for: `python -m tests.tools.simulation --mutants --seeds 400` shows them.
 RARE = {
     "relative_zxid_read_live", "read_succeeds_without_its_watch", "watch_modes_displace_one_another",
-    "recursive_watch_silences_children",
+    "recursive_watch_silences_children", "shown_only_at_rest", "no_sweeps", "silent_changes_taken_for_one",
 }  # fmt: skip
 
 @pytest.mark.parametrize("first", range(1, 61, 10))

@@ -388,7 +388,7 @@ class Client:
         event = StateChanged(state, client_state, error)
         require((self._state, event.state) in GRAPH, "I9", "{} after {}", event.state, self._state)
         require(not self._ended, "I9", "{} after the end", event.client_state)
-        self._state = event.state
+        told, self._state = self._state, event.state
         if event.state == KazooState.CONNECTED:
             self.reconnects += 1
             for watch in [w for watches in self.watches.values() for w in watches]:
@@ -396,8 +396,9 @@ class Client:
                 watch.sid = self.sid  # those set at a read-only server go along
         elif event.state == KazooState.LOST:
             self._lost(event)
-        for listener in list(self._listeners):
-            listener(event.state)
+        if event.state != told:
+            for listener in list(self._listeners):
+                listener(event.state)
 
     def _lost(self, event: StateChanged) -> None:
         """The session is over; whose word is that?"""

@@ -10,18 +10,22 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
+from zkdisco import membership as membership_module
 from zkdisco import registration as registration_module
 from zkdisco.membership import Membership
-from zkdisco.steps import delete_quietly, ours
 from zkdisco.registration import Registration
+from zkdisco.registry import Registry
+from zkdisco.runner import EndWatch
+from zkdisco.steps import delete_quietly, ours
 from zkdisco.timeline import Timeline
+from zkdisco.values import ClientClosedError, left_out
 from zkwire.wire import connection as connection_module
 from zkwire.wire.connection import Connection
 from zkwire.session.link import Internal, Link
 from zkwire.session.requests import Requests, Waiting
 from zkwire.session.heartbeat import Heartbeat
 from zkwire.session.watch_modes import WatchModes
-from zkwire.ops import SetWatches2
+from zkwire.ops import Exists, SetWatches2
 from zkwire.wire.operation import CHILD, DATA
 from zkwire.values import WatchedEvent
 from zkwire.session.session import DIALING, HANDSHAKE, OPEN, PAUSING, Session
@@ -116,6 +120,99 @@ def missed_values_taken_for_known() -> List[Patch]:
     return [(Timeline, "_miss", wrong)]
 
 
+
+
+def shown_only_at_rest() -> List[Patch]:
+    """A set is shown only while no read is under way: under steady changes, never (ours, until it was found; Y01)."""
+    answered = Timeline.answered
+
+    def wrong(self: Timeline) -> bool:
+        if self._open:
+            self._batch += 1
+            return False
+        return answered(self)
+
+    return [(Timeline, "answered", wrong)]
+
+
+def no_sweeps() -> List[Patch]:
+    """Nodes that outrun their answers are read one by one for ever (Y01)."""
+    return [(Membership, "_sweep_at", lambda self: None)]
+
+
+def silent_changes_taken_for_one() -> List[Patch]:
+    """Before 3.6, a watch that has fired once is taken to have told of all changes since (Y01)."""
+    return [(Membership, "_changed_once", lambda self, before, version: True)]
+
+
+def watch_left_on_a_dead_node() -> List[Patch]:
+    """A node that somebody has deleted is watched, should it come back (ours, until it was found; Y08)."""
+
+    def wrong(self: Registration, node: str) -> Any:
+        return (yield Exists(node, self._watcher))
+
+    return [(Registration, "_look_at", wrong)]
+
+
+def doubt_forgotten_at_the_stop() -> List[Patch]:
+    """What is in doubt when the client of discovery stops is of no interest any more (ours, until it was found; Y05)."""
+
+    def wrong(self: Registry, token: Any, now: float) -> None:
+        self._leaving = True
+        for registration in list(self._all):
+            registration.ended(ClientClosedError(), now)
+            self._look(registration)
+
+    return [(Registry, "leave", wrong)]
+
+
+def stale_only_with_trouble() -> List[Patch]:
+    """Without an error, what is shown is called fresh (ours, until it was found; Y01)."""
+    return [(Membership, "stale_since", lambda self, now: self._trouble_since)]
+
+
+def stale_for_ever() -> List[Patch]:
+    """Once there was trouble, what is shown is called stale."""
+    trouble = Membership._trouble
+
+    def wrong(self: Membership, error: Exception, now: float) -> None:
+        trouble(self, error, now)
+        self.__dict__["was_stale"] = True
+
+    def stale(self: Membership, now: float) -> Optional[float]:
+        return 0.0 if "was_stale" in self.__dict__ else None
+
+    return [(Membership, "_trouble", wrong), (Membership, "stale_since", stale)]
+
+
+def end_told_to_nobody() -> List[Patch]:
+    """The client is closed, or refused for good, and is taken to be without a connection (ours, until it was found; Y04)."""
+    return [(EndWatch, "_judge", lambda self, error: None)]
+
+
+def callers_forgotten_at_the_end() -> List[Patch]:
+    """Those who wait when there will never be a session again wait for ever."""
+
+    def wrong(self: Registration, error: Exception, now: float) -> None:
+        self._waiting.clear()
+        ended(self, error, now)
+
+    ended = Registration.ended
+    return [(Registration, "ended", wrong)]
+
+
+def one_bad_child_spoils_all() -> List[Patch]:
+    """A child that may not be read is trouble of the whole directory (ours, until it was found; Y02)."""
+    return [(Membership, "_unreadable", lambda self, name, cause, now: self._failed(cause, now))]
+
+
+def one_of_several_is_named() -> List[Patch]:
+    """Of several children that cannot be read, the first is named (ours, until it was found; Y02)."""
+
+    def wrong(causes: Dict[str, Exception]) -> Any:
+        return left_out(dict(sorted(causes.items())[:1]))
+
+    return [(membership_module, "left_out", wrong)]
 
 
 def deregister_deletes_the_parent() -> List[Patch]:
@@ -422,7 +519,10 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
     f.__name__: f
     for f in (
         last_zxid_from_events, auth_reply_pops_the_head, relative_zxid_read_live, no_receive_deadline_while_sending,
-        sent_write_sent_again, sent_is_called_unsent, partial_set_published, missed_values_taken_for_known, deregister_deletes_the_parent,
+        sent_write_sent_again, sent_is_called_unsent, partial_set_published, missed_values_taken_for_known,
+        shown_only_at_rest, no_sweeps, silent_changes_taken_for_one, watch_left_on_a_dead_node, doubt_forgotten_at_the_stop,
+        stale_only_with_trouble, stale_for_ever, end_told_to_nobody, callers_forgotten_at_the_end, one_bad_child_spoils_all,
+        one_of_several_is_named, deregister_deletes_the_parent,
         resume_with_zxid_zero, watch_set_at_call_time, exists_watch_in_the_wrong_list, watches_not_set_again,
         watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,
         deletion_leaves_the_child_watch, data_before_the_event, watches_outlive_the_session, never_expires_by_itself,

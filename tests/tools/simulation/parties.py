@@ -1,17 +1,20 @@
 """Registrars and instancers of zkdisco, over the session core of a client of the simulation.
 
-Owns the invariants D1 to D5. The cores and their `Runner` are those of zkdisco; only the front below is ours.
+Owns the invariants D1 to D11. The cores and their `Runner` are those of zkdisco; only the front below is ours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
-from zkdisco.membership import Membership
-from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, Service
+from zkdisco.membership import LATE, Membership
 from zkdisco.registration import Registration
-from zkdisco.runner import Runner
+from zkdisco.registry import Registry
+from zkdisco.runner import EndWatch, Runner, Window
+from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, InstancesLeftOutError, Service
+from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Delete, Multi
+from zkwire.values import KazooState
 
 from .rules import require
 
@@ -55,10 +58,10 @@ class Pending:
 
 
 class Front:
-    """What `Runner` needs of a ZooKeeper client; `prefix` begins the names this party may delete."""
+    """What `Runner` needs of a ZooKeeper client; `owns` says which paths this party may delete."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
-        self._client, self._prefix = client, prefix
+    def __init__(self, client: Client, owns: Callable[[str], bool]) -> None:
+        self._client, self._owns = client, owns
         self.remove_listener = lambda listener: None
 
     @property
@@ -84,54 +87,120 @@ class Front:
         """Submit an operation, unless it would delete what is not ours."""
         for one in op.ops if isinstance(op, Multi) else (op,):
             if isinstance(one, Delete):
-                mine = bool(self._prefix) and one.path.startswith(self._prefix)
-                require(mine, "D5", "{} deletes {}", self._prefix or "an instancer", one.path)
+                require(self._owns(one.path), "D5", "{} is deleted, which is not ours", one.path)
         pending = Pending(self._client, done)
         pending.call = self._client.submit(op, pending.settle, force=force)
         return pending
 
 
-class RegistrarParty:
-    """One registrar and its user."""
+class Registrations:
+    """All registrations of one client of discovery, as `ClientBase` keeps them: one registry, one runner."""
 
-    def __init__(self, client: Client, number: int, directory: str) -> None:
-        self.client, self.directory = client, directory
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.stopped = False
+        self.parties: List[RegistrarParty] = []
+        self.tokens: Dict[Any, RegistrarParty] = {}  # of callers that wait
+        self.registry = Registry(lambda service: next(one.core for one in self.parties if one.core.service == service))
+        self.runner = Runner(Front(client, self.owns), client, self._look)
+        self.runner.start(self.registry)
+        self.watch = EndWatch(Front(client, lambda path: False), client, self._ended)
+        self.watch.start()
+
+    def _ended(self, error: Exception) -> None:
+        """As `ClientBase` does."""
+        self.runner.end(error)
+        for party in self.client.world.instancers:
+            if party.client is self.client:
+                party.runner.end(error)
+
+    def owns(self, path: str) -> bool:
+        """Whether a node is one of ours."""
+        return any(path.startswith(f"{party.local}/{party.name}") for party in self.parties)
+
+    def tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a method of the registry."""
+        self.runner.tell(function, *arguments)
+        self.client.settle()
+
+    def stop(self) -> None:
+        """As `Client.stop` of a client with a ZooKeeper of the user's: nobody waits, and it goes on in the background."""
+        self.stopped = True
+        self.tell(self.registry.leave, "left")
+
+    def _look(self) -> None:
+        for token, outcome in self.registry.settled():
+            party = self.tokens.pop(token, None)
+            if party is not None:
+                party.heard(token, outcome)
+            else:
+                require(token == "left", "D10", "{} is told twice", token)
+        self.registry.reports()
+
+    def problem(self) -> Optional[str]:
+        """What is left of a client of discovery that has stopped."""
+        left = [name for party in self.parties for name in party.nodes()] if self.stopped else []
+        if left:
+            return f"D8: {left} are left behind the stop"
+        if self.tokens:
+            return f"D10: {next(iter(self.tokens))} still waits"
+        return None
+
+    def check_end(self) -> None:
+        """There will never be a session again."""
+        require(not self.tokens, "D10", "{} wait for ever", self.tokens)
+        require(self.registry.end is not None, "D10", "the registry does not know that it is over")
+
+
+class RegistrarParty:
+    """One registrar and its user; by service, it is registered as `Client.register` does it."""
+
+    def __init__(self, registrations: Registrations, number: int, directory: str, by_service: bool) -> None:
+        self.client, self.directory, self.registrations = registrations.client, directory, registrations
         guid = f"{number:032x}"
-        self._name = f"_c_{guid}-"
-        directory = self._local = directory[len(client.root) :]
-        path, _, name = directory.rpartition("/")
-        self.runner = Runner(Front(client, f"{directory}/{self._name}"), client, self._look)
+        self.name = f"_c_{guid}-"
+        self.local = directory[len(self.client.root) :]
+        self.by_service = by_service
+        path, _, name = self.local.rpartition("/")
         service = Service(path or "/", name, b"host%d:80" % number)
-        self.core = Registration(service, DEFAULT_ACL, (), guid, self.runner.watcher)
-        self._tokens: List[Any] = []
-        self.runner.start(self.core)
+        self.core = Registration(service, DEFAULT_ACL, (), guid, registrations.runner.watcher)
+        self.wanted: Optional[bool] = None  # by the newest caller
+        self._newest: Any = None
+        self._tokens = 0
+        registrations.parties.append(self)
 
     def want(self, wanted: bool) -> None:
         """Register, or deregister."""
-        token = ("wanted" if wanted else "unwanted", len(self._tokens))
-        self._tokens.append(token)
-        self.runner.tell(self.core.want, wanted, token)
-        self.client.settle()
+        self._tokens += 1
+        token = self._newest = ("wanted" if wanted else "unwanted", self.name, self._tokens)
+        both = self.registrations
+        if both.stopped:
+            return
+        both.tokens[token] = self
+        self.wanted = wanted
+        if self.by_service:
+            both.tell(both.registry.want_service, self.core.service, wanted, token)
+        else:
+            both.tell(both.registry.want, self.core, wanted, token)
 
     def give_up(self) -> None:
         """The newest caller waits no more."""
-        if self._tokens:
-            self.runner.tell(self.core.withdraw, self._tokens[-1])
-            self.client.settle()
+        if self._newest is not None:
+            self.registrations.tell(self.registrations.registry.withdraw, self._newest)
 
     def nodes(self) -> List[str]:
         """Our nodes, as the server has them."""
-        return [name for name in self.client.world.server.names(self.directory) if name.startswith(self._name)]
+        return [name for name in self.client.world.server.names(self.directory) if name.startswith(self.name)]
 
-    def _look(self) -> None:
-        for token, outcome in self.core.settled():
-            if isinstance(outcome, Exception):
-                continue
-            if token[0] == "unwanted":
-                left = [name for name in self.nodes() if not self._belated(name)]
-                require(not left, "D4", "{} is there after its removal: {}", self._name, left)
-            else:
-                require(outcome.rpartition("/")[2].startswith(self._name), "D3", "{} is no node of ours", outcome)
+    def heard(self, token: Any, outcome: Any) -> None:
+        """A caller is told."""
+        if isinstance(outcome, Exception):
+            return
+        if token[0] == "unwanted":
+            left = [name for name in self.nodes() if not self._belated(name)]
+            require(not left, "D4", "{} is there after its removal: {}", self.name, left)
+        else:
+            require(outcome.rpartition("/")[2].startswith(self.name), "D3", "{} is no node of ours", outcome)
 
     def _belated(self, name: str) -> bool:
         """Whether it was made by a session that the client gave up when its clock leapt, but the server did not.
@@ -145,40 +214,89 @@ class RegistrarParty:
         """What is not as it should be at rest."""
         nodes = self.nodes()
         if len(nodes) != int(self.core.wanted):
-            return f"D3: {self._name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
-        if nodes and self.core.node != f"{self._local}/{nodes[0]}":
-            return f"D3: {self._name} takes {self.core.node} for its node, which is {nodes[0]}"
+            return f"D3: {self.name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
+        if nodes and self.core.node != f"{self.local}/{nodes[0]}":
+            return f"D3: {self.name} takes {self.core.node} for its node, which is {nodes[0]}"
         return None
 
 
 class InstancerParty:
     """One instancer and its observer."""
 
-    def __init__(self, client: Client, directory: str) -> None:
+    def __init__(self, client: Client, directory: str, window: Window) -> None:
         self.client, self.directory = client, directory
         self._at = 0  # how far in the history the shown set stands
         self.newest: Optional[Event] = None
         self.shown = 0
-        self.runner = Runner(Front(client, ""), client, self._look)
+        self.heard_at: Optional[float] = None  # the first event since the newest set was shown, by the client's clock
+        self.runner = Runner(Front(client, lambda path: False), client, self._look, window)
         self.core = Membership(directory[len(client.root) :], self.runner.watcher)
+        self._wrap(self.core)
         self.runner.start(self.core)
+
+    def _wrap(self, core: Any) -> None:
+        """Note when it hears that a child has changed."""
+        watched, inside = core.watched, core.directory + "/"
+
+        def noted(event: Any, now: float) -> None:
+            child = (event.path or "")[len(inside) :]
+            if (event.path or "").startswith(inside) and "/" not in child and self.heard_at is None:
+                self.heard_at = now
+            watched(event, now)
+
+        core.watched = noted
 
     def _look(self) -> None:
         for event in self.core.events():
             self.newest = event
             if event.error is None or isinstance(event.error, WITH_A_SET):
-                self.shown += 1
+                self.shown, self.heard_at = self.shown + 1, None
                 history = self.client.world.server.history[self.directory]
                 while self._at < len(history) and history[self._at] != event.instances:
                     self._at += 1
                 require(self._at < len(history), "D2", "{} never was (again), now {}", event.instances, history[-3:])
+            else:
+                stale = self.core.stale_since(self.client.now())
+                require(stale is not None, "D9", "{} is called fresh", event)
+
+    def age(self) -> float:
+        """For how long, in seconds, there has been a newer set than the one shown; 0 if there is none."""
+        server = self.client.world.server
+        history, times = server.history[self.directory], server.times[self.directory]
+        newest = self.newest.instances if self.newest is not None else None
+        at = next((i for i in range(len(history) - 1, self._at - 1, -1) if history[i] == newest), self._at)
+        return self.client.world.clock.now - times[at + 1] if at + 1 < len(history) else 0.0
+
+    def check(self, slack: float) -> None:
+        """`stale_since`, while there are no faults that the client cannot know of."""
+        now, stale = self.client.now(), self.core.stale_since(self.client.now())
+        if self.newest is not None and self.client.session.state != KazooState.CONNECTED:
+            require(stale is not None, "D9", "called fresh without a connection: {}", self.newest)
+        if self.core._timeline.behind_since is None:
+            self.heard_at = None  # what was heard of is no news
+        if self.heard_at is not None and now - self.heard_at > LATE + slack:
+            heard = now - self.heard_at
+            require(stale is not None, "D9", "called fresh {:.1f} s behind a change that was heard of", heard)
 
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""
-        truth = self.client.world.server.instances(self.directory)
-        newest = self.newest
+        server = self.client.world.server
+        truth, newest = server.instances(self.directory), self.newest
         if newest is None or newest.instances != truth:
             return f"D1: shown is {newest}, true is {truth}"
         if newest.error is not None and not isinstance(newest.error, WITH_A_SET):
             return f"D1: still in trouble: {newest.error!r}"
+        named = [path for path, _ in newest.error.nodes] if isinstance(newest.error, InstancesLeftOutError) else []
+        bad = sorted(f"{self.core.directory}/{name}" for name in server.unreadable(self.directory))
+        silent = server.data.profile.events_need_read  # such a server tells nobody of what he may not read
+        hidden = {f"{self.core.directory}/{name}" for name in server.secret(self.directory)} if silent else set()
+        if set(named) - set(bad) or set(bad) - set(named) - hidden:
+            return f"D11: left out are {bad}, named are {named}"
+        if self.core.stale_since(self.client.now()) is not None:
+            return f"D9: called stale at rest: {newest}"
         return None
+
+    def check_end(self) -> None:
+        """There will never be a session again."""
+        told = self.newest is not None and isinstance(self.newest.error, ConnectionClosedError)
+        require(told and self.core.over, "D10", "an instancer shows {} after the end", self.newest)

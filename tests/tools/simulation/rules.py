@@ -12,7 +12,17 @@ CONNECTED_RO or SUSPENDED with a session that a read-write server has made or re
 session away longer ago than four thirds of the time-out, counted from the last answer of a server of the majority if that
 came later (what a read-only server says is no sign of life).
 D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, in the end;
-D4 none once its removal is confirmed; D5 nobody else's node is deleted.
+D4 none once its removal is confirmed; D5 nobody else's node is deleted; D6 while nodes change steadily and nothing is
+broken, what is shown is at most X seconds old, whatever changes how fast, and membership no older than data; D7 in the
+end the watches below directories are the ones wanted: one on each node of ours, and those of instancers; D8 in the end
+nothing is left of registrations of a client of discovery that has stopped, though it stopped in doubt; D9 `stale_since`
+is set while there is no connection, and whenever a change was heard X seconds ago and nothing newer is shown, and is not
+set at rest; D10 everybody who waits, or looks, is told the cause when there will never be a session again; D11 children
+that cannot be read cost only themselves, and in the end each of them is named, and nothing else.
+
+X is a second (`zkdisco.membership.LATE`), and what messages need on their way: more than a round trip between any two
+places on earth with a sweep on top, and no more than the shortest session timeout, which the instances of a dead process
+have anyway.
 """
 
 from __future__ import annotations

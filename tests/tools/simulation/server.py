@@ -14,6 +14,7 @@ from zkwire.embedded.core import ServerCore
 from zkwire.embedded.sessions import Session, Sessions
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.writes import WRITES
+from zkwire.values import OPEN_ACL_UNSAFE
 
 from .rules import Ledger
 
@@ -40,6 +41,8 @@ class Server(ServerCore):
         #: How many data sets there have been: zxids of different ones say nothing about each other.
         self.generation = 0
         self.history: Dict[str, List[Tuple[str, ...]]] = {directory: [()] for directory in directories}
+        #: When each of these sets came to be.
+        self.times: Dict[str, List[float]] = {directory: [now] for directory in directories}
         super().__init__(settings, random=random, now=now)
 
     def _reset(self) -> None:
@@ -135,6 +138,7 @@ class Server(ServerCore):
             present = self.instances(directory)
             if present != sets[-1]:
                 sets.append(present)
+                self.times[directory].append(self._now)
 
     def names(self, directory: str) -> List[str]:
         """The children of a directory."""
@@ -143,11 +147,17 @@ class Server(ServerCore):
 
     def instances(self, directory: str) -> Tuple[str, ...]:
         """What an instancer should show now."""
-        found = []
-        for name in self.names(directory):
-            node = self.data.tree.nodes[f"{directory}/{name}"]
-            try:
-                found.append((node.data or b"").decode())
-            except UnicodeDecodeError:
-                pass
-        return tuple(sorted(found))
+        bad = self.unreadable(directory)
+        nodes = [self.data.tree.nodes[f"{directory}/{name}"] for name in self.names(directory) if name not in bad]
+        return tuple(sorted((node.data or b"").decode() for node in nodes))
+
+    def secret(self, directory: str) -> Set[str]:
+        """The children whose ACL keeps them from all others."""
+        nodes = self.data.tree.nodes
+        return {name for name in self.names(directory) if list(nodes[f"{directory}/{name}"].acl) != list(OPEN_ACL_UNSAFE)}
+
+    def unreadable(self, directory: str) -> Set[str]:
+        """The children that no instancer can read: by their ACL, or because it is no UTF-8."""
+        nodes = self.data.tree.nodes
+        garbled = {name for name in self.names(directory) if nodes[f"{directory}/{name}"].data == b"\xff"}
+        return garbled | self.secret(directory)

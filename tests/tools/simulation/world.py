@@ -9,13 +9,15 @@ from random import Random
 from typing import Any, Dict, List, Optional, Sequence, Set
 
 import zkdisco.runner
+from zkdisco.membership import LATE
+from zkdisco.runner import Window
 import zkwire.session.watches
 from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
 from zkwire.wire.operation import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE
-from zkwire.values import KazooState, KeeperState
+from zkwire.values import KazooState, KeeperState, make_digest_acl
 from zkwire.wire.messages import Scope
 from zkwire.session.session import ENDED
 from zkwire.session.watches import KINDS
@@ -23,7 +25,7 @@ from zkwire.session.watches import KINDS
 from .client import Client
 from .clock import Clock
 from .network import Stream, Wire
-from .parties import InstancerParty, RegistrarParty
+from .parties import InstancerParty, RegistrarParty, Registrations
 from .rules import Ledger, Violation, require
 from .schedule import Step
 from .server import Server
@@ -34,6 +36,8 @@ DIRECTORIES = ("/svc/web", "/svc/db")
 ROOTS = ("", "", "", "/svc")
 VERSIONS = ("3.9", "3.9", "3.8", "3.7", "3.6", "3.5", "3.4")
 TICK = 0.5
+#: Nobody here may read it.
+SECRET = [make_digest_acl("nobody", "secret", all=True)]
 #: Seconds on top of four thirds of the time-out after which a client knows that its session may be gone (I15).
 AWARE = 0.5
 #: Virtual seconds in which all must be well again after the last fault: a time-out, and the longest pause of zkdisco.
@@ -64,9 +68,11 @@ class World:
             Client(self, i, Random(seed * 31 + i), rng.choice((2, 4, 8)), hosts, lag, rng.choice(ROOTS))
             for i in range(rng.randrange(2, 5))
         ]
+        self.registrations: List[Registrations] = []
         self.registrars: List[RegistrarParty] = []
         self.instancers: List[InstancerParty] = []
         self.strangers = 0
+        self.lag = lag
         #: Bytes of paths in one request that sets watches again: mostly all, sometimes one or two.
         self.batch = rng.choice((zkwire.session.watches.BATCH, 24, 8))
         #: Whether the clients close in the middle of it all.
@@ -75,14 +81,21 @@ class World:
         self.clock.at(self.clock.now + TICK, self._tick)
 
     def _people(self) -> None:
-        number = 0
         for client in self.clients:
-            for _ in range(self.rng.choice((0, 1, 1, 2))):
-                number += 1
-                self.registrars.append(RegistrarParty(client, number, self.rng.choice(DIRECTORIES)))
+            self._register(client, self.rng.choice((0, 1, 1, 2)))
+            window = Window(self.rng.choice((40, 1000)))
             for _ in range(self.rng.choice((0, 1, 1))):
-                self.instancers.append(InstancerParty(client, self.rng.choice(DIRECTORIES)))
+                self.instancers.append(InstancerParty(client, self.rng.choice(DIRECTORIES), window))
             client.start()
+
+    def _register(self, client: Client, count: int) -> None:
+        """One more client of discovery on this client, with so many registrars."""
+        one = Registrations(client)
+        self.registrations.append(one)
+        for _ in range(count):
+            number = len(self.registrars) + 1
+            party = RegistrarParty(one, number, self.rng.choice(DIRECTORIES), self.rng.random() < 0.5)
+            self.registrars.append(party)
 
     def run(self, steps: Sequence[Step]) -> None:
         """All steps, then rest, then the end. Raises `Violation`."""
@@ -92,8 +105,7 @@ class World:
             for step in steps:
                 STEPS[step.kind](self, Random(step.salt))
                 self.clock.run(step.pause)
-                for client in self.clients:
-                    client.check()
+                self._check()
             if self.abrupt:
                 self.clock.run(max(0.0, max(client.frozen_until for client in self.clients) - self.clock.now))
             else:
@@ -101,6 +113,13 @@ class World:
             self.end()
         finally:
             zkdisco.runner.monotonic, zkwire.session.watches.BATCH = before  # type: ignore[attr-defined]
+
+    def _check(self) -> None:
+        for client in self.clients:
+            client.check()
+        for party in self.instancers:
+            if self.clock.now >= party.client.frozen_until and not self.lag and not party.client.jumped:
+                party.check(0.1)
 
     # ------------------------------------------------------------------- the network
 
@@ -195,8 +214,21 @@ class World:
             client.abandon(rng.choice(calls))
 
     def _want(self, rng: Random) -> None:
-        if self.registrars:
-            rng.choice(self.registrars).want(rng.random() < 0.6)
+        live = [party for party in self.registrars if not party.registrations.stopped]
+        if live:
+            party = rng.choice(live)
+            party.want(rng.random() < 0.6)
+            if rng.random() < 0.2:
+                party.want(rng.random() < 0.6)
+
+    def _leave(self, rng: Random) -> None:
+        """A client of discovery stops, and another one begins; the connection goes on."""
+        live = [one for one in self.registrations if not one.stopped and one.parties]
+        if live and len(self.registrars) < 12:
+            one = rng.choice(live)
+            one.stop()
+            self._register(one.client, len(one.parties))
+            one.client.settle()
 
     def _give_up(self, rng: Random) -> None:
         if self.registrars:
@@ -209,15 +241,54 @@ class World:
         choice = rng.random()
         self.strangers += 1
         data = b"\xff" if choice < 0.1 else b"stranger%d" % self.strangers
+        acl = SECRET if rng.random() < 0.1 else None
         if choice < 0.5 and names:
             path = f"{directory}/{rng.choice(names)}"
             self.inject(SetData(path, data) if choice < 0.25 else Delete(path))
         elif choice < 0.9:
             for path in ("/svc", directory):
                 self.inject(Create(path, b"made by a stranger"))
-            self.inject(Create(f"{directory}/stranger{self.strangers}", data))
+            self.inject(Create(f"{directory}/stranger{self.strangers}", data, acl))
         elif not names:
             self.inject(Delete(directory))
+
+    def _churn(self, rng: Random) -> None:
+        """Nothing is broken, and nodes of a directory change steadily for some seconds, faster than a round trip."""
+        if self.abrupt or rng.random() < 0.7:
+            return  # it takes long
+        self.rest()
+        directory, pause = rng.choice(DIRECTORIES), rng.choice((0.004, 0.02, 0.1))
+        for path in ("/svc", directory):
+            self.inject(Create(path, b""))
+        busy = [f"{directory}/busy{number}" for number in range(rng.choice((1, 2, 4, 12)))]
+        for path in busy:
+            self.inject(Create(path, b""))
+        watching = [party for party in self.instancers if party.directory == directory]
+        self.clock.run(5.0)
+        slow = rng.random() < 0.3
+        if slow:
+            for wire, _, _ in self.wires:
+                wire.down.latency = 1.5
+        for _ in range(int(4 / pause)):
+            self._churned(rng, directory, busy)
+            self.clock.run(pause * (0.5 + rng.random()))
+            self._check()
+            for party in watching if not slow else ():
+                bound = LATE + 6 * (self.latency + self.lag)
+                require(party.age() <= bound, "D6", "shown is {}, which is {:.1f} s old, changes come every {} s", party.newest, party.age(), pause)
+        self._heal(rng)
+        for path in busy:
+            self.inject(Delete(path))
+        self.clock.run(5.0)
+
+    def _churned(self, rng: Random, directory: str, busy: List[str]) -> None:
+        self.strangers += 1
+        if rng.random() < 0.05:
+            name = f"{directory}/come{self.strangers % 3}"
+            gone = name.rpartition("/")[2] in self.server.names(directory)
+            self.inject(Delete(name) if gone else Create(name, b"come%d" % self.strangers))
+        else:
+            self.inject(SetData(rng.choice(busy), b"load%d" % self.strangers))
 
     def inject(self, op: Any) -> None:
         """Carry out an operation on the server, for nobody."""
@@ -374,8 +445,37 @@ class World:
             problem = self._watch_tables(client)
             if problem is not None:
                 return problem
-        parties: List[Any] = [*self.registrars, *self.instancers]
+            problem = self._watches_wanted(client)
+            if problem is not None:
+                return problem
+        parties: List[Any] = [*self.registrars, *self.instancers, *self.registrations]
         return next((p for p in (party.problem() for party in parties) if p is not None), None)
+
+    def _watches_wanted(self, client: Client) -> Optional[str]:
+        """Whether there are those watches below directories that somebody wants, and no others."""
+        watches, root = client.session._requests.watches, len(client.root)
+        mine = {party.core.node for party in self.registrars if party.client is client and party.core.node is not None}
+        wanted = {DATA: set(mine), CHILD: set(), EXIST: set()}
+        for party in self.instancers:
+            if party.client is client and not party.core._recursive:
+                here = party.directory[root:]
+                there = self.server.data.tree.get(party.directory) is not None
+                wanted[DATA] |= {f"{here}/{name}" for name in self.server.names(party.directory)}
+                wanted[CHILD if there else EXIST].add(here)
+        refused = {f"{directory[root:]}/{name}" for directory in DIRECTORIES for name in self.server.unreadable(directory)}
+        for kind, paths in wanted.items():
+            there = {path for path in (client.session.scope.strip(one) for one in watches.paths(kind)) if self._is_ours(path, client)}
+            # Where an instancer looked whether its directory is there, and by then it was: one watch that fires once.
+            spare = {party.directory[root:] for party in self.instancers if party.client is client}
+            if there - paths - (spare if kind == DATA else set()):
+                return f"D7: client {client.number} has {kind} watches on {there - paths} that nobody wants"
+            if paths - there - refused:
+                return f"D7: client {client.number} has no {kind} watch on {paths - there - refused}"
+        return None
+
+    def _is_ours(self, path: str, client: Client) -> bool:
+        """Whether it is a path of discovery."""
+        return any((client.root + path).startswith(directory) for directory in DIRECTORIES)
 
     def _watch_tables(self, client: Client) -> Optional[str]:
         """Whether client and server know of the same watches."""
@@ -426,6 +526,8 @@ class World:
             except ConnectionClosedError:
                 continue
             raise Violation("I9", "an operation is taken after the end")
+        for party in (*self.registrations, *self.instancers):
+            party.check_end()
         if self.abrupt:
             return  # the server may not have heard of it
         for id_ in ids:  # there may be others, which their clients gave up before the server did
@@ -436,7 +538,7 @@ class World:
 
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
-        "act", "abandon", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
+        "act", "abandon", "churn", "leave", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
         "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
         "pass", "rest",
     )}  # fmt: skip
