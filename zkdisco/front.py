@@ -140,8 +140,12 @@ class ClientBase:
     def promise(self, registration: Registration) -> None:
         """It is wanted from now on; nobody waits."""
         self.check()
-        self._start()
-        self._runner.tell(self._registry.promise, registration)
+        self._tell(self._promise, registration, object())
+
+    def _promise(self, registration: Registration, ticket: object, now: float) -> None:
+        """On the executor. The ticket keeps the registry running until it knows of the registration."""
+        self._pending.discard(ticket)
+        self._registry.promise(registration, now)
 
     def withdraw(self, future: Any) -> None:
         """Nobody will wait for `future` any more: it is settled soon, with success if that came first."""
@@ -161,15 +165,12 @@ class ClientBase:
         for child in children:
             child.told_end(error)
 
-    def _start(self) -> None:
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call it on the executor; the last argument is what there is to wait for until then."""
         with self._lock:
             if not self._running:
                 self._running = True
                 self._runner.start(self._registry)
-
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
-        with self._lock:
-            self._start()
             self._pending.add(arguments[-1])
         self._runner.tell(function, *arguments)
 
@@ -258,7 +259,8 @@ class ClientBase:
                 future = self._pending.pop()
             except KeyError:  # the last one was concluded meanwhile
                 break
-            self._conclude(future, ClientClosedError())
+            if hasattr(future, "set_exception"):  # or it is the ticket of a promise
+                self._conclude(future, ClientClosedError())
 
 
 def _log(report: Report) -> None:

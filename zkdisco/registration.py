@@ -201,6 +201,8 @@ class Registration:
 
     def _go(self, now: float) -> None:
         """Begin, unless something is under way (it looks again when it is done) or there is no connection."""
+        if self.wanted and self._dirty and not self._connected and self.error is None:
+            self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
         if self._work is None and self._dirty and self._connected:
             self._dirty, self._retry_at, self._intent = False, None, self.wanted
             self._work = self._register() if self.wanted else self._remove()
