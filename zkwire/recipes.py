@@ -143,14 +143,18 @@ def _pipeline(
                     break
                 remaining.popleft()
             op, future = under_way.popleft()
-            try:
-                outcome = yield future
-            except OperationTimeoutError as error:
-                writes.note(op, error)
-                raise
-            except ZookeeperError as error:
-                outcome = error
-            writes.note(op, outcome)
+            if future.done() and future.exception() is None:  # it costs less to look than to wait
+                outcome = future.result()
+            else:
+                try:
+                    outcome = yield future
+                except OperationTimeoutError as error:
+                    writes.note(op, error)
+                    raise
+                except ZookeeperError as error:
+                    outcome = error
+            if op.writes:
+                writes.note(op, outcome)
             outcomes.append(outcome)
         return outcomes
     finally:  # as after a time-out: queued operations must not be done later

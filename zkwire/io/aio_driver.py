@@ -22,6 +22,7 @@ from itertools import zip_longest
 from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
 
 from .aio_dialer import CLOSED, Channel
+from .coalescing import MOMENT, Coalescing
 from .dialer import Address, LookUp, Resolver, Server, begin
 from .four_letter import Question
 from .process import now
@@ -90,6 +91,7 @@ class AsyncDriver:
         self._due = 0.0  # the time of the timer, by the clock of the session
         #: What is to be delivered, in order: Replied, Fired, and calls of listeners and of the logger.
         self._undelivered: Deque[Any] = deque()
+        self._coalescing = Coalescing()
         self._telling = self._flushing = False
         #: Whether the core is working, or its bytes are being sent. A request of a signal handler is then deferred.
         self._busy = False
@@ -325,10 +327,12 @@ class AsyncDriver:
         connection = link.connection
         if connection is None:
             return
-        pinging = connection.pinging
+        pinging, before, at = connection.pinging, len(connection.replies), now()
         self._busy = True
         try:
-            session.received(link, data, now())
+            session.received(link, data, at)
+            if before != 1 and self._coalescing.wanted(before, len(connection.replies), at):
+                channel.rest(MOMENT)
             if session.has_actions or session.state != KazooState.CONNECTED:
                 self._perform()
             elif pinging:  # once connected, only a ping can make the deadline earlier

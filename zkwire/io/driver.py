@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import sys
 from _thread import allocate_lock, get_ident
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, TypeVar
 
@@ -26,6 +26,7 @@ from ..session.actions import StateChanged
 from ..session.host_provider import Host
 from ..session.session import ENDED, Session
 from ..wire.operation import Op
+from .coalescing import MANY, MOMENT
 from .dialer import LONGEST_WAIT
 from .dispatch import Dispatcher, On
 from .four_letter import FourLetterCall, Question
@@ -333,6 +334,9 @@ class Driver:
                 left = None if deadline is None else deadline - monotonic()
                 if main is None or (left is not None and left <= 0):
                     break
+                if sockets.gather and self.session.in_flight >= MANY and (left is None or left > MOMENT):
+                    sockets.gather = False
+                    sleep(MOMENT)
                 if main.wait(left):
                     with sockets.lock:
                         if main.is_open:

@@ -23,6 +23,7 @@ from ..errors import ConnectionClosedError, TLSError
 from ..session.actions import StateChanged
 from ..session.link import Link
 from ..session.session import ENDED, Session
+from .coalescing import MOMENT
 from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, failure, wait_for
 from .dispatch import Dispatcher, Unstarted
 from .four_letter import FourLetterCall
@@ -145,7 +146,7 @@ class IoThread:
 
     def _look(self) -> Tuple[bool, Optional[float]]:
         """Whether to read the session's socket; else the time to the next check, in seconds (None: until woken)."""
-        turns = self.turns
+        turns, sockets = self.turns, self.sockets
         if self.close_requested:
             return True, None
         if turns.leads != self._leads_seen:
@@ -157,6 +158,9 @@ class IoThread:
             turns.watched = True
             if turns.taken:  # a long call: its thread wakes this one at its end
                 return False, None
+        if sockets.gather:
+            sockets.gather = False
+            return False, MOMENT
         return True, None
 
     def _sleep(self, reads: bool, limit: Optional[float]) -> List[int]:

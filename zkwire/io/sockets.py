@@ -28,6 +28,7 @@ from ..session.link import Link
 from ..session.session import Session
 from ..values import WatchedEvent, Watcher
 from ..wire.connection import Slot
+from .coalescing import Coalescing
 from .dialer import LONGEST_WAIT, Socket, Waker, reader
 from .dispatch import Dispatcher, On
 from .future import Future, release
@@ -175,6 +176,9 @@ class Sockets:
         self.retired: List[Wire] = []
         #: The number of receipts: it shows that the reading thread is running.
         self.receipts = 0
+        #: Whether to let bytes gather for a moment before the next receipt.
+        self.gather = False
+        self._coalescing = Coalescing()
         #: Lines for the log, (level, text, arguments).
         self.lines: Deque[Tuple[int, str, Tuple[Any, ...]]] = deque()
         #: Locks to be opened at the next change of state.
@@ -293,6 +297,7 @@ class Sockets:
         # Signal handlers run in the main thread and may raise at any point of its code, also here.
         under_way = tuple(connection.replies) if connection is not None and get_ident() == _MAIN else ()
         self.receipts += 1
+        before = len(connection.replies) if connection is not None else 0
         try:
             try:
                 data = one.take()
@@ -300,7 +305,10 @@ class Sockets:
                 self.lose(one, error if isinstance(error, TLSError) else f"receiving failed: {error}")
                 return
             if data:
-                session.received(one.link, data, now())
+                at = now()
+                session.received(one.link, data, at)
+                if before != 1:
+                    self.gather = self._coalescing.wanted(before, session.in_flight, at)
                 if session.has_actions:
                     self.perform()
             elif data is not None:

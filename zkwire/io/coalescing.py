@@ -1,0 +1,32 @@
+"""Whether received bytes may gather for a moment before they are read, as network cards coalesce interrupts.
+
+Owns the decision and its figures. Must not know sockets or threads. A receipt costs more than ten of the replies in it, and
+a server sends each reply by itself. So a client that reads each at once spends most of its time with receipts. Nobody
+waits longer for it: where so many requests are in flight a reply takes longer than the moment, and an event is late by
+a moment only in a burst of events. A request alone, and the first events, are always read at once.
+"""
+
+from __future__ import annotations
+
+#: The moment, in seconds.
+MOMENT = 0.0005
+#: The least number of requests in flight, before and after a receipt; and the number of replies that are enough.
+MANY, ENOUGH = 64, 16
+#: The longest time between two receipts of a burst of events, in seconds.
+BURST = 0.002
+
+
+class Coalescing:
+    """The decision for one connection after the other. Times are those of the session's clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._received_at = -BURST
+
+    def wanted(self, before: int, left: int, now: float) -> bool:
+        """Whether to let bytes gather before the next receipt; with so many requests in flight before and after this."""
+        if before >= MANY:
+            return left >= MANY and before - left < ENOUGH
+        if before:
+            return False
+        in_burst, self._received_at = now - self._received_at < BURST, now
+        return in_burst
