@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Callable, Dict, NamedTuple, Optional, Protocol, Union
+from typing import Callable, Dict, Optional, Protocol, Union
 
 from .errors import AuthFailedError
+from .typed import NamedTuple
 
 #: ZooKeeper's own values, the same on every server (ZooKeeperSaslServer, ZooKeeperSaslClient); without a host name.
 REALM, URI = "zk-sasl-md5", "zookeeper/zk-sasl-md5"

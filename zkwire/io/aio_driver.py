@@ -22,8 +22,9 @@ from itertools import zip_longest
 from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
 
 from .aio_dialer import CLOSED, Channel
+from .attempts import begin
 from .coalescing import MOMENT, Coalescing
-from .dialer import Address, LookUp, Resolver, Server, begin
+from .dialer import Address, LookUp, Resolver, Server
 from .four_letter import Question
 from .process import now
 from ..errors import (
@@ -333,7 +334,7 @@ class AsyncDriver:
             session.received(link, data, at)
             if before != 1 and self._coalescing.wanted(before, len(connection.replies), at):
                 channel.rest(MOMENT)
-            if session.has_actions or session.state != KazooState.CONNECTED:
+            if session.queued or session.state != KazooState.CONNECTED:
                 self._perform()
             elif pinging:  # once connected, only a ping can make the deadline earlier
                 self._arm()

@@ -1,9 +1,9 @@
 """Whether received bytes may gather for a moment before they are read, as network cards coalesce interrupts.
 
-Owns the decision and its figures. Must not know sockets or threads. A receipt costs more than ten of the replies in it, and
-a server sends each reply by itself. So a client that reads each at once spends most of its time with receipts. Nobody
-waits longer for it: where so many requests are in flight a reply takes longer than the moment, and an event is late by
-a moment only in a burst of events. A request alone, and the first events, are always read at once.
+Owns the decision and its figures. Must not know sockets or threads. A receipt costs more than ten of the replies in
+it, and a server sends each reply by itself: a client that reads each at once spends most of its time with receipts. No
+call takes longer for it: where so many requests are in flight a reply takes longer than the moment, and an event is
+late by a moment only in a burst of events. The reply to a request alone, and the first event, are always read at once.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 MOMENT = 0.0005
 #: The least number of requests in flight, before and after a receipt; and the number of replies that are enough.
 MANY, ENOUGH = 64, 16
-#: The longest time between two receipts of a burst of events, in seconds.
-BURST = 0.002
+#: The longest time between two receipts of a burst of events, besides the moment and its lateness, in seconds.
+BURST, LATE = 0.0003, 0.001
 
 
 class Coalescing:
@@ -21,12 +21,14 @@ class Coalescing:
 
     def __init__(self) -> None:
         self._received_at = -BURST
+        self._gathered = False
 
     def wanted(self, before: int, left: int, now: float) -> bool:
-        """Whether to let bytes gather before the next receipt; with so many requests in flight before and after this."""
+        """Whether to let bytes gather before the next receipt; so many requests were, and are, in flight."""
         if before >= MANY:
             return left >= MANY and before - left < ENOUGH
         if before:
             return False
-        in_burst, self._received_at = now - self._received_at < BURST, now
-        return in_burst
+        gap = now - self._received_at - (MOMENT + LATE if self._gathered else 0.0)
+        self._gathered, self._received_at = gap < BURST, now
+        return self._gathered

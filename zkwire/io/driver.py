@@ -29,13 +29,14 @@ from ..wire.operation import Op
 from .coalescing import MANY, MOMENT
 from .dialer import LONGEST_WAIT
 from .dispatch import Dispatcher, On
-from .four_letter import FourLetterCall, Question
 from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
 from .process import now, refuse, track
 
 if TYPE_CHECKING:
     import logging
+
+    from .four_letter import FourLetterCall, Question
 
 T = TypeVar("T")
 #: This many bytes are sent at once, with a system call of their own.
@@ -146,7 +147,7 @@ class Driver:
         with sockets.lock:
             try:
                 session.submit(op, future, now(), force)
-                if session.has_actions:
+                if session.queued:
                     sockets.perform()
                 main, inside = sockets.main, self._turns.inside  # of which one is the I/O thread
                 if main is not None and (
@@ -180,7 +181,7 @@ class Driver:
         with sockets.lock:
             try:
                 session.submit(op, future, now())
-                if session.has_actions:
+                if session.queued:
                     sockets.perform()
                 main = sockets.main
                 if main is not None:

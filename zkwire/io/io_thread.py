@@ -13,26 +13,29 @@ from __future__ import annotations
 
 import functools
 import threading
-import traceback
 from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple
 
 from ..errors import ConnectionClosedError, TLSError
 from ..session.actions import StateChanged
 from ..session.link import Link
 from ..session.session import ENDED, Session
+from .attempts import begin
 from .coalescing import MOMENT
-from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, failure, wait_for
+from .dialer import READ, WRITE, Address, Resolver, Waker, failure, wait_for
 from .dispatch import Dispatcher, Unstarted
-from .four_letter import FourLetterCall
 from .process import now
-from .sockets import DEBUG, ERROR, Sockets, Wire
+from .sockets import DEBUG, ERROR, Sockets
 from .turns import Turns
 
 if TYPE_CHECKING:
     import logging
+
+    from .attempts import AnyAttempt
+    from .four_letter import FourLetterCall
+    from .sockets import Wire
 
 #: After a caller was seen reading, this thread stays off the socket for this many seconds, growing to the longer time
 #: while calls continue. A longer time delays an event that follows a call; a shorter one wakes the thread more often
@@ -64,7 +67,7 @@ class IoThread:
         self._session, self._waker, self._logger, self._ssl_context = session, waker, logger, ssl_context
         self._name = f"{name} I/O"
         self._resolver = Resolver(waker.wake)
-        self._attempts: Dict[Link, Union[Attempt, SecureAttempt]] = {}
+        self._attempts: Dict[Link, AnyAttempt] = {}
         self._later: Deque[Callable[[], object]] = deque()
         self._starting = allocate_lock()  # held from the first start on
         self._thread: Optional[threading.Thread] = None
@@ -126,10 +129,12 @@ class IoThread:
         self._logger.exception("the I/O thread of a ZooKeeper client has failed; please report this")
         with self.sockets.lock:  # without the thread no call would get its outcome
             self._session.abort(f"the client's I/O thread has failed: {error!r}")
-            while self._session.has_actions or self.sockets.todo:
+            while self._session.queued or self.sockets.todo:
                 try:
                     self.sockets.perform()
                 except Exception:
+                    import traceback  # only here: it takes as long to import as all of the session core
+
                     self.sockets.lines.append((ERROR, "and what follows from it: %s", (traceback.format_exc(),)))
 
     def _turn(self) -> None:
@@ -158,7 +163,7 @@ class IoThread:
             turns.watched = True
             if turns.taken:  # a long call: its thread wakes this one at its end
                 return False, None
-        if sockets.gather:
+        if sockets.gather and not self._session.in_flight:  # replies are for callbacks, which may submit the next
             sockets.gather = False
             return False, MOMENT
         return True, None

@@ -20,7 +20,7 @@ import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
-from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import ConnectionLoss, TLSError, ZookeeperError
 from ..session.actions import METHODS, Action, StateChanged
@@ -29,10 +29,36 @@ from ..session.session import Session
 from ..values import WatchedEvent, Watcher
 from ..wire.connection import Slot
 from .coalescing import Coalescing
-from .dialer import LONGEST_WAIT, Socket, Waker, reader
+from .dialer import LONGEST_WAIT, Waker, reader
 from .dispatch import Dispatcher, On
 from .future import Future, release
 from .process import now
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .dialer import Socket
+
+    class Wire(Protocol):
+        """The socket of a link."""
+
+        link: Link
+        sock: Any
+        #: Whether the socket is full, so that the I/O thread has to wait for room.
+        blocked: bool
+        is_open: bool
+        #: Whether bytes may have arrived with the TLS handshake, which poll cannot see.
+        fresh: bool
+
+        def wait(self, left: Optional[float]) -> bool:
+            """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
+
+        def take(self) -> Optional[bytes]:
+            """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+
+        def send(self, data: Union[bytes, memoryview]) -> int:
+            """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
+
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the levels of `logging`
 _MAIN = threading.main_thread().ident
@@ -41,27 +67,6 @@ RECEIVE = 64 * 1024
 _SIZES = (RECEIVE,)
 _AT_ONCE = (getattr(socket, "MSG_DONTWAIT", 0),)
 _TIMEVAL = struct.Struct("@ll")
-
-
-class Wire(Protocol):
-    """The socket of a link."""
-
-    link: Link
-    sock: Any
-    #: Whether the socket is full, so that the I/O thread has to wait for room.
-    blocked: bool
-    is_open: bool
-    #: Whether bytes may have arrived with the TLS handshake, which poll cannot see.
-    fresh: bool
-
-    def wait(self, left: Optional[float]) -> bool:
-        """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
-
-    def take(self) -> Optional[bytes]:
-        """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
-
-    def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
 
 
 def wire(link: Link, sock: Socket) -> Wire:
@@ -272,7 +277,7 @@ class Sockets:
         """Send the bytes of a link, as many as possible."""
         connection = one.link.connection
         try:
-            while connection is not None and one.is_open and connection.unsent:
+            while connection is not None and connection.unsent and one.is_open:
                 try:
                     count = one.send(connection.data_to_send())
                 except (BlockingIOError, InterruptedError):
@@ -309,7 +314,7 @@ class Sockets:
                 session.received(one.link, data, at)
                 if before != 1:
                     self.gather = self._coalescing.wanted(before, session.in_flight, at)
-                if session.has_actions:
+                if session.queued:
                     self.perform()
             elif data is not None:
                 self.lose(one, "the server closed the connection")

@@ -8,7 +8,9 @@ Owns these values and the one table of the methods that perform them. A driver p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Union
+
+from ..typed import NamedTuple
 
 if TYPE_CHECKING:
     from ..errors import ZookeeperError

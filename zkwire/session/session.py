@@ -79,7 +79,8 @@ class Session:
         max_pending: int = 10_000, max_pending_bytes: int = MAX_PENDING_BYTES, max_frame: int = MAX_FRAME,
         max_request: int = MAX_REQUEST, read_only: bool = False, sasl: Optional[Mechanism] = None, secure: bool = False,
     ) -> None:  # fmt: skip
-        self._actions: List[Action] = []
+        #: The actions that `actions` takes.
+        self.queued: List[Action] = []
         #: Called with (token, outcome) instead of a `Replied` action, if no action is queued before it.
         self.on_reply: Optional[Callable[[Any, Any], object]] = None
         #: The link to the session's server, or to the one that is being tried; None in the pauses between.
@@ -98,7 +99,7 @@ class Session:
         self._login = Login(sasl) if sasl is not None else None
         self._heartbeat = Heartbeat(timeout)
         self._requests = Requests(
-            self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
+            self.scope, self.queued, max_pending, max_pending_bytes, max_frame, max_request
         )
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
         #: The operations of recipes in flight, which do not count for `max_pending`.
@@ -107,7 +108,7 @@ class Session:
         self._hosts = HostProvider(hosts, shuffle, random)
         self._real = self.client_id is not None  # made by a read-write server
         self._read_only = read_only
-        self._probe = ReadWriteProbe(self._actions, random)
+        self._probe = ReadWriteProbe(self.queued, random)
         self._pause_ends = 0.0
         self._closing: Optional[float] = None
         self._leaving: Optional[float] = None  # the deadline of the requests in flight before the session moves
@@ -163,15 +164,10 @@ class Session:
         """The number of bytes that wait to be sent on the session's link."""
         return self.link.unsent if self.link is not None else 0
 
-    @property
-    def has_actions(self) -> bool:
-        """Whether `actions` would return any."""
-        return bool(self._actions)
-
     def actions(self) -> List[Action]:
         """Take the actions since the last call, in order."""
-        actions = self._actions[:]
-        self._actions.clear()
+        actions = self.queued[:]
+        self.queued.clear()
         return actions
 
     def deadline(self) -> Optional[float]:
@@ -347,7 +343,7 @@ class Session:
             self._heartbeat.answered(connection.answered)
         if connection.error is not None:
             self._hang_up(connection.error, now)
-        elif connection.partial_reply:
+        elif connection.kept and connection.partial_reply:
             self._heartbeat.reply_begun(now)
         if self._leaving is not None:
             self._leave(now)
@@ -405,7 +401,7 @@ class Session:
     # ----------------------------------------------------------------------- replies
 
     def _take(self, incoming: List[Incoming], now: float) -> None:
-        requests, actions, on_reply = self._requests, self._actions, self.on_reply
+        requests, actions, on_reply = self._requests, self.queued, self.on_reply
         forgotten = requests.forgotten
         for reply in incoming:
             op, token, err, outcome = reply
@@ -478,7 +474,7 @@ class Session:
     def _dial(self, now: float) -> None:
         self.phase = DIALING
         self.link = Link(self._hosts.next(), now, now + self._budget())
-        self._actions.append(Dial(self.link))
+        self.queued.append(Dial(self.link))
 
     def _budget(self) -> float:
         """The longest time one server may take, from the attempt to connect to the session, in seconds."""
@@ -613,12 +609,12 @@ class Session:
     def _put_away(self, reason: str) -> None:
         """Have the driver close the link's connection, if there is one."""
         if self.link is not None:
-            self._actions.append(HangUp(self.link, reason))
+            self.queued.append(HangUp(self.link, reason))
             self.link = None
 
     def _hang_up(self, error: ZookeeperError, now: float) -> None:
         if self.link is not None:
-            self._actions.append(HangUp(self.link, str(error)))
+            self.queued.append(HangUp(self.link, str(error)))
         self._drop(error, now)
 
     def _drop(self, error: ZookeeperError, now: float) -> None:
@@ -677,4 +673,4 @@ class Session:
     def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
         if (state, client_state) != (self.state, self.client_state):
             self.state, self.client_state = state, client_state
-            self._actions.append(StateChanged(state, client_state, error))
+            self.queued.append(StateChanged(state, client_state, error))

@@ -14,9 +14,10 @@ All codecs pass `scope` on unchanged; only codecs of other modules use it (paths
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from ..errors import MarshallingError
+from ..typed import Generic
 
 T = TypeVar("T")
 _INT = struct.Struct(">i")
