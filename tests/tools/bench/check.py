@@ -24,8 +24,8 @@ LEFT = 0.1
 LIMITS: Dict[str, Counts] = {
     #                      calls, files, system calls, elsewhere, bytecodes, bytes, blocks left
     "get, blocking": Counts(28, 10, 2.1, 1, 1200, 240, LEFT),
-    "get, pipelined": Counts(17, 9, 0.2, 1, 720, 750, LEFT),
-    "create, pipelined": Counts(26, 11, 0.2, 1, 980, 600, LEFT),
+    "get, pipelined": Counts(17, 9, 0.2, 1, 720, 780, LEFT),
+    "create, pipelined": Counts(26, 11, 0.2, 1, 980, 690, LEFT),
     # Of one list, whose thousand names cost neither a call nor a bytecode each.
     "get_children of 1000": Counts(32, 10, 2.1, 2, 1360, 360, LEFT),
     # Depends on how many events arrive together.
