@@ -31,6 +31,7 @@ from ..errors import (
     ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
 from ..session.actions import METHODS, Fired, Replied
+from ..session.auth import Login
 from ..session.host_provider import Host
 from ..session.link import Link
 from ..session.session import ENDED, OPEN, Session
@@ -261,6 +262,13 @@ class AsyncDriver:
         if channel is not None:
             self._log(logging.INFO, "= hanging up: %s", reason)
             channel.end()
+
+    def prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        """Have a step of a login taken once the core has done its work: a mechanism is user code."""
+        self.loop.call_soon(self._take_step, link, step, argument)
+
+    def _take_step(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        self._feed(self.session.proved, link, Login.take(step, argument), now())
 
     def reply(self, token: Any, outcome: Any) -> None:
         """An operation is done: settle its future, once everything before it was delivered."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Se
 
 from ..errors import ConnectionClosedError, TLSError
 from ..session.actions import StateChanged
+from ..session.auth import Login
 from ..session.link import Link
 from ..session.session import ENDED, Session
 from .attempts import begin
@@ -60,6 +61,10 @@ class IoThread:
         self.dispatcher = Dispatcher(logger, f"{name} dispatch", self.unstarted.add)
         self.sockets = Sockets(session, self.dispatcher, on_state, waker)
         self.turns = Turns(waker)
+        #: Calls SASL mechanisms, on a thread that lives as long as a call: a login does not wait for watchers.
+        self._logins = Dispatcher(logger, f"{name} login", self.unstarted.add)
+        self._logins.end(0.0)
+        self.sockets.on_prove = self._prove
         #: Set without a lock, possibly by a signal handler; wake the thread afterwards.
         self.close_requested = False
         self.four_letter_calls: Set[FourLetterCall] = set()
@@ -92,6 +97,14 @@ class IoThread:
         """Have the thread call this under the lock, soon. May be called anywhere."""
         self._later.append(function)
         self._waker.wake()
+
+    def _prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        """Queue a step of a login."""
+        self._logins.call(self._take_step, link, step, argument)
+
+    def _take_step(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        outcome = Login.take(step, argument)
+        self.later(lambda: self._session.proved(link, outcome, now()))
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread, unless called on it; if it never ran, do its final work here."""

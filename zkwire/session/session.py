@@ -32,8 +32,8 @@ from ..ops import Op, Ping
 from ..values import KazooState, KeeperState
 from ..wire.connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from ..wire.messages import ConnectRequest, Scope
-from .actions import Action, Dial, HangUp, Replied, StateChanged
-from .auth import AuthInfo, Login
+from .actions import Action, Dial, HangUp, Prove, Replied, StateChanged
+from .auth import AuthInfo, Login, Step
 from .heartbeat import Heartbeat
 from .host_provider import BRIEF, Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
@@ -68,9 +68,9 @@ NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "ha
 class Session:
     """The session core. Times are seconds.
 
-    Inputs: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these the driver
-    sends the bytes of the links, performs `actions`, and calls `timed_out` at `deadline`. Inputs about a link that the
-    core has given up are ignored.
+    Inputs: `start`, `submit`, `connected`, `received`, `proved`, `lost`, `timed_out`, `close`. After each of these the
+    driver sends the bytes of the links, performs `actions`, and calls `timed_out` at `deadline`. Inputs about a link
+    that the core has given up are ignored.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Session:
         #: Chroot and default ACL.
         self.scope = scope if scope is not None else Scope()
         self._login = Login(sasl) if sasl is not None else None
+        self._proving = False  # whether the mechanism is asked for its next step
         self._heartbeat = Heartbeat(timeout)
         self._requests = Requests(
             self.scope, self.queued, max_pending, max_pending_bytes, max_frame, max_request
@@ -348,6 +349,23 @@ class Session:
         if self._leaving is not None:
             self._leave(now)
 
+    def proved(self, link: Link, outcome: Any, now: float) -> None:
+        """A step of a login was taken, as `Prove` asked; its outcome is a token, None, or what the mechanism raised."""
+        login = self._login
+        if link is not self.link or self.phase != HANDSHAKE or login is None:
+            return  # the link has ended in the meantime
+        self._proving = False
+        try:
+            token = login.answered(outcome)
+            if token is not None:
+                link.step(token)
+        except (AuthFailedError, FrameTooLargeError) as error:
+            self._refuse(AuthFailedError(str(error)))
+        else:
+            if token is None:
+                login.done()
+                self._open(link, now)
+
     def lost(self, link: Link, reason: Union[str, TLSError], now: float) -> None:
         """The connection of a link has ended, or could not be made."""
         if link is self._probe.link:
@@ -357,7 +375,7 @@ class Session:
         if isinstance(reason, TLSError):
             self._drop(TLSError(f"{link.host}: {reason}"), now)
             return
-        if self.phase == HANDSHAKE and self._login is not None and link.in_flight:
+        if self.phase == HANDSHAKE and self._login is not None and (link.in_flight or self._proving):
             reason += " during SASL authentication"
             refused = self._login.hung_up(self._hosts.count)
             if refused is not None:
@@ -456,8 +474,11 @@ class Session:
             self._end(KeeperState.CLOSED, ConnectionClosedError())
         elif err in (EXPIRED, MOVED):
             pass  # the error does not concern the operation; see `_consequence`
-        elif token is LOGIN and self._login is not None:
-            self._prove(now, self._login.answer, outcome)
+        elif token is LOGIN and self._login is not None and self.link is not None:
+            try:
+                self._prove(self.link, self._login.challenged(outcome))
+            except AuthFailedError as error:
+                self._refuse(error)
         elif isinstance(token.what, AuthInfo):
             if err == 0:
                 self._requests.proven(token.what)
@@ -518,24 +539,14 @@ class Session:
         link.counts = not response.read_only or not self._real
         self._heartbeat.granted(response.timeout_ms / 1000, now, link.counts)
         if self._login is not None:
-            self._prove(now, self._login.begin, link.host.name)
+            self._prove(link, self._login.begin(link.host.name))
         else:
             self._open(link, now)
 
-    def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
-        """Take a step of SASL. The client sends no other request until the server has authenticated itself."""
-        link = self.link
-        if link is None:
-            return
-        try:
-            token = step(*arguments)
-            if token is not None:
-                link.step(token)
-        except (AuthFailedError, FrameTooLargeError) as error:
-            self._refuse(AuthFailedError(str(error)))
-        else:
-            if token is None:
-                self._open(link, now)
+    def _prove(self, link: Link, step: Step) -> None:
+        """Have a step of SASL taken. The client sends no other request until the server has authenticated itself."""
+        self._proving = True
+        self.queued.append(Prove(link, *step))
 
     def _open(self, link: Link, now: float) -> None:
         """The session is connected."""
