@@ -64,7 +64,6 @@ class IoThread:
         #: Calls SASL mechanisms, on a thread that lives as long as a call: a login does not wait for watchers.
         self._logins = Dispatcher(logger, f"{name} login", self.unstarted.add)
         self._logins.end(0.0)
-        self.sockets.on_prove = self._prove
         #: Set without a lock, possibly by a signal handler; wake the thread afterwards.
         self.close_requested = False
         self.four_letter_calls: Set[FourLetterCall] = set()
@@ -97,10 +96,6 @@ class IoThread:
         """Have the thread call this under the lock, soon. May be called anywhere."""
         self._later.append(function)
         self._waker.wake()
-
-    def _prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
-        """Queue a step of a login."""
-        self._logins.call(self._take_step, link, step, argument)
 
     def _take_step(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
         outcome = Login.take(step, argument)
@@ -204,8 +199,10 @@ class IoThread:
         return ready
 
     def _do_requests(self) -> None:
-        """Do the requests of threads that must not do them themselves."""
+        """Do the requests of threads that must not do them themselves, and pass on the steps of logins."""
         sockets = self.sockets
+        while sockets.steps:
+            self._logins.call(self._take_step, *sockets.steps.popleft())
         if self.close_requested or self._later:
             with sockets.lock:
                 while self._later:

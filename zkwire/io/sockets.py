@@ -170,8 +170,8 @@ class Sockets:
         self, session: Session, dispatcher: Dispatcher, on_state: Callable[[StateChanged], None], waker: Waker
     ) -> None:
         self.session, self._dispatcher, self._on_state = session, dispatcher, on_state
-        #: Called with each `Prove`; only queues a call.
-        self.on_prove: Callable[..., object] = lambda link, step, argument: None
+        #: Steps of logins to be taken, as in `Prove`.
+        self.steps: Deque[Tuple[Link, Callable[[Any], Optional[bytes]], Any]] = deque()
         session.on_reply = Future.settle
         self.lock = allocate_lock()
         #: The wire of the session's link, or None; may be read without the lock.
@@ -217,8 +217,9 @@ class Sockets:
         self.retire(link)
 
     def prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
-        """Have a step of a login taken on a thread that may wait."""
-        self.on_prove(link, step, argument)
+        """Have the I/O thread pass on a step of a login."""
+        self.steps.append((link, step, argument))
+        self.waker.wake()
 
     def reply(self, token: Optional[Future[Any]], outcome: Any) -> None:
         """An operation is done."""
