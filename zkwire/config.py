@@ -7,15 +7,14 @@ nor on which thread or loop it runs.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 from .errors import (
     AuthFailedError, ConnectionClosedError, ConnectionLoss, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
 from .io.dialer import Address
-from .io.four_letter import ANSWER_WITHIN
 from .io.process import Guard, now
-from .io.tls import check_names
+from .typed import NamedTuple
 from .ops import Auth
 from .session.host_provider import Host, parse_hosts
 from .session.session import ENDED, MAX_PENDING_BYTES, Session
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_PENDING = 10_000
+#: The default time limit of the answer to a four-letter word, in seconds.
+ANSWER_WITHIN = 2.0
 AuthData = Iterable[Tuple[str, Union[str, bytes]]]
 
 
@@ -54,10 +55,18 @@ class Settings(NamedTuple):
     max_pending_bytes: int = MAX_PENDING_BYTES
 
 
+def _check_names(ssl_context: Any, hosts: Sequence[Host]) -> None:
+    """`TypeError` or `ValueError` if this context cannot make a connection to one of the hosts; None is allowed."""
+    if ssl_context is not None:
+        from .io.tls import check_names
+
+        check_names(ssl_context, hosts)
+
+
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
     """A session core for these settings; `ValueError` or `TypeError` for invalid ones."""
     hosts, chroot = parse_hosts(settings.hosts)
-    check_names(settings.ssl_context, hosts)
+    _check_names(settings.ssl_context, hosts)
     if not 0 < settings.timeout <= (2**31 - 1) / 1000:
         raise ValueError(f"invalid timeout {settings.timeout!r}: seconds, above 0")
     for name in ("connect_timeout", "request_timeout"):
@@ -222,7 +231,7 @@ class Front:
         parsed, chroot = parse_hosts(hosts)
         if chroot and chroot != self._session.scope.prefix:
             raise ValueError(f"the chroot {self._session.scope.prefix!r} cannot be changed to {chroot!r}")
-        check_names(self._ssl_context, parsed)
+        _check_names(self._ssl_context, parsed)
         self._set_hosts(parsed)
 
     def _set_hosts(self, hosts: Sequence[Host]) -> None:

@@ -9,12 +9,13 @@ Owns the text form of `/zookeeper/config` (QuorumVerifier.toString). Must not kn
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Tuple
+
+from .paths import CONFIG_NODE
+from .typed import NamedTuple
 
 #: Client addresses that give only a port.
 _EVERYWHERE = ("", "0.0.0.0", "::", "[::]", "[0:0:0:0:0:0:0:0]")  # noqa: S104  # compared with, not bound to
-#: The node of the configuration, at the server's root, outside any chroot.
-CONFIG_NODE = "/zookeeper/config"
 
 
 class Member(NamedTuple):

@@ -12,14 +12,20 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+#: The node of the ensemble's configuration, at the server's root, outside any chroot.
+CONFIG_NODE = "/zookeeper/config"
+
 
 def validate_path(path: str) -> str:
     """`path` itself if it is a legal absolute path; else `ValueError` with the reason (`TypeError` if it is no str)."""
+    try:  # fast path: the allowed ASCII characters are the printable ones
+        plain = path.isprintable() and path.isascii() and "/." not in path and "//" not in path
+        if plain and path[0] == "/" != path[-1]:
+            return path
+    except (AttributeError, IndexError):  # no str, or an empty one
+        pass
     if not isinstance(path, str):
         raise TypeError(f"a path must be a str, not {type(path).__name__}")
-    # Fast path: the allowed ASCII characters are the printable ones.
-    if path.isprintable() and path.isascii() and "/." not in path and "//" not in path and path[-1:] != "/" == path[:1]:
-        return path
     why = _why_invalid(path)
     if why is not None:
         raise ValueError(f"invalid path {path!r}: {why}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Any, Callable, Deque, Generator, List, Optional, Protocol, Sequence, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Generator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from .errors import (
     ConnectionLoss, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError, OperationTimeoutError,
@@ -21,6 +21,17 @@ from .wire.operation import Op
 from .ops import Create, Create2, CreateChroot, Delete, Exists, GetChildren, GetData, Sync
 from .values import ACL, Stat
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class HasSession(Protocol):
+        """The part of a front that recipes use."""
+
+        @property
+        def client_id(self) -> Optional[Tuple[int, bytes]]:
+            """Session id and password, or None."""
+
+
 T = TypeVar("T")
 Recipe = Generator[Any, Any, T]
 Work = Union[Op[T], Recipe[T]]
@@ -31,14 +42,6 @@ WINDOW = 1000
 ATTEMPTS = 10
 #: The most levels of a chroot that is created.
 MOST_LEVELS = 1000
-
-
-class HasSession(Protocol):
-    """The part of a front that recipes use."""
-
-    @property
-    def client_id(self) -> Optional[Tuple[int, bytes]]:
-        """Session id and password, or None."""
 
 
 class Writes:
@@ -143,14 +146,18 @@ def _pipeline(
                     break
                 remaining.popleft()
             op, future = under_way.popleft()
-            try:
-                outcome = yield future
-            except OperationTimeoutError as error:
-                writes.note(op, error)
-                raise
-            except ZookeeperError as error:
-                outcome = error
-            writes.note(op, outcome)
+            if future.done() and future.exception() is None:  # it costs less to look than to wait
+                outcome = future.result()
+            else:
+                try:
+                    outcome = yield future
+                except OperationTimeoutError as error:
+                    writes.note(op, error)
+                    raise
+                except ZookeeperError as error:
+                    outcome = error
+            if op.writes:
+                writes.note(op, outcome)
             outcomes.append(outcome)
         return outcomes
     finally:  # as after a time-out: queued operations must not be done later

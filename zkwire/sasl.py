@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Callable, Dict, NamedTuple, Optional, Protocol, Union
+from typing import Callable, Dict, Optional, Protocol, Union
 
 from .errors import AuthFailedError
+from .typed import NamedTuple
 
 #: ZooKeeper's own values, the same on every server (ZooKeeperSaslServer, ZooKeeperSaslClient); without a host name.
 REALM, URI = "zk-sasl-md5", "zookeeper/zk-sasl-md5"
@@ -89,8 +90,10 @@ def narrow(text: Union[str, bytes]) -> bytes:
 class Mechanism(Protocol):
     """The `sasl=` argument besides a pair of user and password: an object with these methods, for one client alone.
 
-    Both methods are called on the client's I/O path: they must neither block for long nor call the client. Any
-    exception they raise ends the client with an `AuthFailedError`; the text of an `AuthFailedError` is kept.
+    Both methods are called under no lock: by the blocking front on a thread of its own, where they may block as long as
+    the connection has time; by the asyncio front on the event loop. A call of the client that waits for the connection
+    waits for this login. Any exception they raise ends the client with an `AuthFailedError`; the text of an
+    `AuthFailedError` is kept.
     """
 
     def start(self, host: str) -> bytes:

@@ -9,13 +9,14 @@ the session at the latest).
 from __future__ import annotations
 
 from typing import (
-    TYPE_CHECKING, Any, Callable, Coroutine, Generic, List, Optional, Sequence, Tuple, Type, TypeVar, Union,
+    TYPE_CHECKING, Any, Callable, Coroutine, List, Optional, Sequence, Tuple, Type, TypeVar, Union,
     overload,
 )  # fmt: skip
 
 from . import recipes
 from .errors import ZookeeperError
 from .paths import validate_path, validate_sequential_path
+from .typed import Generic
 from .wire.operation import Op
 from .ops import (
     AddWatch, Auth, Check, Create, Create2, CreateContainer, CreateTTL, Delete, Exists, GetACL, GetAllChildrenNumber,

@@ -18,6 +18,7 @@ from zkwire import ACL, AuthFailedError, Id, NoAuthError, OperationTimeoutError
 from zkwire.embedded.sasl import DigestServer, SaslRefused
 from zkwire.sasl import DigestMD5
 from zkwire.values import CREATOR_ALL_ACL, KazooState, KeeperState
+from zkwire.ops import Exists
 from zkwire.wire.session_ops import Auth, Sasl
 
 USERS = {"bob": "hush-hush", 'b"o\\b': 'p"\\w', "bjørn": "pässwörd"}
@@ -264,6 +265,65 @@ def test_no_secret_is_in_any_text(front: Front, caplog: pytest.LogCaptureFixture
     assert "CONNECTED" in caplog.text and "AUTH_FAILED" in caplog.text and len(texts) == 9
     for secret in ("hush", "cnonce=", "rspauth=", "nonce=", session_password.hex(), repr(session_password)[2:-1]):
         assert secret not in text
+
+
+class Using:
+    """A mechanism that calls `use` before it answers."""
+
+    def __init__(self) -> None:
+        self.real = DigestMD5("bob", "hush-hush", lambda: "cnonce")
+        self.use: Callable[[], object] = lambda: None
+
+    def start(self, host: str) -> bytes:
+        return self.real.start()
+
+    def step(self, challenge: bytes) -> Optional[bytes]:
+        self.use()
+        return self.real.step(challenge)
+
+
+@fault("X02")
+def test_a_mechanism_runs_under_no_lock(front: Front) -> None:
+    """It may ask the client for its state, log, and submit what is sent after the login."""
+    mechanism, calls, states = Using(), [], Log()
+    proxy = front.proxy(front.server(sasl=USERS))
+    zk = front.client(proxy.hosts, sasl=mechanism, timeout=4.0)
+
+    def use() -> None:
+        logging.getLogger("zkwire").info("%r is %s", real(zk), real(zk).state)
+        calls.append(real(zk).submit(Exists("/")))
+
+    mechanism.use = use
+    zk.add_listener(states)
+    proxy.cut("rst")
+    states.wait(2)
+    assert states.seen == [KazooState.SUSPENDED, KazooState.CONNECTED] and len(calls) == 2
+    assert zk.exists("/") is not None
+    assert all(call.done() and call.result() is not None for call in calls)
+
+
+@fault("X02")
+@pytest.mark.parametrize("front", ["threads"], indirect=True)
+def test_a_mechanism_takes_its_time(front: Front) -> None:
+    """While it works, watchers are called and calls are taken; while watchers work, a login goes on."""
+    mechanism, go, working, heard = Using(), threading.Event(), threading.Event(), Log()
+    proxy = front.proxy(front.server(sasl=USERS))
+    zk, states = front.client(proxy.hosts, sasl=mechanism, timeout=8.0), Log()
+    mechanism.use = lambda: (working.set(), go.wait(10))
+    zk.add_listener(states)
+    # A listener that waits for the connection, and so for the login.
+    zk.add_listener(lambda state: heard(zk.exists("/")) if state == KazooState.SUSPENDED else None)
+    proxy.cut("rst")
+    assert working.wait(5)
+    assert states.wait(1) == [KazooState.SUSPENDED]
+    call = zk.submit(Exists("/"))
+    assert not call.done() and zk.state == KazooState.SUSPENDED
+    threads = {thread.name for thread in threading.enumerate()}
+    assert any(name.endswith("login") for name in threads)
+    go.set()
+    assert call.result(5) is not None
+    assert heard.wait(1)[0] is not None
+    until(lambda: not any(thread.name.endswith("login") for thread in threading.enumerate()))
 
 
 # ----------------------------------------------------------------- servers that lie or leave

@@ -95,7 +95,7 @@ def test_a_decoder_that_forgets_half_a_frame_is_seen(
 
     def wrong(self: Connection, data: bytes, incoming: List[Any]) -> None:
         take(self, data, incoming)
-        self._chunks, self._have = [], 0
+        self._chunks, self.kept = [], 0
 
     monkeypatch.setattr(Connection, "_take", wrong)
     assert briefly("split:s2c:500", reference, monkeypatch, 1.0)  # a busy thread may get both halves at once

@@ -53,6 +53,13 @@ def test_the_lower_rooms_load_typing_and_little_else(code: str, given: FrozenSet
     assert not [name for name in modules if name.startswith(("zkwire.session", "zkwire.io", "zkwire.client"))]
 
 
+def test_the_client_loads_what_few_need_when_it_is_used() -> None:
+    modules = loaded("from zkwire import ZooKeeper")
+    assert "zkwire.io.driver" in modules
+    few = {"zkwire.io.tls", "zkwire.io.secure_dialer", "zkwire.io.four_letter", "zkwire.ensemble", "zkwire.sasl", "zkwire.aio"}
+    assert not modules & (few | {"traceback", "ssl"})
+
+
 def test_the_client_loads_logging_when_one_is_made() -> None:
     assert "logging" not in loaded("from zkwire import ZooKeeper")
 

@@ -14,8 +14,9 @@ from tests.kit.catalogue import fault
 from tests.kit.harness import pki
 from tests.kit.tls import Peer
 from zkwire.errors import TLSError
+from zkwire.io.attempts import begin
 from zkwire.io.dialer import (
-    READ, STAGGER, WRITE, Address, LookUp, Resolver, Server, Waker, begin, failure, wait_for,
+    READ, STAGGER, WRITE, Address, LookUp, Resolver, Server, Waker, failure, wait_for,
 )  # fmt: skip
 from zkwire.io.tls import SILENCE
 from zkwire.session.host_provider import Host

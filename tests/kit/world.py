@@ -19,7 +19,8 @@ from zkwire.wire.messages import (
 )  # fmt: skip
 from zkwire.values import EventType, Stat, WatchedEvent
 from zkwire.session.session import Session
-from zkwire.session.actions import Dial, Fired, HangUp, Replied, StateChanged
+from zkwire.session.actions import Dial, Fired, HangUp, Prove, Replied, StateChanged
+from zkwire.session.auth import Login
 from zkwire.session.link import Link
 
 PASSWORD = bytes(range(1, 17))
@@ -146,6 +147,9 @@ class World:
                 assert self.probe is None, "a third connection"
                 self.probes.append((self.now, event.link))
                 self.probe, self.second = event.link, None
+            elif isinstance(event, Prove):
+                self.session.proved(event.link, Login.take(event.step, event.argument), self.now)
+                self._collect()
             elif isinstance(event, HangUp) and event.link is self.probe:
                 self.probe = self.second = None
             elif isinstance(event, HangUp):

@@ -518,5 +518,5 @@ def test_a_big_reply_that_drips_in_costs_time_in_proportion() -> None:
     connection = asked(GET)
     for byte in reply_frame(GET, 1, (data, STAT0))[:-1]:
         connection.received(bytes((byte,)))
-        assert connection._have < 8 or connection.partial_reply
+        assert connection.kept < 8 or connection.partial_reply
     assert connection.received(b"\0")[0][3][0] == data

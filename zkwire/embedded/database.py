@@ -6,9 +6,10 @@ life of sessions, handshakes or bytes beyond the bodies of requests and replies.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Hashable, Iterable, List, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError, ZookeeperError
+from ..typed import NamedTuple
 from ..wire.jute import encode
 from ..ops import Multi
 from ..values import Id, Permissions

@@ -6,9 +6,10 @@ replies or zxids of the server.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Optional, Sequence, Tuple
 
 from ..errors import BadArgumentsError, MarshallingError, NoNodeError, NoWatcherError, ZookeeperError
+from ..typed import NamedTuple
 from ..values import Id, Permissions
 from .identity import Identities
 from .requests import Part, Request

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import struct
 from types import SimpleNamespace
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..errors import MarshallingError
+from ..typed import NamedTuple
 from ..wire.jute import BOOL, BUFFER, INT, LONG, NOTHING, Codec, Names, Record, Required, UString, Vector
 from ..wire.operation import Fields
 from ..ops import BY_OPCODE

@@ -6,8 +6,9 @@ sessions (except for the ids of owners) or watches. All changes are checked befo
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
+from ..typed import NamedTuple
 from ..paths import parent_of
 from ..values import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
 from .quotas import Quotas

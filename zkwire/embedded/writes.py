@@ -7,12 +7,13 @@ connections, watches or replies.
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import (
     BadArgumentsError, BadVersionError, MarshallingError, NoChildrenForEphemeralsError, NodeExistsError, NoNodeError,
     NotEmptyError, ReconfigDisabledError, UnimplementedError,
 )  # fmt: skip
+from ..typed import NamedTuple
 from ..paths import validate_path
 from ..values import ACL, Id, Permissions, Stat
 from .identity import Identities

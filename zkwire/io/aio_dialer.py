@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, List, Optional, Protocol, Union
+import socket
+from typing import TYPE_CHECKING, Any, List, Optional, Protocol, Union
 
 from ..errors import TLSError
-from .dialer import READ, WRITE, Address, Attempt, SecureAttempt, Socket, failure
+from .dialer import READ, WRITE, Address, failure
 from .process import now, track
-from .tls import RECEIVE, Tls, TlsSocket
 
+if TYPE_CHECKING:
+    from .attempts import AnyAttempt
+    from .dialer import Socket
+    from .tls import Tls
+
+#: The most that is read in one call, in bytes.
+RECEIVE = 64 * 1024
 #: The reason of a loss when the server has closed the connection in order.
 CLOSED = "the server closed the connection"
 #: How often, in seconds, an attempt is looked at on an event loop that cannot watch foreign sockets (Windows).
@@ -43,9 +50,9 @@ class Channel(asyncio.BufferedProtocol):
     `key` belongs to the owner, which recognizes the channel by it.
     """
 
-    def __init__(self, loop: Any, owner: ChannelOwner, attempt: Union[Attempt, SecureAttempt], key: Any = None) -> None:
+    def __init__(self, loop: Any, owner: ChannelOwner, attempt: AnyAttempt, key: Any = None) -> None:
         self._loop, self._owner, self.key = loop, owner, key
-        self._attempt: Union[Attempt, SecureAttempt, None] = attempt
+        self._attempt: Optional[AnyAttempt] = attempt
         self._watched: List[int] = []
         self._timer: Optional[asyncio.TimerHandle] = None
         self._adopting: Optional[asyncio.Task[None]] = None
@@ -80,7 +87,7 @@ class Channel(asyncio.BufferedProtocol):
         except Exception as error:  # any exception ends this attempt, not the client
             self._fail(error)
 
-    def _watch(self, attempt: Union[Attempt, SecureAttempt]) -> None:
+    def _watch(self, attempt: AnyAttempt) -> None:
         delay = max(0.0, attempt.next_step - now())
         try:
             for fd, mask in attempt.waiting_for:
@@ -107,7 +114,7 @@ class Channel(asyncio.BufferedProtocol):
     def _adopt(self, sock: Socket, address: Optional[Address]) -> None:
         """Have the event loop make a transport of a connected socket."""
         self._attempt, self.address = None, address
-        if isinstance(sock, TlsSocket):
+        if not isinstance(sock, socket.socket):
             sock, self._tls, self._early = sock.detach()
             self.plain = False
         self._fd = sock.fileno()
@@ -157,6 +164,16 @@ class Channel(asyncio.BufferedProtocol):
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, self._fd)
             os.close(nothing)
+
+    def rest(self, delay: float) -> None:
+        """Read nothing for `delay` seconds."""
+        if self.transport is not None and not self._over:
+            self.transport.pause_reading()
+            self._loop.call_later(delay, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._over and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     @property
     def lag(self) -> int:

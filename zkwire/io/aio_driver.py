@@ -22,13 +22,16 @@ from itertools import zip_longest
 from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set, TypeVar, Union
 
 from .aio_dialer import CLOSED, Channel
-from .dialer import Address, LookUp, Resolver, Server, begin
+from .attempts import begin
+from .coalescing import MOMENT, Coalescing
+from .dialer import Address, LookUp, Resolver, Server
 from .four_letter import Question
 from .process import now
 from ..errors import (
     ConnectionClosedError, ConnectionLoss, FrameTooLargeError, OperationTimeoutError, TLSError, ZookeeperError,
 )  # fmt: skip
 from ..session.actions import METHODS, Fired, Replied
+from ..session.auth import Login
 from ..session.host_provider import Host
 from ..session.link import Link
 from ..session.session import ENDED, OPEN, Session
@@ -90,6 +93,7 @@ class AsyncDriver:
         self._due = 0.0  # the time of the timer, by the clock of the session
         #: What is to be delivered, in order: Replied, Fired, and calls of listeners and of the logger.
         self._undelivered: Deque[Any] = deque()
+        self._coalescing = Coalescing()
         self._telling = self._flushing = False
         #: Whether the core is working, or its bytes are being sent. A request of a signal handler is then deferred.
         self._busy = False
@@ -259,6 +263,13 @@ class AsyncDriver:
             self._log(logging.INFO, "= hanging up: %s", reason)
             channel.end()
 
+    def prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        """Have a step of a login taken once the core has done its work: a mechanism is user code."""
+        self.loop.call_soon(self._take_step, link, step, argument)
+
+    def _take_step(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        self._feed(self.session.proved, link, Login.take(step, argument), now())
+
     def reply(self, token: Any, outcome: Any) -> None:
         """An operation is done: settle its future, once everything before it was delivered."""
         if self._undelivered:
@@ -325,11 +336,13 @@ class AsyncDriver:
         connection = link.connection
         if connection is None:
             return
-        pinging = connection.pinging
+        pinging, before, at = connection.pinging, len(connection.replies), now()
         self._busy = True
         try:
-            session.received(link, data, now())
-            if session.has_actions or session.state != KazooState.CONNECTED:
+            session.received(link, data, at)
+            if before != 1 and self._coalescing.wanted(before, len(connection.replies), at):
+                channel.rest(MOMENT)
+            if session.queued or session.state != KazooState.CONNECTED:
                 self._perform()
             elif pinging:  # once connected, only a ping can make the deadline earlier
                 self._arm()

@@ -1,13 +1,13 @@
-"""One attempt to connect to a host: from its name through its addresses to a connected socket, with TLS or without.
+"""One attempt to connect to a host: from its name through its addresses to a connected socket.
 
-Owns name look-ups, the order and the timing of connects, socket options, and the TLS handshake. Must not know the
-protocol. Nothing here blocks: the blocking front polls, the asyncio front asks its event loop, and both call `step`.
+Owns name look-ups, the order and the timing of connects, and socket options. Must not know the protocol, nor TLS, which
+`SecureAttempt` adds. Nothing here blocks: the blocking front polls, the asyncio front asks its event loop, and both
+call `step`.
 
 - A name is resolved again for each attempt, on a thread of its own, because no name service has a deadline. A host
   whose look-up is running gets no second thread.
 - Addresses are tried one after the other: the next as soon as one fails, or after `STAGGER` if the one before is still
   connecting. Both then continue, and the first that connects wins (RFC 8305, "happy eyeballs").
-- A TLS handshake belongs to one address: if it fails, so does the attempt, and the next attempt uses another address.
 """
 
 from __future__ import annotations
@@ -16,11 +16,29 @@ import os
 import select
 import socket
 import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..errors import TLSError
+from ..typed import NamedTuple
 from ..session.host_provider import Host
-from .tls import SILENCE, Tls, TlsSocket
+
+if TYPE_CHECKING:
+    from typing import Protocol, Union
+
+    from .tls import TlsSocket
+
+    Socket = Union[socket.socket, TlsSocket]
+
+    class Target(Protocol):
+        """The host to connect to, and the deadline; a `Link` is one. The deadline may change during the attempt."""
+
+        @property
+        def host(self) -> Host:
+            """A name or an address, and the port."""
+
+        @property
+        def deadline(self) -> float:
+            """Seconds, by the clock of the session."""
+
 
 #: The head start of an address before the next one is tried beside it, in seconds (RFC 8305, section 5).
 STAGGER = 0.25
@@ -34,18 +52,6 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return str(Host(*self.where[:2]))
-
-
-class Target(Protocol):
-    """The host to connect to, and the deadline; a `Link` is one. The deadline may change during the attempt."""
-
-    @property
-    def host(self) -> Host:
-        """A name or an address, and the port."""
-
-    @property
-    def deadline(self) -> float:
-        """Seconds, by the clock of the session."""
 
 
 class Server(NamedTuple):
@@ -104,18 +110,9 @@ class Resolver:
         return found
 
 
-Socket = Union[socket.socket, TlsSocket]
 #: The functions of the session core for addresses: `order` sorts them, `tried` is called for each attempt.
 Order = Callable[[Sequence[Address]], Sequence[Address]]
 Tried = Callable[[Address], object]
-
-
-def begin(
-    target: Target, look_up: LookUp, ssl_context: Any = None, order: Order = list, tried: Tried = lambda address: None,
-) -> Union[Attempt, SecureAttempt]:  # fmt: skip
-    """An attempt to connect, with TLS if there is a context; `order` and `tried` are called by `step`."""
-    attempt = Attempt(target, look_up, order, tried)
-    return attempt if ssl_context is None else SecureAttempt(attempt, ssl_context)
 
 
 class Attempt:
@@ -217,88 +214,6 @@ class Attempt:
         for sock in self._under_way:
             sock.close()
         self._under_way.clear()
-
-
-class SecureAttempt:
-    """As `Attempt`, followed by a TLS handshake; a second connection finds out why a server closed the first."""
-
-    def __init__(self, tcp: Attempt, context: Any) -> None:
-        self.target, self._tcp, self._context = tcp.target, tcp, context
-        self._socket: Optional[TlsSocket] = None
-        self._listens = False
-        self._silent_until: Optional[float] = None
-
-    def step(self, now: float) -> Optional[TlsSocket]:
-        """A socket with TLS on it, or None while there is none yet. Raises `OSError` and `TLSError`."""
-        try:
-            return self._step(now)
-        except (OSError, TLSError):
-            self.give_up()
-            raise
-        except Exception as error:  # for example of a user's subclass of SSLContext
-            self.give_up()
-            raise failure(error) from error
-
-    def _step(self, now: float) -> Optional[TlsSocket]:
-        if self._socket is None:
-            sock = self._tcp.step(now)
-            if sock is None:
-                return None
-            try:
-                tls = Tls(self._context, self.target.host.name)
-            except BaseException:
-                sock.close()
-                raise
-            self._socket = TlsSocket(sock, tls)
-            self._silent_until = now + SILENCE if self._listens else None
-        silent = self._silent_until is not None and now < self._silent_until
-        if not silent or wait_for(0, (self._socket.fileno(), READ)):
-            self._silent_until = None
-            done = self._socket.handshake(self._listens)
-            if done:
-                done_with, self._socket = self._socket, None
-                return done_with
-            if done is None:
-                self._ask_again()
-                return self._step(now)
-        if now >= self.target.deadline:
-            raise TimeoutError("the server did not finish the TLS handshake in time")
-        return None
-
-    def _ask_again(self) -> None:
-        """Connect to the same address once more, and wait for the server before sending anything."""
-        address = self.address
-        assert address is not None and self._socket is not None  # noqa: S101  # it was connected
-        self._socket.close()
-        self._socket, self._listens = None, True
-        self._tcp = Attempt(self.target, LookUp(self.target.host, [address]), list, lambda again: None)
-
-    @property
-    def address(self) -> Optional[Address]:
-        """The address that was connected, once `step` has returned a socket."""
-        return self._tcp.address
-
-    @property
-    def next_step(self) -> float:
-        """The latest time to call `step` again."""
-        if self._socket is None:
-            return self._tcp.next_step
-        deadline = self.target.deadline
-        return deadline if self._silent_until is None else min(self._silent_until, deadline)
-
-    @property
-    def waiting_for(self) -> List[Tuple[int, int]]:
-        """The file descriptors to poll, and the events to poll for."""
-        if self._socket is None:
-            return self._tcp.waiting_for
-        return [(self._socket.fileno(), READ | (WRITE if self._socket.blocked else 0))]
-
-    def give_up(self) -> None:
-        """Close all sockets of the attempt."""
-        self._tcp.give_up()
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            sock.close()
 
 
 def failure(error: Exception) -> OSError:

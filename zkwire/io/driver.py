@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import sys
 from _thread import allocate_lock, get_ident
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, TypeVar
 
@@ -26,15 +26,17 @@ from ..session.actions import StateChanged
 from ..session.host_provider import Host
 from ..session.session import ENDED, Session
 from ..wire.operation import Op
+from .coalescing import MANY, MOMENT
 from .dialer import LONGEST_WAIT
 from .dispatch import Dispatcher, On
-from .four_letter import FourLetterCall, Question
 from .future import CancelledError, Future, Passive
 from .io_thread import IoThread
 from .process import now, refuse, track
 
 if TYPE_CHECKING:
     import logging
+
+    from .four_letter import FourLetterCall, Question
 
 T = TypeVar("T")
 #: This many bytes are sent at once, with a system call of their own.
@@ -145,7 +147,7 @@ class Driver:
         with sockets.lock:
             try:
                 session.submit(op, future, now(), force)
-                if session.has_actions:
+                if session.queued:
                     sockets.perform()
                 main, inside = sockets.main, self._turns.inside  # of which one is the I/O thread
                 if main is not None and (
@@ -179,7 +181,7 @@ class Driver:
         with sockets.lock:
             try:
                 session.submit(op, future, now())
-                if session.has_actions:
+                if session.queued:
                     sockets.perform()
                 main = sockets.main
                 if main is not None:
@@ -333,6 +335,9 @@ class Driver:
                 left = None if deadline is None else deadline - monotonic()
                 if main is None or (left is not None and left <= 0):
                     break
+                if sockets.gather and self.session.in_flight >= MANY and (left is None or left > MOMENT):
+                    sockets.gather = False
+                    sleep(MOMENT)
                 if main.wait(left):
                     with sockets.lock:
                         if main.is_open:

@@ -6,15 +6,18 @@ else; the answer is text, and ends with the connection.
 
 from __future__ import annotations
 
-import re
 from time import monotonic
-from typing import Tuple, Optional, Any, List
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from ..errors import (
     UnimplementedError, FrameTooLargeError, ZookeeperError, ConnectionLoss, ProtocolError, OperationTimeoutError,
 )  # fmt: skip
 from ..session.host_provider import Host
-from .dialer import READ, Address, LookUp, Server, Socket, Waker, begin, wait_for
+from .attempts import begin
+from .dialer import READ, Address, LookUp, Server, Waker, wait_for
+
+if TYPE_CHECKING:
+    from .dialer import Socket
 
 #: The words that only read. Not those that reset counters (crst, srst) or take an argument (gtmk, stmk).
 WORDS = (
@@ -23,11 +26,10 @@ WORDS = (
 )  # fmt: skip
 #: The limit of an answer, in bytes. (mntr of a server with some hundred top-level nodes: more than 64 KiB.)
 LIMIT = 1024 * 1024
-#: The default time limit of an answer, in seconds.
-ANSWER_WITHIN = 2.0
 _REFUSED = "is not executed because it is not in the whitelist."  # NopCommand
-#: At most nine digits each: int() refuses more than 4300 of them, with a ValueError.
-_VERSION = re.compile(r"Zookeeper version: (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
+_VERSION = "Zookeeper version: "
+#: The most digits of a number of a version: int() refuses more than 4300 of them, with a ValueError.
+_DIGITS = 9
 
 
 class Question:
@@ -63,10 +65,12 @@ class Question:
 
 def version_of(answer: str) -> Tuple[int, int, int]:
     """The version in the answer to srvr. Raises `ProtocolError`."""
-    found = _VERSION.match(answer)
-    if found is None:
+    before, _, after = answer.partition(_VERSION)
+    numbers = after[: len(after) - len(after.lstrip("0123456789."))].split(".")[:3]
+    if before or len(numbers) < 3 or not all(0 < len(number) <= _DIGITS for number in numbers):
         raise ProtocolError(f"no version in the answer to srvr: {answer[:100]!r}")
-    return int(found.group(1)), int(found.group(2)), int(found.group(3))
+    major, minor, patch = map(int, numbers)
+    return major, minor, patch
 
 
 class FourLetterCall:

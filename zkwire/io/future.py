@@ -8,9 +8,29 @@ one atomic call of a list. A signal handler may interrupt it anywhere.
 from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, LockType, allocate_lock
-from typing import Any, Callable, Generic, List, Optional, Protocol, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, TypeVar, Union
 
 from ..errors import OperationTimeoutError, ZookeeperError
+from ..typed import Generic
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Settler(Protocol):
+        """The methods a future calls on its maker."""
+
+        def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
+            """Block until `future` is done or `timeout` seconds have passed; returns whether it is done."""
+
+        def withdraw(self, future: Future[Any]) -> bool:
+            """Take the operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
+
+        def check(self) -> None:
+            """Raise `ForkedError` in the child of a fork, where no outcome will arrive."""
+
+        def call(self, function: Callable[..., object], *arguments: Any) -> None:
+            """Queue user code for another thread."""
+
 
 T = TypeVar("T")
 
@@ -19,22 +39,6 @@ class CancelledError(ZookeeperError):
     """The operation was cancelled before it was sent."""
 
     explanation = "cancelled before it was sent"
-
-
-class Settler(Protocol):
-    """The methods a future calls on its maker."""
-
-    def wait(self, future: Future[Any], timeout: Optional[float]) -> bool:
-        """Block until `future` is done or `timeout` seconds have passed; returns whether it is done."""
-
-    def withdraw(self, future: Future[Any]) -> bool:
-        """Take the operation back, and settle it with `CancelledError`; False if it was sent, or is done."""
-
-    def check(self) -> None:
-        """Raise `ForkedError` in the child of a fork, where no outcome will arrive."""
-
-    def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Queue user code for another thread."""
 
 
 class Future(Generic[T]):

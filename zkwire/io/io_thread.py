@@ -13,25 +13,30 @@ from __future__ import annotations
 
 import functools
 import threading
-import traceback
 from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple
 
 from ..errors import ConnectionClosedError, TLSError
 from ..session.actions import StateChanged
+from ..session.auth import Login
 from ..session.link import Link
 from ..session.session import ENDED, Session
-from .dialer import READ, WRITE, Address, Attempt, Resolver, SecureAttempt, Waker, begin, failure, wait_for
+from .attempts import begin
+from .coalescing import MOMENT
+from .dialer import READ, WRITE, Address, Resolver, Waker, failure, wait_for
 from .dispatch import Dispatcher, Unstarted
-from .four_letter import FourLetterCall
 from .process import now
-from .sockets import DEBUG, ERROR, Sockets, Wire
+from .sockets import DEBUG, ERROR, Sockets
 from .turns import Turns
 
 if TYPE_CHECKING:
     import logging
+
+    from .attempts import AnyAttempt
+    from .four_letter import FourLetterCall
+    from .sockets import Wire
 
 #: After a caller was seen reading, this thread stays off the socket for this many seconds, growing to the longer time
 #: while calls continue. A longer time delays an event that follows a call; a shorter one wakes the thread more often
@@ -56,6 +61,9 @@ class IoThread:
         self.dispatcher = Dispatcher(logger, f"{name} dispatch", self.unstarted.add)
         self.sockets = Sockets(session, self.dispatcher, on_state, waker)
         self.turns = Turns(waker)
+        #: Calls SASL mechanisms, on a thread that lives as long as a call: a login does not wait for watchers.
+        self._logins = Dispatcher(logger, f"{name} login", self.unstarted.add)
+        self._logins.end(0.0)
         #: Set without a lock, possibly by a signal handler; wake the thread afterwards.
         self.close_requested = False
         self.four_letter_calls: Set[FourLetterCall] = set()
@@ -63,7 +71,7 @@ class IoThread:
         self._session, self._waker, self._logger, self._ssl_context = session, waker, logger, ssl_context
         self._name = f"{name} I/O"
         self._resolver = Resolver(waker.wake)
-        self._attempts: Dict[Link, Union[Attempt, SecureAttempt]] = {}
+        self._attempts: Dict[Link, AnyAttempt] = {}
         self._later: Deque[Callable[[], object]] = deque()
         self._starting = allocate_lock()  # held from the first start on
         self._thread: Optional[threading.Thread] = None
@@ -88,6 +96,10 @@ class IoThread:
         """Have the thread call this under the lock, soon. May be called anywhere."""
         self._later.append(function)
         self._waker.wake()
+
+    def _take_step(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        outcome = Login.take(step, argument)
+        self.later(lambda: self._session.proved(link, outcome, now()))
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread, unless called on it; if it never ran, do its final work here."""
@@ -125,10 +137,12 @@ class IoThread:
         self._logger.exception("the I/O thread of a ZooKeeper client has failed; please report this")
         with self.sockets.lock:  # without the thread no call would get its outcome
             self._session.abort(f"the client's I/O thread has failed: {error!r}")
-            while self._session.has_actions or self.sockets.todo:
+            while self._session.queued or self.sockets.todo:
                 try:
                     self.sockets.perform()
                 except Exception:
+                    import traceback  # only here: it takes as long to import as all of the session core
+
                     self.sockets.lines.append((ERROR, "and what follows from it: %s", (traceback.format_exc(),)))
 
     def _turn(self) -> None:
@@ -145,7 +159,7 @@ class IoThread:
 
     def _look(self) -> Tuple[bool, Optional[float]]:
         """Whether to read the session's socket; else the time to the next check, in seconds (None: until woken)."""
-        turns = self.turns
+        turns, sockets = self.turns, self.sockets
         if self.close_requested:
             return True, None
         if turns.leads != self._leads_seen:
@@ -157,6 +171,9 @@ class IoThread:
             turns.watched = True
             if turns.taken:  # a long call: its thread wakes this one at its end
                 return False, None
+        if sockets.gather and not self._session.in_flight:  # replies are for callbacks, which may submit the next
+            sockets.gather = False
+            return False, MOMENT
         return True, None
 
     def _sleep(self, reads: bool, limit: Optional[float]) -> List[int]:
@@ -182,8 +199,10 @@ class IoThread:
         return ready
 
     def _do_requests(self) -> None:
-        """Do the requests of threads that must not do them themselves."""
+        """Do the requests of threads that must not do them themselves, and pass on the steps of logins."""
         sockets = self.sockets
+        while sockets.steps:
+            self._logins.call(self._take_step, *sockets.steps.popleft())
         if self.close_requested or self._later:
             with sockets.lock:
                 while self._later:

@@ -13,9 +13,18 @@ import functools
 import os
 import time
 import weakref
-from typing import Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import ForkedError
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class ProcessBound(Protocol):
+        """An object with a socket, a lock or a thread."""
+
+        def disown(self) -> None:
+            """In the child of a fork: drop the resources of the parent, without sending anything."""
 
 
 def _choose() -> Callable[[], float]:
@@ -30,15 +39,6 @@ def _choose() -> Callable[[], float]:
 
 
 now = _choose()
-
-
-class ProcessBound(Protocol):
-    """An object with a socket, a lock or a thread."""
-
-    def disown(self) -> None:
-        """In the child of a fork: drop the resources of the parent, without sending anything."""
-
-
 _owners: weakref.WeakSet[ProcessBound] = weakref.WeakSet()
 _watching = False
 

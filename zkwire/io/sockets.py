@@ -20,7 +20,7 @@ import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
-from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import ConnectionLoss, TLSError, ZookeeperError
 from ..session.actions import METHODS, Action, StateChanged
@@ -28,10 +28,37 @@ from ..session.link import Link
 from ..session.session import Session
 from ..values import WatchedEvent, Watcher
 from ..wire.connection import Slot
-from .dialer import LONGEST_WAIT, Socket, Waker, reader
+from .coalescing import Coalescing
+from .dialer import LONGEST_WAIT, Waker, reader
 from .dispatch import Dispatcher, On
 from .future import Future, release
 from .process import now
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .dialer import Socket
+
+    class Wire(Protocol):
+        """The socket of a link."""
+
+        link: Link
+        sock: Any
+        #: Whether the socket is full, so that the I/O thread has to wait for room.
+        blocked: bool
+        is_open: bool
+        #: Whether bytes may have arrived with the TLS handshake, which poll cannot see.
+        fresh: bool
+
+        def wait(self, left: Optional[float]) -> bool:
+            """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
+
+        def take(self) -> Optional[bytes]:
+            """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
+
+        def send(self, data: Union[bytes, memoryview]) -> int:
+            """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
+
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the levels of `logging`
 _MAIN = threading.main_thread().ident
@@ -40,27 +67,6 @@ RECEIVE = 64 * 1024
 _SIZES = (RECEIVE,)
 _AT_ONCE = (getattr(socket, "MSG_DONTWAIT", 0),)
 _TIMEVAL = struct.Struct("@ll")
-
-
-class Wire(Protocol):
-    """The socket of a link."""
-
-    link: Link
-    sock: Any
-    #: Whether the socket is full, so that the I/O thread has to wait for room.
-    blocked: bool
-    is_open: bool
-    #: Whether bytes may have arrived with the TLS handshake, which poll cannot see.
-    fresh: bool
-
-    def wait(self, left: Optional[float]) -> bool:
-        """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
-
-    def take(self) -> Optional[bytes]:
-        """The received bytes, b"" for the end, None for nothing. Never blocks; raises `OSError` and `TLSError`."""
-
-    def send(self, data: Union[bytes, memoryview]) -> int:
-        """Send as many bytes as possible without waiting; returns how many. Raises as a non-blocking socket."""
 
 
 def wire(link: Link, sock: Socket) -> Wire:
@@ -164,6 +170,8 @@ class Sockets:
         self, session: Session, dispatcher: Dispatcher, on_state: Callable[[StateChanged], None], waker: Waker
     ) -> None:
         self.session, self._dispatcher, self._on_state = session, dispatcher, on_state
+        #: Steps of logins to be taken, as in `Prove`.
+        self.steps: Deque[Tuple[Link, Callable[[Any], Optional[bytes]], Any]] = deque()
         session.on_reply = Future.settle
         self.lock = allocate_lock()
         #: The wire of the session's link, or None; may be read without the lock.
@@ -175,6 +183,9 @@ class Sockets:
         self.retired: List[Wire] = []
         #: The number of receipts: it shows that the reading thread is running.
         self.receipts = 0
+        #: Whether to let bytes gather for a moment before the next receipt.
+        self.gather = False
+        self._coalescing = Coalescing()
         #: Lines for the log, (level, text, arguments).
         self.lines: Deque[Tuple[int, str, Tuple[Any, ...]]] = deque()
         #: Locks to be opened at the next change of state.
@@ -204,6 +215,11 @@ class Sockets:
         """Close a link's connection, or have the I/O thread give up the attempt."""
         self.say(INFO, "= hanging up: %s", reason)
         self.retire(link)
+
+    def prove(self, link: Link, step: Callable[[Any], Optional[bytes]], argument: Any) -> None:
+        """Have the I/O thread pass on a step of a login."""
+        self.steps.append((link, step, argument))
+        self.waker.wake()
 
     def reply(self, token: Optional[Future[Any]], outcome: Any) -> None:
         """An operation is done."""
@@ -268,7 +284,7 @@ class Sockets:
         """Send the bytes of a link, as many as possible."""
         connection = one.link.connection
         try:
-            while connection is not None and one.is_open and connection.unsent:
+            while connection is not None and connection.unsent and one.is_open:
                 try:
                     count = one.send(connection.data_to_send())
                 except (BlockingIOError, InterruptedError):
@@ -293,6 +309,7 @@ class Sockets:
         # Signal handlers run in the main thread and may raise at any point of its code, also here.
         under_way = tuple(connection.replies) if connection is not None and get_ident() == _MAIN else ()
         self.receipts += 1
+        before = len(connection.replies) if connection is not None else 0
         try:
             try:
                 data = one.take()
@@ -300,8 +317,11 @@ class Sockets:
                 self.lose(one, error if isinstance(error, TLSError) else f"receiving failed: {error}")
                 return
             if data:
-                session.received(one.link, data, now())
-                if session.has_actions:
+                at = now()
+                session.received(one.link, data, at)
+                if before != 1:
+                    self.gather = self._coalescing.wanted(before, session.in_flight, at)
+                if session.queued:
                     self.perform()
             elif data is not None:
                 self.lose(one, "the server closed the connection")

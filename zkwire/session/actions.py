@@ -8,7 +8,9 @@ Owns these values and the one table of the methods that perform them. A driver p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Union
+
+from ..typed import NamedTuple
 
 if TYPE_CHECKING:
     from ..errors import ZookeeperError
@@ -27,6 +29,17 @@ class HangUp(NamedTuple):
 
     link: Link
     reason: str
+
+
+class Prove(NamedTuple):
+    """Take a step of a SASL login with `Login.take(step, argument)`, then call `proved` with the link and the outcome.
+
+    It is the user's code: no lock may be held, and neither other links nor the deadlines may wait for it.
+    """
+
+    link: Link
+    step: Callable[[Any], Optional[bytes]]
+    argument: Any
 
 
 class Replied(NamedTuple):
@@ -63,8 +76,9 @@ class Noted(NamedTuple):
     what: str
 
 
-Action = Union[Dial, HangUp, Replied, Fired, StateChanged, Noted]
+Action = Union[Dial, HangUp, Prove, Replied, Fired, StateChanged, Noted]
 #: The method of a driver that performs each kind of action, with the action's fields as its arguments.
 METHODS: Dict[type, str] = {
-    Dial: "dial", HangUp: "hang_up", Replied: "reply", Fired: "fire", StateChanged: "state_changed", Noted: "note",
+    Dial: "dial", HangUp: "hang_up", Prove: "prove", Replied: "reply", Fired: "fire", StateChanged: "state_changed",
+    Noted: "note",
 }  # fmt: skip

@@ -7,7 +7,7 @@ added. Must not know connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Tuple
 
 from ..errors import AuthFailedError, ZookeeperError
 from ..ops import Auth
@@ -77,21 +77,29 @@ class AuthInfos:
         return taken
 
 
+#: A step of a mechanism, which is the user's code, and its argument.
+Step = Tuple[Callable[[Any], Optional[bytes]], Any]
+
+
 class Login:
-    """The logins of one session, one connection at a time: `begin`, then `answer` until there is no answer."""
+    """The logins of one session, one connection at a time.
+
+    `begin` and `challenged` give the next step of the mechanism. `Login.take` takes it, which is for the driver to
+    call; `answered` makes a token for the server of its outcome, or None: the login is done.
+    """
 
     def __init__(self, mechanism: Mechanism) -> None:
         self._mechanism = mechanism
         self._hang_ups = 0
         self._proving = False
 
-    def begin(self, host: str) -> bytes:
-        """The first token on a new connection to `host`, as configured. Raises `AuthFailedError`."""
+    def begin(self, host: str) -> Step:
+        """The first step on a new connection to `host`, as configured."""
         self._proving = False
-        return self._checked(self._ask(self._mechanism.start, host)) or b""
+        return self._mechanism.start, host
 
-    def answer(self, token: Any) -> Optional[bytes]:
-        """The answer to a server's token, or None: the login is done. Raises `AuthFailedError`.
+    def challenged(self, token: Any) -> Step:
+        """The step that answers a server's token. Raises `AuthFailedError`.
 
         `token` is the outcome of the `Sasl` operation: bytes, None for a null token, or an error.
         """
@@ -102,10 +110,28 @@ class Login:
             raise self._failure("the server does not offer SASL, or has failed to set it up")
         if len(token or b"") > MAX_TOKEN:
             raise self._failure(f"a token of {len(token)} bytes from the server")
-        answer = self._checked(self._ask(self._mechanism.step, token or b""))
-        if answer is None:
-            self._hang_ups = 0
-        return answer
+        return self._mechanism.step, token or b""
+
+    @staticmethod
+    def take(step: Callable[[Any], Optional[bytes]], argument: Any) -> Any:
+        """Take a step of the mechanism; what it raises becomes the outcome."""
+        try:
+            return step(argument)
+        except Exception as error:
+            return error
+
+    def answered(self, outcome: Any) -> Optional[bytes]:
+        """The token for the server, or None after the last step. Raises `AuthFailedError`."""
+        if isinstance(outcome, Exception):  # of the user's mechanism; its text may contain a secret
+            raise self._failure(str(outcome) if isinstance(outcome, AuthFailedError) else type(outcome).__name__)
+        if outcome is not None and (not isinstance(outcome, bytes) or len(outcome) > MAX_TOKEN):
+            raise self._failure("the mechanism gave no token, or one that is too long")
+        self._proving = self._proving or bool(outcome)
+        return outcome
+
+    def done(self) -> None:
+        """The server has authenticated the client."""
+        self._hang_ups = 0
 
     def hung_up(self, servers: int) -> Optional[AuthFailedError]:
         """The server has closed the connection in the middle of a login; an error if that counts as a refusal."""
@@ -113,20 +139,6 @@ class Login:
         if self._hang_ups < SILENT_REFUSALS * servers:
             return None
         return self._failure(f"the server hung up on the credentials {self._hang_ups} times (a refusal before 3.5)")
-
-    def _checked(self, token: Optional[bytes]) -> Optional[bytes]:
-        if token is not None and (not isinstance(token, bytes) or len(token) > MAX_TOKEN):
-            raise self._failure("the mechanism gave no token, or one that is too long")
-        self._proving = self._proving or bool(token)
-        return token
-
-    def _ask(self, step: Callable[..., Optional[bytes]], argument: Any) -> Optional[bytes]:
-        try:
-            return step(argument)
-        except AuthFailedError as error:
-            raise self._failure(str(error)) from None
-        except Exception as error:  # raised by the user's mechanism; its text may contain a secret
-            raise self._failure(type(error).__name__) from None
 
     def _failure(self, why: str) -> AuthFailedError:
         return AuthFailedError(f"SASL authentication failed ({type(self._mechanism).__name__}): {why}")

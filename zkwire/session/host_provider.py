@@ -6,8 +6,9 @@ or clocks; randomness is an argument.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union
 
+from ..typed import NamedTuple
 from ..paths import forbidden_in, validate_path
 
 T = TypeVar("T")

@@ -6,9 +6,10 @@ one, with which a read-only session probes for a read-write server: both are of 
 
 from __future__ import annotations
 
-from typing import Any, Iterable, NamedTuple, Optional, Tuple, Union
+from typing import Any, Iterable, Optional, Tuple, Union
 
 from ..errors import FrameTooLargeError
+from ..typed import NamedTuple
 from ..ops import CloseSession, Op, Sasl
 from ..wire.connection import Connection
 from ..wire.messages import ConnectRequest

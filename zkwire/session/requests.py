@@ -11,11 +11,12 @@ known not to implement. Must not know when to connect, nor how long a session li
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
 
 from ..errors import (
     ConnectionLoss, NoWatcherError, ProtocolError, TooManyPendingError, UnimplementedError, ZookeeperError,
 )  # fmt: skip
+from ..typed import NamedTuple
 from ..ops import (
     AddWatch, Auth, CheckWatches, Create2, CreateContainer, CreateTTL, GetAllChildrenNumber, GetEphemerals, MultiRead,
     Op, RemoveWatches, SetWatches, SetWatches2, WhoAmI,

@@ -32,8 +32,8 @@ from ..ops import Op, Ping
 from ..values import KazooState, KeeperState
 from ..wire.connection import MAX_FRAME, MAX_REQUEST, Connection, Incoming
 from ..wire.messages import ConnectRequest, Scope
-from .actions import Action, Dial, HangUp, Replied, StateChanged
-from .auth import AuthInfo, Login
+from .actions import Action, Dial, HangUp, Prove, Replied, StateChanged
+from .auth import AuthInfo, Login, Step
 from .heartbeat import Heartbeat
 from .host_provider import BRIEF, Host, HostProvider
 from .link import CLOSE, LOGIN, Internal, Link
@@ -68,9 +68,9 @@ NEW, PAUSING, DIALING, HANDSHAKE, OPEN, ENDED = "new", "pausing", "dialing", "ha
 class Session:
     """The session core. Times are seconds.
 
-    Inputs: `start`, `submit`, `connected`, `received`, `lost`, `timed_out`, `close`. After each of these the driver
-    sends the bytes of the links, performs `actions`, and calls `timed_out` at `deadline`. Inputs about a link that the
-    core has given up are ignored.
+    Inputs: `start`, `submit`, `connected`, `received`, `proved`, `lost`, `timed_out`, `close`. After each of these the
+    driver sends the bytes of the links, performs `actions`, and calls `timed_out` at `deadline`. Inputs about a link
+    that the core has given up are ignored.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Session:
         max_pending: int = 10_000, max_pending_bytes: int = MAX_PENDING_BYTES, max_frame: int = MAX_FRAME,
         max_request: int = MAX_REQUEST, read_only: bool = False, sasl: Optional[Mechanism] = None, secure: bool = False,
     ) -> None:  # fmt: skip
-        self._actions: List[Action] = []
+        #: The actions that `actions` takes.
+        self.queued: List[Action] = []
         #: Called with (token, outcome) instead of a `Replied` action, if no action is queued before it.
         self.on_reply: Optional[Callable[[Any, Any], object]] = None
         #: The link to the session's server, or to the one that is being tried; None in the pauses between.
@@ -96,9 +97,10 @@ class Session:
         #: Chroot and default ACL.
         self.scope = scope if scope is not None else Scope()
         self._login = Login(sasl) if sasl is not None else None
+        self._proving = False  # whether the mechanism is asked for its next step
         self._heartbeat = Heartbeat(timeout)
         self._requests = Requests(
-            self.scope, self._actions, max_pending, max_pending_bytes, max_frame, max_request
+            self.scope, self.queued, max_pending, max_pending_bytes, max_frame, max_request
         )
         self._max_pending, self._max_bytes = max_pending, max_pending_bytes
         #: The operations of recipes in flight, which do not count for `max_pending`.
@@ -107,7 +109,7 @@ class Session:
         self._hosts = HostProvider(hosts, shuffle, random)
         self._real = self.client_id is not None  # made by a read-write server
         self._read_only = read_only
-        self._probe = ReadWriteProbe(self._actions, random)
+        self._probe = ReadWriteProbe(self.queued, random)
         self._pause_ends = 0.0
         self._closing: Optional[float] = None
         self._leaving: Optional[float] = None  # the deadline of the requests in flight before the session moves
@@ -163,15 +165,10 @@ class Session:
         """The number of bytes that wait to be sent on the session's link."""
         return self.link.unsent if self.link is not None else 0
 
-    @property
-    def has_actions(self) -> bool:
-        """Whether `actions` would return any."""
-        return bool(self._actions)
-
     def actions(self) -> List[Action]:
         """Take the actions since the last call, in order."""
-        actions = self._actions[:]
-        self._actions.clear()
+        actions = self.queued[:]
+        self.queued.clear()
         return actions
 
     def deadline(self) -> Optional[float]:
@@ -347,10 +344,27 @@ class Session:
             self._heartbeat.answered(connection.answered)
         if connection.error is not None:
             self._hang_up(connection.error, now)
-        elif connection.partial_reply:
+        elif connection.kept and connection.partial_reply:
             self._heartbeat.reply_begun(now)
         if self._leaving is not None:
             self._leave(now)
+
+    def proved(self, link: Link, outcome: Any, now: float) -> None:
+        """A step of a login was taken, as `Prove` asked; its outcome is a token, None, or what the mechanism raised."""
+        login = self._login
+        if link is not self.link or self.phase != HANDSHAKE or login is None:
+            return  # the link has ended in the meantime
+        self._proving = False
+        try:
+            token = login.answered(outcome)
+            if token is not None:
+                link.step(token)
+        except (AuthFailedError, FrameTooLargeError) as error:
+            self._refuse(AuthFailedError(str(error)))
+        else:
+            if token is None:
+                login.done()
+                self._open(link, now)
 
     def lost(self, link: Link, reason: Union[str, TLSError], now: float) -> None:
         """The connection of a link has ended, or could not be made."""
@@ -361,7 +375,7 @@ class Session:
         if isinstance(reason, TLSError):
             self._drop(TLSError(f"{link.host}: {reason}"), now)
             return
-        if self.phase == HANDSHAKE and self._login is not None and link.in_flight:
+        if self.phase == HANDSHAKE and self._login is not None and (link.in_flight or self._proving):
             reason += " during SASL authentication"
             refused = self._login.hung_up(self._hosts.count)
             if refused is not None:
@@ -405,7 +419,7 @@ class Session:
     # ----------------------------------------------------------------------- replies
 
     def _take(self, incoming: List[Incoming], now: float) -> None:
-        requests, actions, on_reply = self._requests, self._actions, self.on_reply
+        requests, actions, on_reply = self._requests, self.queued, self.on_reply
         forgotten = requests.forgotten
         for reply in incoming:
             op, token, err, outcome = reply
@@ -460,8 +474,11 @@ class Session:
             self._end(KeeperState.CLOSED, ConnectionClosedError())
         elif err in (EXPIRED, MOVED):
             pass  # the error does not concern the operation; see `_consequence`
-        elif token is LOGIN and self._login is not None:
-            self._prove(now, self._login.answer, outcome)
+        elif token is LOGIN and self._login is not None and self.link is not None:
+            try:
+                self._prove(self.link, self._login.challenged(outcome))
+            except AuthFailedError as error:
+                self._refuse(error)
         elif isinstance(token.what, AuthInfo):
             if err == 0:
                 self._requests.proven(token.what)
@@ -478,7 +495,7 @@ class Session:
     def _dial(self, now: float) -> None:
         self.phase = DIALING
         self.link = Link(self._hosts.next(), now, now + self._budget())
-        self._actions.append(Dial(self.link))
+        self.queued.append(Dial(self.link))
 
     def _budget(self) -> float:
         """The longest time one server may take, from the attempt to connect to the session, in seconds."""
@@ -522,24 +539,14 @@ class Session:
         link.counts = not response.read_only or not self._real
         self._heartbeat.granted(response.timeout_ms / 1000, now, link.counts)
         if self._login is not None:
-            self._prove(now, self._login.begin, link.host.name)
+            self._prove(link, self._login.begin(link.host.name))
         else:
             self._open(link, now)
 
-    def _prove(self, now: float, step: Callable[..., Optional[bytes]], *arguments: Any) -> None:
-        """Take a step of SASL. The client sends no other request until the server has authenticated itself."""
-        link = self.link
-        if link is None:
-            return
-        try:
-            token = step(*arguments)
-            if token is not None:
-                link.step(token)
-        except (AuthFailedError, FrameTooLargeError) as error:
-            self._refuse(AuthFailedError(str(error)))
-        else:
-            if token is None:
-                self._open(link, now)
+    def _prove(self, link: Link, step: Step) -> None:
+        """Have a step of SASL taken. The client sends no other request until the server has authenticated itself."""
+        self._proving = True
+        self.queued.append(Prove(link, *step))
 
     def _open(self, link: Link, now: float) -> None:
         """The session is connected."""
@@ -613,12 +620,12 @@ class Session:
     def _put_away(self, reason: str) -> None:
         """Have the driver close the link's connection, if there is one."""
         if self.link is not None:
-            self._actions.append(HangUp(self.link, reason))
+            self.queued.append(HangUp(self.link, reason))
             self.link = None
 
     def _hang_up(self, error: ZookeeperError, now: float) -> None:
         if self.link is not None:
-            self._actions.append(HangUp(self.link, str(error)))
+            self.queued.append(HangUp(self.link, str(error)))
         self._drop(error, now)
 
     def _drop(self, error: ZookeeperError, now: float) -> None:
@@ -677,4 +684,4 @@ class Session:
     def _state(self, state: str, client_state: str, error: Optional[ZookeeperError]) -> None:
         if (state, client_state) != (self.state, self.client_state):
             self.state, self.client_state = state, client_state
-            self._actions.append(StateChanged(state, client_state, error))
+            self.queued.append(StateChanged(state, client_state, error))

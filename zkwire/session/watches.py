@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import BuiltinMethodType, MethodType
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
-from ..ensemble import CONFIG_NODE
+from ..paths import CONFIG_NODE
 from ..errors import NoNodeError
 from ..ops import Op, RemoveWatches, SetWatches, SetWatches2
 from ..values import EventType, KeeperState, WatchedEvent, Watcher

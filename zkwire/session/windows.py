@@ -28,7 +28,10 @@ class Windows:
     @property
     def total(self) -> int:
         """The number of operations; one more for each recipe, which it waits for or is submitting."""
-        return sum(len(under_way) + 1 for under_way in list(self._all.values()))
+        total = len(self._all)
+        for under_way in list(self._all.values()):
+            total += len(under_way)
+        return total
 
     @property
     def full(self) -> bool:

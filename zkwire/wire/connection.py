@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Deque, List, Optional, Tuple, Union
 
 from ..errors import FrameTooLargeError, MarshallingError, ProtocolError, TLSError, ZookeeperError
+from ..typed import NamedTuple
 from .jute import decode, encode
 from .operation import Op
 from .messages import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest, ConnectResponse, WatcherEvent
@@ -92,7 +93,9 @@ class Connection:
         self._head: Union[bytes, memoryview, None] = None
         self._longest = max_request + 4
         self._chunks: List[bytes] = []
-        self._have, self._need = 0, 4
+        #: The number of received bytes that wait for the rest of their frame.
+        self.kept = 0
+        self._need = 4
 
     # ---------------------------------------------------------------------- sending
 
@@ -178,7 +181,7 @@ class Connection:
     @property
     def partial_reply(self) -> bool:
         """Whether the beginning of a reply (not of an event) has arrived, and the rest has not."""
-        if self._have < 8:
+        if self.kept < 8:
             return False
         if len(self._chunks[0]) < 8:  # joined once only, even if the reply arrives byte by byte
             self._chunks = [b"".join(self._chunks)]
@@ -193,13 +196,13 @@ class Connection:
         incoming: List[Incoming] = []
         if self.error is not None:
             return incoming
-        if self._have:
+        if self.kept:
             self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
+            self.kept += len(data)
+            if self.kept < self._need:
                 return incoming
             data = b"".join(self._chunks)
-            self._chunks, self._have = [], 0
+            self._chunks, self.kept = [], 0
         try:
             at = self._greeted(data) if self.response is None else 0
             if self.response is not None:
@@ -208,7 +211,7 @@ class Connection:
                 self._keep(data[at:] if at else data, incoming)
         except ProtocolError as error:
             self.error = error
-            self._chunks, self._have = [], 0
+            self._chunks, self.kept = [], 0
         return incoming
 
     def _take(self, data: bytes, at: int, incoming: List[Incoming]) -> int:
@@ -259,7 +262,7 @@ class Connection:
                 if length < _HEADER_SIZE or len(rest) >= 8 or not self.replies:
                     raise self._bad_length(length, rest, 0, incoming)
                 self._need = 8  # the next four bytes are the xid
-        self._chunks, self._have = [rest], len(rest)
+        self._chunks, self.kept = [rest], len(rest)
 
     def _out_of_order(self, xid: int, err: int, frame: bytes, body: int, incoming: List[Incoming]) -> None:
         """Take a frame outside the order of requests: an event, or the reply to a ping or an auth."""

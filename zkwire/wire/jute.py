@@ -14,9 +14,10 @@ All codecs pass `scope` on unchanged; only codecs of other modules use it (paths
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from ..errors import MarshallingError
+from ..typed import Generic
 
 T = TypeVar("T")
 _INT = struct.Struct(">i")
@@ -201,7 +202,7 @@ class Names(Codec[List[str]]):
         if count < 0 or count * 4 > size - at:
             raise MarshallingError(f"list of {count} names at offset {at - 4}, with {size - at} bytes left")
         if count >= _FEW:
-            split = _split_equal(data, at, count) or _split_short(data, at, count)
+            split = _split_equal(data, at, count) or _split_brief(data, at, count) or _split_short(data, at, count)
             if split is not None:
                 return split
         names, unpack = [], _unpack_int
@@ -218,6 +219,9 @@ class Names(Codec[List[str]]):
 
 #: Fewer names than this are read one by one.
 _FEW = 8
+#: All ASCII characters but the lengths below 32, which are control characters; and a table that makes all these equal.
+_NO_LENGTH = bytes((0, *range(32, 128)))
+_MARKED = bytes((0, *[1] * 31, *range(32, 256)))
 #: The last byte of a length below 128; the index is the length plus one.
 _LAST_BYTE = ("", *map(chr, range(128)))
 
@@ -240,6 +244,20 @@ def _split_equal(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], 
         return None
     names = block.decode().split("\0\0\0" + chr(length))
     return (names[1:], end) if len(names) == count + 1 else None
+
+
+def _split_brief(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:
+    """The names that take up the rest of `data`, if all are printable ASCII, and shorter than 32 bytes; None if not.
+
+    The lengths are then the only control characters, each behind three zero bytes. With one and the same character in
+    place of all of them, one `split` finds all names; and their lengths must be those lengths.
+    """
+    rest = data[at:]
+    lengths = rest.translate(None, _NO_LENGTH)
+    if len(lengths) != count or not rest.isascii():
+        return None
+    before, *names = rest.translate(_MARKED).decode().split("\0\0\0\1")
+    return (names, len(data)) if not before and [*map(len, names)] == [*lengths] else None
 
 
 def _split_short(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], int]]:

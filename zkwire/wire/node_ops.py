@@ -8,9 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Callable, ClassVar, List, Optional, Sequence, Tuple, TypeVar, Union
 
-from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
-from ..paths import validate_path, validate_sequential_path
+from ..paths import CONFIG_NODE, validate_path, validate_sequential_path
 from ..values import ACL, Stat, Watcher
 from .jute import BUFFER, INT, LONG, Codec, Names, Record, encode
 from .messages import ACLS, PATH, RESULT_ACLS, RESULT_PATH, STAT, Scope

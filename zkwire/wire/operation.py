@@ -8,10 +8,11 @@ connections, sessions or watch bookkeeping.
 from __future__ import annotations
 
 import struct
-from typing import Any, ClassVar, Generic, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, ClassVar, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from ..errors import MarshallingError, NoAuthError, NoNodeError, ZookeeperError, error_for
 from ..paths import parent_of, validate_path
+from ..typed import Generic
 from ..values import ACL, WatchedEvent, Watcher
 from .jute import BOOL, INT, NOTHING, Codec, decode
 from .messages import PATH, Scope

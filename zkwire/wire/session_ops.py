@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
-from ..ensemble import CONFIG_NODE
 from ..errors import MarshallingError, ZookeeperError
-from ..paths import validate_path
+from ..paths import CONFIG_NODE, validate_path
 from ..values import Id, Stat, Watcher
 from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector
 from .messages import ID, PATH

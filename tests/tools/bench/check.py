@@ -23,15 +23,15 @@ from .report import table
 LEFT = 0.1
 LIMITS: Dict[str, Counts] = {
     #                      calls, files, system calls, elsewhere, bytecodes, bytes, blocks left
-    "get, blocking": Counts(33, 12, 2.1, 1, 1220, 300, LEFT),
-    "get, pipelined": Counts(19, 10, 0.3, 1, 850, 750, LEFT),
-    "create, pipelined": Counts(28, 12, 0.3, 1, 1150, 600, LEFT),
+    "get, blocking": Counts(28, 10, 2.1, 1, 1200, 240, LEFT),
+    "get, pipelined": Counts(17, 9, 0.2, 1, 720, 780, LEFT),
+    "create, pipelined": Counts(26, 11, 0.2, 1, 980, 690, LEFT),
     # Of one list, whose thousand names cost neither a call nor a bytecode each.
-    "get_children of 1000": Counts(38, 12, 2.1, 2, 1400, 420, LEFT),
+    "get_children of 1000": Counts(32, 10, 2.1, 2, 1360, 360, LEFT),
     # Depends on how many events arrive together.
-    "event, delivered": Counts(22, 8, 0.3, 0.3, 700, 1150, LEFT),
-    "asyncio: get, one at a time": Counts(25, 9, 4.1, 0, 960, 100, LEFT),
-    "asyncio: get, pipelined": Counts(11, 8, 0.3, 0, 650, 1300, LEFT),
+    "event, delivered": Counts(21, 8, 0.3, 0.3, 620, 1000, LEFT),
+    "asyncio: get, one at a time": Counts(24, 9, 4.1, 0, 960, 100, LEFT),
+    "asyncio: get, pipelined": Counts(11, 8, 0.2, 0, 620, 1100, LEFT),
 }  # fmt: skip
 
 

@@ -201,7 +201,7 @@ class Client:
         self._busy = True
         session = self.session
         while True:
-            if session.has_actions:
+            if session.queued:
                 for action in session.actions():
                     getattr(self, METHODS[type(action)])(*action)
                 if self.link is not session.link:
@@ -209,7 +209,7 @@ class Client:
             self._send()
             if self._jobs and not self._lag:
                 self._work()
-            elif not session.has_actions:
+            elif not session.queued:
                 break
         self._busy = False
         deadline = session.deadline()
@@ -426,7 +426,7 @@ class Client:
             limit = self.replied_at + self.granted * 4 / 3 + 0.1
             require(now <= limit, "I1", "connected, and no reply for {:.1f} s", now - self.replied_at)
         if not self._lag:
-            require(not self._jobs and not self.session.has_actions, "I12", "something is left to be done")
+            require(not self._jobs and not self.session.queued, "I12", "something is left to be done")
 
 
 def _closed(wire: Optional[Wire]) -> None:
