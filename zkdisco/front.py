@@ -328,6 +328,7 @@ class InstancerBase:
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         self._core = Membership(directory, self._runner.watcher, _careful(accept))
         self._first: Any = None
+        self._began = 0.0  # when
         self._stopped: Optional[float] = None  # when
         self._troubles = ""
         self._guard = Guard(self)
@@ -349,6 +350,8 @@ class InstancerBase:
         After `stop`, since then, if not before.
         """
         stale = self._core.stale_since(monotonic())
+        if stale is None and self._first is not None and not self._first.done():
+            stale = self._began  # nothing is known yet
         return stale if stale is not None else self._stopped
 
     def register(self, observer: Any) -> None:
@@ -367,6 +370,7 @@ class InstancerBase:
 
     def begin(self) -> Any:
         """Start to watch; a future for the first complete set."""
+        self._began = monotonic()
         self._first = self._owner.zk.future()
         self._first.add_done_callback(_forget)
         self._owner.adopt(self)
