@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from typing import Any, AsyncIterator, Callable, Generator, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
-    session_event,
+    logger, session_event,
 )  # fmt: skip
 from .observers import target_of
 from .steps import create_parents, entries_of
@@ -24,7 +23,6 @@ from .values import (
     validate_directory,
 )  # fmt: skip
 
-logger = logging.getLogger("zkdisco")
 
 
 def _forget(future: asyncio.Future[Any]) -> None:

@@ -1,27 +1,38 @@
 """The command line: register a service, watch or list the live instances, or see the demonstration.
 
-Owns arguments, output and signals. Must not know more of discovery than its public names.
+Owns arguments, what is printed, signals, and how long the end may take. Must not know more of discovery than its public
+names. The main thread waits on one queue, on which signals, events and what became of calls arrive; whatever waits for
+ZooKeeper runs on another thread, so that a signal is heard at any moment.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import select
 import signal
 import sys
-from queue import SimpleQueue
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import threading
+from datetime import datetime, timezone
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
+from ._zkwire import errors
+from .front import logger
 from .threads import Client, Instancer, Registrar
-from .values import (
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, Event, Service, validate_directory,
-)  # fmt: skip
 from .tls import client_arguments
+from .values import (
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, ClientClosedError, Event, Service,
+    validate_directory, validate_wait,
+)  # fmt: skip
 
 EXAMPLES = """\
 examples:
   python -m zkdisco register --servers zk1,zk2 --path /services --name api --data 10.0.2.10:80
+  python -m zkdisco register --wait 0 --path /services --name api --data 10.0.2.10:80     though ZooKeeper may be down
   python -m zkdisco watch --servers zk1:2181 --path /services --name api
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
@@ -29,11 +40,34 @@ examples:
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
-'register' stays until it gets SIGTERM or SIGINT, then takes the registration back and exits with 0. Exit status 2 is
-for arguments that cannot be right, 1 for any other trouble, which is told in one line on stderr.
+'register' and 'watch' stay until SIGTERM, SIGINT, SIGHUP or SIGQUIT, and end within 2 s, whatever the servers do; a
+second signal ends at once. 'watch' ends, too, when nobody reads its output any more. An instance is printed as it is if
+it is plain text, otherwise as a JSON string (in quotes).
+
+exit status: 0 done, 1 any trouble (one line on stderr says which), 2 arguments that cannot be right, 3 the path, or the
+chroot, is not there.
+
+environment: ZKDISCO_SERVERS, ZKDISCO_CREDENTIALS, ZKDISCO_SASL_USER and ZKDISCO_SASL_PASSWORD stand for the options of
+these names.
 """
+#: The environment variables that stand for options, where these are not given.
+ENVIRONMENT = {"servers": "ZKDISCO_SERVERS", "credentials": "ZKDISCO_CREDENTIALS", "sasl_user": "ZKDISCO_SASL_USER"}
 #: Where the password of `--sasl-user` is looked for; arguments can be read by every user of a machine.
 SASL_PASSWORD = "ZKDISCO_SASL_PASSWORD"  # noqa: S105  # a name, no password
+#: Seconds in which the process ends after a signal.
+LEAVE = 2.0
+#: Seconds between two looks at what tells nobody: whether our output is still read, and how a registration stands.
+LOOK = 0.25
+DONE, TROUBLE, NOT_THERE = 0, 1, 3
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+
+
+class Stopped(Exception):
+    """A signal has come."""
+
+
+class NotThere(Exception):
+    """There is no such path."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,8 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--session-timeout", type=float, metavar="SECONDS",
                        help="after which the instances of a dead process are gone "
                             f"(default: {DEFAULT_SESSION_TIMEOUT:g}; for 'demo' {SHORTEST_TIMEOUT:g})")  # fmt: skip
+    group.add_argument("--wait", type=float, metavar="SECONDS", help="for the first session: at most so long, 0 not at "
+                       "all, and then go on; without it, a failure after the time-outs is the end")  # fmt: skip
     group.add_argument("--credentials", metavar="USER:PASSWORD", help="for the digest scheme; visible to other users "
-                       "of this machine")  # fmt: skip
+                       "of this machine, unlike those of the environment or a file")  # fmt: skip
+    group.add_argument("--credentials-file", metavar="FILE", help="whose first line is USER:PASSWORD")
     group.add_argument("--sasl-user", metavar="USER", help="log in with SASL DIGEST-MD5; the password comes from the "
                        f"environment variable {SASL_PASSWORD}, or a file")  # fmt: skip
     group.add_argument("--sasl-password-file", metavar="FILE", help="whose first line is the password")
@@ -82,33 +119,55 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
+    logger.addHandler(logging.NullHandler())  # all that matters is said by this file
+    inbox: SimpleQueue[Any] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
     try:
         service, directory = _target(options)
+        validate_wait(getattr(options, "wait", None))
+        arguments = client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})
+        _listen(inbox)
+        if options.verb == "demo":
+            return _demo(options, inbox)
+        return _Session(options, arguments, inbox).run(service, directory)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
-    stop: SimpleQueue[None] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.put(None))
-    try:
-        if options.verb == "demo":
-            return _demo(options, stop)
-        with Client(**client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})) as client:
-            if service is not None:
-                _register(client, service, stop, _flag(options))
-            elif options.verb == "watch":
-                _watch(client, directory, stop, _flag(options))
-            else:
-                _list(client, directory, _flag(options))
-    except ValueError as error:
-        parser.error(str(error))
+    except Stopped:
+        return DONE
+    except NotThere as error:
+        return _say(error, NOT_THERE)
     except BrokenPipeError:
-        # Who read our output has left: there is nobody to tell, and nothing to flush at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1 if options.verb == "demo" else 0  # it has not been seen to its end
+        _drop_output()
+        return TROUBLE if options.verb == "demo" else DONE  # it has not been seen to its end
     except Exception as error:
-        print(f"zkdisco: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return _say(f"{type(error).__name__}: {error}", TROUBLE)
+
+
+def _say(what: object, status: int) -> int:
+    if sys.stderr is not None:
+        print(f"zkdisco: {printable(str(what))}", file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """Who read our output has left: there is nobody to tell, and nothing to flush at the end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _listen(inbox: SimpleQueue[Any]) -> None:
+    """Put signals into the queue; the second one ends the process. One that is ignored already stays so (nohup)."""
+    seen: List[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            os._exit(128 + number)
+        inbox.put(None)
+
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
 
 
 def _flag(options: argparse.Namespace) -> bool:
@@ -120,15 +179,21 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     if options.verb == "demo":
         return None, ""
     if options.verb == "register":
-        service = Service(options.path, options.name, options.data.encode())
+        service = Service(options.path, options.name, os.fsencode(options.data))
         return service, service.directory
     return None, validate_directory(Service(options.path, options.name).directory if options.name else options.path)
 
 
 def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
-    """Those that were given."""
+    """Those that were given, on the command line, in a file or in the environment, in this order."""
+    for name, variable in ENVIRONMENT.items():
+        stands = hasattr(options, name) or (name == "credentials" and hasattr(options, "credentials_file"))
+        if variable in os.environ and not stands and (options.verb != "demo" or name != "servers"):
+            setattr(options, name, os.environ[variable])
     names = ("servers", "connect_timeout", "session_timeout", "credentials")
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if hasattr(options, "credentials_file") and "credentials" not in given:
+        given["credentials"] = _first_line(options.credentials_file)
     if "credentials" in given:
         given["credentials"] = given["credentials"].split(":", 1)
     if hasattr(options, "sasl_user"):
@@ -141,10 +206,14 @@ def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     return given
 
 
+def _first_line(name: str) -> str:
+    with open(name, encoding="utf-8", errors="surrogateescape") as file:
+        return file.readline().rstrip("\r\n")
+
+
 def _sasl_password(options: argparse.Namespace) -> str:
     if hasattr(options, "sasl_password_file"):
-        with open(options.sasl_password_file, encoding="utf-8", errors="surrogateescape") as file:
-            return file.readline().rstrip("\r\n")
+        return _first_line(options.sasl_password_file)
     if SASL_PASSWORD not in os.environ:
         raise ValueError(f"--sasl-user needs a password: set {SASL_PASSWORD}, or give --sasl-password-file")
     return os.environ[SASL_PASSWORD]
@@ -156,51 +225,230 @@ def _demo(options: argparse.Namespace, stop: SimpleQueue[Any]) -> int:
     return demo.run(demo.Screen(_flag(options), stop), **_client_arguments(options))
 
 
-def _register(client: Client, service: Service, stop: SimpleQueue[None], as_json: bool) -> None:
-    with Registrar(client, service) as registrar:
-        _print(json.dumps({"node": registrar.node}) if as_json else f"registered {registrar.node}")
-        stop.get()
-    if not as_json:
-        _print("deregistered")
+class _Session:
+    """One run of a verb: a client, and what arrives for the main thread. None in the inbox is a signal."""
 
+    def __init__(self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any]) -> None:
+        self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
+        self._wait: Optional[float] = getattr(options, "wait", None)
+        self._client = Client(**arguments, wait=0)
+        self._registrar: Optional[Registrar] = None
+        self._nodes: Tuple[str, ...] = ()  # of the registration, the newest last
 
-def _watch(client: Client, directory: str, stop: SimpleQueue[None], as_json: bool) -> None:
-    broken: List[OSError] = []
-
-    def show(event: Event) -> None:
+    def run(self, service: Optional[Service], directory: str) -> int:
+        """The exit status. However it ends, it takes at most `LEAVE` from then on."""
+        status = DONE
         try:
-            _print(_json(event) if as_json else _text(event))
-        except OSError as error:  # nobody reads any more
-            broken.append(error)
-            stop.put(None)
+            self._connect()
+            if service is not None:
+                self._register(service)
+            elif self._verb == "watch":
+                self._watch(directory)
+            else:
+                self._list(directory)
+        except Stopped:
+            pass
+        finally:
+            registered = service is not None and bool(self._nodes)
+            in_time = self._leave(self._registrar if registered else None)
+        if registered and not in_time:
+            seconds = self._client.options.session_timeout
+            status = _say(f"not taken back in time; the node ends with the session, in {seconds:g} s at most", TROUBLE)
+        elif registered and not self._json:
+            self._print("deregistered")
+        return status
 
-    instancer = Instancer(client, directory)
-    instancer.register(show)
-    stop.get()
-    instancer.stop()
-    if broken:
-        raise broken[0]
+    def _leave(self, registrar: Optional[Registrar]) -> bool:
+        """Take the registration back, and end the session; whether the server has confirmed the one in time."""
+        gone: List[bool] = []
 
+        def goodbye() -> None:
+            try:
+                if registrar is not None and self._client.zk.connected:
+                    registrar.deregister(timeout=LEAVE)
+                    gone.append(True)
+            except errors.ZookeeperError:
+                pass  # that it is not gone is said by the caller
+            self._client.stop()
 
-def _list(client: Client, directory: str, as_json: bool) -> None:
-    event = Instancer(client, directory).state
-    if as_json:
-        _print(_json(event))
-    else:
+        thread = threading.Thread(target=goodbye, daemon=True)
+        thread.start()
+        thread.join(LEAVE)
+        return bool(gone)
+
+    def _next(self, seconds: Optional[float]) -> Any:
+        """What arrives next, or `Empty` is raised. `Stopped` for a signal."""
+        try:
+            what = self._inbox.get(True, seconds)
+        except Empty:
+            raise
+        if what is None:
+            raise Stopped
+        return what
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        """What the function returns or raises; a signal is heard while it waits."""
+
+        def work() -> None:
+            try:
+                outcome: Any = (function(), None)
+            except BaseException as error:
+                outcome = (None, error)
+            self._inbox.put(outcome)
+
+        threading.Thread(target=work, daemon=True).start()
+        result, error = self._next(None)
+        if error is not None:
+            raise error
+        return result
+
+    def _connect(self) -> None:
+        """Have a session, or the reason why there is none, or have waited as long as was asked for."""
+        zk, patience = self._client.zk, self._client.options.timeout
+        wait = patience if self._wait is None else self._wait
+        self._call(lambda: zk.driver.until(lambda: zk.connected or zk.client_state in ("AUTH_FAILED", "CLOSED"), wait))
+        if not zk.connected and (self._wait is None or zk.client_state in ("AUTH_FAILED", "CLOSED")):
+            self._call(lambda: zk.start(0.0))  # which says why
+
+    # ------------------------------------------------------------------------ register
+
+    def _register(self, service: Service) -> NoReturn:
+        registrar = self._registrar = Registrar(self._client, service)
+        if self._wait is None:
+            self._call(registrar.register)
+        else:
+            registrar.start()
+        troubles = ""
+        while True:
+            node, error = registrar.node, registrar.error
+            if node is not None and self._nodes[-1:] != (node,):
+                self._nodes += (node,)
+                line = json.dumps({"time": _time(), "node": node}) if self._json else f"registered {printable(node)}"
+                self._print(line)
+            if error is not None and self._client.zk.client_state in ("AUTH_FAILED", "CLOSED"):
+                self._nodes = ()
+                raise error
+            text = "" if error is None else f"{type(error).__name__}: {error}"
+            if text != troubles:
+                _say(text or "all is well again", TROUBLE)
+            troubles = text
+            try:
+                self._next(LOOK)
+            except Empty:
+                pass
+
+    # --------------------------------------------------------------------- watch, list
+
+    def _watch(self, directory: str) -> None:
+        instancer = self._instancer(directory)
+        if self._client.zk.connected:
+            self._call(lambda: self._look_around(directory))
+        instancer.register(self._inbox)
+        while True:
+            try:
+                event = self._next(LOOK)
+            except Empty:
+                if _nobody_reads():
+                    raise BrokenPipeError from None
+                continue
+            self._print(self._line(event, instancer) if self._json else _text(event))
+            error = event.error
+            if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
+                raise error if not isinstance(error, ClientClosedError) else Stopped
+
+    def _instancer(self, directory: str) -> Instancer:
+        wait = None if self._wait is None else 0.0
+        instancer: Instancer = self._call(lambda: Instancer(self._client, directory, wait=wait))
+        return instancer
+
+    def _list(self, directory: str) -> None:
+        instancer = self._instancer(directory)
+        if not self._look_around(directory):
+            raise NotThere(f"there is no {directory}; {self._nearest(directory)}")
+        event = instancer.state
+        if self._json:
+            self._print(self._line(event, instancer))
+            return
         for instance in event.instances:
-            _print(instance)
+            self._print(printable(instance))
         if event.error is not None:
-            print(f"zkdisco: {event.error}", file=sys.stderr)
+            _say(event.error, TROUBLE)
+
+    def _look_around(self, directory: str) -> bool:
+        """Whether the path is there; if it is likely to be another one that was meant, that is said."""
+        zk = self._client.zk
+        stat = zk.exists(directory)
+        if stat is None:
+            if self._verb == "watch":
+                _say(f"there is no {directory} yet; {self._nearest(directory)}", TROUBLE)
+            return False
+        names = zk.get_children(directory)
+        if stat.ephemeralOwner:
+            _say(f"{directory} is an instance, not a service: is the path one level too low?", TROUBLE)
+        elif names and any(zk.get_children(f"{directory.rstrip('/')}/{name}") for name in names[:3]):
+            _say(f"the children of {directory} have children: is the path one level too high?", TROUBLE)
+        return True
+
+    def _nearest(self, directory: str) -> str:
+        """What there is instead."""
+        while directory != "/":
+            directory = directory.rpartition("/")[0] or "/"
+            if self._client.zk.exists(directory) is not None:
+                return f"{directory} is there"
+        return "not even / is there: the chroot does not exist"
+
+    # -------------------------------------------------------------------------- output
+
+    def _line(self, event: Event, instancer: Instancer) -> str:
+        stale = instancer.stale_since
+        age = 0.0 if stale is None else max(0.0, round(monotonic() - stale, 3))
+        error = None if event.error is None else str(event.error)
+        return json.dumps({"time": _time(), "instances": list(event.instances), "age": age, "error": error})
+
+    def _print(self, line: str) -> None:
+        """One line; where nobody reads, that ends a watch, and is of no interest to a registration."""
+        if sys.stdout is None:
+            if self._verb != "register":
+                raise BrokenPipeError
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            if self._verb != "register":
+                raise
+            _drop_output()
 
 
-def _json(event: Event) -> str:
-    return json.dumps({"instances": list(event.instances), "error": None if event.error is None else str(event.error)})
+def _time() -> str:
+    """Now, in UTC, as ISO 8601 has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _nobody_reads() -> bool:
+    """Whether what we print goes to a pipe or a terminal that has ended."""
+    if sys.stdout is None:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(flags & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, flags in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on this system, or no file below
+        return False
+
+
+def printable(text: str) -> str:
+    """`text` itself if it is plain and can be printed; otherwise a JSON string of ASCII, in quotes: always one line."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    plain = bool(text) and text.isprintable() and text == text.strip() and not text.startswith('"')
+    try:
+        text.encode(encoding)
+    except UnicodeError:
+        plain = False
+    return text if plain else json.dumps(text)
 
 
 def _text(event: Event) -> str:
-    listed = ", ".join(event.instances) or "none"
-    return f"{len(event.instances)} live: {listed}" + (f"  ({event.error})" if event.error is not None else "")
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
+    """A line for people; an instance that holds what separates them is put in quotes."""
+    shown = [json.dumps(one) if "," in one else printable(one) for one in event.instances]
+    trouble = f"  ({printable(str(event.error))})" if event.error is not None else ""
+    return f"{len(shown)} live: {', '.join(shown) or 'none'}{trouble}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, List, Optional, Tuple, Union
 
 from ._zkwire import KazooState, ZooKeeper, embedded_server
+from .front import logger
 from .threads import Client, Instancer, Registrar
 from .values import SHORTEST_TIMEOUT, Event, Service
 from .tls import client_arguments
@@ -120,6 +122,7 @@ def run(screen: Screen, servers: Optional[str] = None, **options: Any) -> int:
 
 def serve(options: Any, path: str, data: str) -> None:
     """The service in a process of its own: registered until standard input ends."""
+    logger.addHandler(logging.NullHandler())  # it ends by the story's will
     service = Service(path, NAME, data.encode())
     with Client(**client_arguments(options)) as client, Registrar(client, service) as registrar:
         print(registrar.node, flush=True)

@@ -23,7 +23,8 @@ from .values import (
     validate_credentials, validate_directory, validate_payload, validate_timeout, validate_wait,
 )  # fmt: skip
 
-logger = logging.getLogger("zkdisco")
+#: The logger of this package, wherever it is vendored.
+logger = logging.getLogger(__name__.rpartition(".")[0])
 EventHandler = Callable[[WatchedEvent], object]
 #: Which children are instances, by their names.
 Accept = Callable[[str], bool]

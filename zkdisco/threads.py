@@ -6,7 +6,6 @@ the cores decide.
 
 from __future__ import annotations
 
-import logging
 import threading
 from time import monotonic
 from typing import Any, Optional, Sequence, Tuple, Union
@@ -14,7 +13,7 @@ from typing import Any, Optional, Sequence, Tuple, Union
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
-    session_event,
+    logger, session_event,
 )  # fmt: skip
 from .observers import ThreadDelivery
 from .steps import create_parents, entries_of
@@ -22,7 +21,6 @@ from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Service, validate_directory,
 )  # fmt: skip
 
-logger = logging.getLogger("zkdisco")
 #: So many session events wait for a slow handler.
 EVENTS = 1000
 

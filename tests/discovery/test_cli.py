@@ -9,10 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from datetime import datetime
 from typing import Any, Iterator
 
 import pytest
 
+from tests.kit.catalogue import fault
 from tests.kit.harness import pki
 from tests.kit.tls import Relay
 from tests.kit.discovery.live import until
@@ -65,7 +68,9 @@ def test_register_until_a_signal(server38: Any, where: str, number: int) -> None
 def test_watch_prints_one_line_per_event(server38: Any, where: str) -> None:
     with ZooKeeper(server38.hosts) as zk:
         with started("watch", "--servers", server38.hosts, "--path", where, "--json") as it:
-            assert json.loads(it.stdout.readline()) == {"instances": [], "error": None}
+            first = json.loads(it.stdout.readline())
+            assert (first["instances"], first["error"], first["age"]) == ([], None, 0.0)
+            assert datetime.fromisoformat(first["time"]).tzinfo is not None
             zk.ensure_path(where)
             zk.create(where + "/a", b"10.0.0.1:80")
             assert json.loads(it.stdout.readline())["instances"] == ["10.0.0.1:80"]
@@ -73,7 +78,7 @@ def test_watch_prints_one_line_per_event(server38: Any, where: str) -> None:
             event = json.loads(it.stdout.readline())
             assert event["instances"] == ["10.0.0.1:80"] and "UTF-8" in event["error"]
             it.send_signal(signal.SIGTERM)
-            assert it.wait(10) == 0 and it.stderr.read() == ""
+            assert it.wait(10) == 0 and it.stderr.read() == f"zkdisco: there is no {where} yet; / is there\n"
 
 
 def test_watch_for_people_by_name_and_a_reader_that_leaves(server38: Any, where: str) -> None:
@@ -93,14 +98,14 @@ def test_list(server38: Any, where: str) -> None:
     with ZooKeeper(server38.hosts) as zk:
         arguments = ("list", "--servers", server38.hosts, "--path", where, "--name", "api")
         nothing = done(*arguments)
-        assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "")
+        assert (nothing.returncode, nothing.stdout) == (3, "") and f"there is no {where}/api" in nothing.stderr
         zk.create(where + "/api/b", b"2", makepath=True)
         zk.create(where + "/api/a", b"1")
         found = done(*arguments)
         assert (found.returncode, found.stdout, found.stderr) == (0, "1\n2\n", "")
         for order in (("--json", *arguments), (*arguments, "--json"), ("list", "--json", *arguments[1:])):
             found = done(*order)
-            assert found.returncode == 0 and json.loads(found.stdout) == {"instances": ["1", "2"], "error": None}
+            assert found.returncode == 0 and json.loads(found.stdout)["instances"] == ["1", "2"]
 
 
 @pytest.mark.slow
@@ -200,3 +205,205 @@ def test_files_of_tls_that_are_of_no_use_are_named() -> None:
     with pytest.raises(ValueError, match="the key is encrypted"):  # and no terminal is asked for the password
         tls_context(cert_file=pki.pem("client"), key_file=pki.pem("encrypted"))
     assert tls_context(pki.pem("ca"), pki.pem("client")).check_hostname
+
+
+# ------------------------------------------------------------------- signals, pipes, places
+
+
+def ends_within(process: Any, seconds: float, status: int) -> None:
+    """The command ends in time, as documented."""
+    began = time.monotonic()
+    assert process.wait(10) == status, process.stderr.read()
+    assert time.monotonic() - began < seconds
+
+
+@fault("Y13")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("verb", ["register", "watch", "list"])
+def test_a_signal_is_heard_while_it_connects(verb: str, number: int) -> None:
+    data = ("--name", "a", "--data", "x") if verb == "register" else ()
+    with started(verb, "--servers", "127.0.0.1:1", "--session-timeout", "30", "--path", "/s", *data) as it:
+        wait_for_handlers(it.pid)
+        it.send_signal(number)
+        ends_within(it, 3.0, 0)
+
+
+def wait_for_handlers(pid: int) -> None:
+    """Until the process handles SIGTERM, which its status says."""
+
+    def handled() -> bool:
+        with open(f"/proc/{pid}/status") as file:
+            mask = next(line for line in file if line.startswith("SigCgt:"))
+        return bool(int(mask.split()[1], 16) & 1 << signal.SIGTERM - 1)
+
+    until(handled)
+
+
+@fault("Y13")
+def test_a_signal_is_heard_in_an_outage_and_what_is_left_is_said() -> None:
+    with EmbeddedServer() as server:
+        with started("register", "--servers", server.hosts, "--path", "/s", "--name", "a", "--data", "x",
+                     "--session-timeout", "20") as it:  # fmt: skip
+            assert it.stdout.readline().startswith("registered ")
+            server.stop()
+            assert "ConnectionLoss" in it.stderr.readline()
+            it.send_signal(signal.SIGTERM)
+            ends_within(it, 3.5, 1)
+            assert "not taken back in time; the node ends with the session, in 20 s at most" in it.stderr.read()
+        server.start()
+
+
+@fault("Y13")
+def test_a_server_that_stands_still_holds_up_nobody_and_a_second_signal_ends_at_once() -> None:
+    with EmbeddedServer() as server:
+        for second in (False, True):
+            with started("register", "--servers", server.hosts, "--path", "/s", "--name", "a", "--data", "x") as it:
+                assert it.stdout.readline().startswith("registered ")
+                server.black_hole()
+                it.send_signal(signal.SIGTERM)
+                if second:
+                    time_left = 1.5
+                    until(lambda process=it: not handles_more(process))
+                    it.send_signal(signal.SIGINT)
+                    ends_within(it, time_left, 128 + signal.SIGINT)
+                else:
+                    ends_within(it, 3.5, 1)
+            server.heal()
+
+
+def handles_more(process: Any) -> bool:
+    """Whether a signal is still waiting to be handled."""
+    with open(f"/proc/{process.pid}/status") as file:
+        return any(int(line.split()[1], 16) for line in file if line.startswith(("ShdPnd:", "SigPnd:")))
+
+
+@fault("Y13", "Y04")
+def test_a_credential_that_is_refused_for_good_ends_register_and_watch() -> None:
+    with EmbeddedServer(sasl={"ann": "old"}, sasl_required=True) as server:
+        environment = dict(os.environ, ZKDISCO_SASL_PASSWORD="old", ZKDISCO_SASL_USER="ann", ZKDISCO_SERVERS=server.hosts)  # noqa: S106
+        verbs = (["register", "--data", "x"], ["watch"])
+        processes = [
+            subprocess.Popen([sys.executable, "-m", "zkdisco", *verb, "--path", "/s", "--name", "a"], cwd=ROOT, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+            for verb in verbs
+        ]  # fmt: skip
+        try:
+            for process in processes:
+                assert process.stdout is not None and process.stdout.readline()
+            server.stop()
+            with EmbeddedServer(server.port, sasl={"ann": "new"}, sasl_required=True):
+                for process in processes:
+                    _, said = process.communicate(timeout=20)
+                    assert process.returncode == 1 and "AuthFailedError" in said and "Traceback" not in said
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+
+
+@fault("Y15")
+def test_register_and_watch_boot_without_zookeeper() -> None:
+    with EmbeddedServer() as server:
+        server.stop()
+        where = ("--servers", f"127.0.0.1:{server.port}", "--path", "/s", "--name", "a", "--wait", "0")
+        with started("register", *where, "--data", "x") as it, started("watch", *where, "--json") as other:
+            assert "no connection" in json.loads(other.stdout.readline())["error"]
+            assert "ConnectionLoss" in it.stderr.readline()
+            server.start()
+            assert it.stdout.readline().startswith("registered /s/a/_c_")
+            while json.loads(other.stdout.readline())["instances"] != ["x"]:
+                pass
+            it.send_signal(signal.SIGTERM)
+            assert it.wait(10) == 0
+            other.send_signal(signal.SIGTERM)
+            assert other.wait(10) == 0
+
+
+@fault("Y16")
+def test_one_line_for_each_instance_whatever_its_data() -> None:
+    odd = ["plain:80", "two\nlines", "\x1b[31mred", "a, b", "caf\xe9", "", '"quoted"', " padded ", "\u2028"]
+    with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:
+        zk.ensure_path("/s/a")
+        for number, text in enumerate(odd):
+            zk.create(f"/s/a/n{number}", text.encode())
+        for encoding, plain in (("utf-8", {"plain:80", "a, b", "caf\xe9"}), ("ascii", {"plain:80", "a, b"})):
+            command = [sys.executable, "-m", "zkdisco", "list", "--servers", server.hosts, "--path", "/s/a"]
+            environment = dict(os.environ, PYTHONIOENCODING=encoding)
+            listed = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=25, env=environment)
+            lines = listed.stdout.decode(encoding).split("\n")[:-1]
+            assert listed.returncode == 0 and len(lines) == len(odd)
+            assert sorted(line if line in plain else json.loads(line) for line in lines) == sorted(odd)
+            assert b"\x1b" not in listed.stdout
+        with started("watch", "--servers", server.hosts, "--path", "/s/a") as it:
+            line = it.stdout.readline()
+            assert line.startswith(f"{len(odd)} live: ") and "\x1b" not in line and '"a, b"' in line
+            it.send_signal(signal.SIGTERM)
+            assert it.wait(10) == 0
+
+
+@fault("Y16")
+def test_a_watch_whose_reader_has_left_ends_without_another_event() -> None:
+    with EmbeddedServer() as server:
+        with started("watch", "--servers", server.hosts, "--path", "/s") as it:
+            assert it.stdout.readline() == "0 live: none\n"
+            it.stdout.close()
+            ends_within(it, 5.0, 0)
+            assert "Traceback" not in it.stderr.read()
+        shell = f"{sys.executable} -m zkdisco watch --servers {server.hosts} --path /s --json | head -1"
+        shown = subprocess.run(["sh", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        assert json.loads(shown.stdout)["instances"] == [] and "Traceback" not in shown.stderr
+
+
+@fault("Y16")
+def test_output_that_is_closed_or_full(tmp_path: Any) -> None:
+    """A registration is not there for its output; a watch is; no credential, no traceback."""
+    with EmbeddedServer() as server:
+        base = f"{sys.executable} -m zkdisco {{}} --servers {server.hosts} --path /s --name a"
+        with ZooKeeper(server.hosts) as zk:
+            zk.ensure_path("/s/a")
+            with subprocess.Popen(["sh", "-c", f"exec {base.format('register')} --data x >&-"], cwd=ROOT) as process:
+                until(lambda: zk.get_children("/s/a"))
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
+        closed = subprocess.run(["sh", "-c", f"exec {base.format('watch')} >&- 2>&-"], cwd=ROOT, timeout=20)
+        assert closed.returncode == 0
+        full = subprocess.run(
+            ["sh", "-c", f"exec {base.format('watch')} >/dev/full"], cwd=ROOT, capture_output=True, text=True, timeout=20
+        )
+        assert full.returncode == 1 and "No space left" in full.stderr and "Traceback" not in full.stderr
+
+
+@fault("Y17")
+def test_a_place_that_is_not_there_or_not_the_one_that_was_meant() -> None:
+    with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:
+        zk.create("/services/api/one", b"10.0.0.1:80", makepath=True)
+        zk.create("/services/empty", b"")
+        node = zk.create("/services/api/_c_1", b"2", ephemeral=True)
+
+        def listed(path: str, hosts: str = server.hosts) -> Any:
+            return done("list", "--servers", hosts, "--path", path)
+
+        mistyped = listed("/servcies/api")
+        assert (mistyped.returncode, mistyped.stdout) == (3, "")
+        assert mistyped.stderr == "zkdisco: there is no /servcies/api; / is there\n"
+        assert (listed("/services/empty").returncode, listed("/services/empty").stderr) == (0, "")
+        high, low = listed("/services"), listed(node)
+        assert high.returncode == 0 and "one level too high" in high.stderr
+        assert low.returncode == 0 and "one level too low" in low.stderr
+        chroot = listed("/services/api", server.hosts + "/no/such")
+        assert chroot.returncode == 3 and "the chroot does not exist" in chroot.stderr
+
+
+def test_credentials_come_from_the_environment_or_a_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("boss:secret\n", encoding="utf-8")
+    with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:
+        zk.add_auth("digest", "boss:secret")
+        zk.create("/s", b"", acl=[make_digest_acl("boss", "secret", all=True)])
+        monkeypatch.setenv("ZKDISCO_SERVERS", server.hosts)
+        assert done("list", "--path", "/s").returncode == 1
+        assert done("list", "--path", "/s", "--credentials-file", str(tmp_path / "secret")).returncode == 0
+        monkeypatch.setenv("ZKDISCO_CREDENTIALS", "boss:secret")
+        assert done("list", "--path", "/s").returncode == 0
+        monkeypatch.setenv("ZKDISCO_CREDENTIALS", "nocolon")
+        bad = done("list", "--path", "/s")
+        assert bad.returncode == 2 and "nocolon" not in bad.stderr

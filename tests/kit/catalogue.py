@@ -280,8 +280,11 @@ ROWS: Dict[str, Row] = {
     "Y10": Row("E", "Many instancers reload while a registrar registers; max_pending"),
     "Y11": Row("E", "After stop(); two tasks on one instancer; a second stop(); failed services"),
     "Y12": Row("E", "Registration lost, back, refused, in doubt, while no caller asks: log lines"),
+    "Y13": Row("E", "SIGTERM or SIGINT at any moment of the command line, twice; SIGHUP, SIGQUIT"),
     "Y14": Row("E", "`with Registrar(...)` left by an exception while ZooKeeper is away"),
     "Y15": Row("E", "Boot while ZooKeeper is down"),
+    "Y16": Row("E", "Data with newline, escape codes, separators; stdout not UTF-8, closed, a pipe that ends"),
+    "Y17": Row("E", "A path that does not exist, one level too high or too low, a missing chroot"),
     "Y18": Row("ES", "A read-only server below"),
     "Y19": Row("EU", "Children that are no instances, busy grandchildren"),
 }
