@@ -6,6 +6,9 @@ the core decides anew. Where the client takes no more requests for now (`max_pen
 of the same core; the first is never refused, so that a core comes on whatever others do. Cores that share a `Window`
 have so many operations under way together, and take turns; one without goes first. Must not know what the cores decide.
 The executor is a `Dispatcher` (a thread) or an event loop.
+
+Where many nodes are to be read without a watch, they are read together (`MultiRead`): for the server, and for the line,
+that is one request. How many go into one depends on how much data such nodes have turned out to have.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from ._zkwire import KazooState, KeeperState, WatchedEvent, errors, ops
 
 #: So many operations are under way at a time, of all cores that share a window, or of one that has none.
 WINDOW = 4000
+#: At most so many reads go together, with so many bytes of data and so many of paths; so many at least, which is how it
+#: begins; and so many such requests are under way at a time.
+TOGETHER, TOGETHER_BYTES, PATHS_BYTES = 128, 64 * 1024, 64 * 1024
+LEAST, AT_ONCE = 16, 8
 #: Seconds until a client that has let a request wait in vain is asked again whether it is at its end.
 LOOK_AGAIN = 1.0
 #: The states in which there will never be a session again.
@@ -126,6 +133,54 @@ class Window:
             self.give()
 
 
+class Reads:
+    """How many nodes of a directory are read together, and what comes of it."""
+
+    def __init__(self) -> None:
+        self._largest: Optional[int] = None  # the most data that a node had, in bytes; None before the first answer
+        self._alone = False  # whether reading together has failed, so that it is not done any more
+        self._under_way = 0
+
+    @staticmethod
+    def suits(op: Any) -> bool:
+        """Whether this operation may be read together with others."""
+        return type(op) is ops.GetData and op.watch is None
+
+    def room(self, op: Any) -> int:
+        """How many reads like this one may go together now; 0 if they have to wait for those under way."""
+        if self._alone:
+            return 1
+        if self._under_way >= (AT_ONCE if self._largest is not None else 1):
+            return 0
+        if self._largest is None:
+            return LEAST
+        by_bytes = min(TOGETHER_BYTES // (self._largest + 1), PATHS_BYTES // len(op.path))
+        return min(TOGETHER, by_bytes) if by_bytes >= LEAST else 1
+
+    def sent(self, op: Any) -> None:
+        """A request has been sent."""
+        self._under_way += type(op) is ops.MultiRead
+
+    def answered(self, outcome: Any, count: int) -> List[Any]:
+        """The outcomes of `count` operations that went together."""
+        if count == 1:
+            return [outcome]
+        self._under_way -= 1
+        if isinstance(outcome, Exception):
+            return self.refused(outcome, count)
+        sizes = [len(one[0]) for one in outcome if not isinstance(one, Exception)]
+        self._largest = max([*sizes, self._largest or 0])
+        return list(outcome)
+
+    def refused(self, error: Exception, count: int) -> List[Any]:
+        """The outcomes if all of it failed: nobody can say because of which node, so all is read anew, one by one."""
+        if count > 1 and not isinstance(error, errors.ConnectionLoss):
+            self._alone = True
+            if isinstance(error, (errors.ProtocolError, errors.UnimplementedError)):
+                error = errors.ConnectionLoss(f"reading together: {error}")
+        return [error] * count
+
+
 class Runner:
     """Runs one core; `outcome` is called on the executor whenever the core may have something to say."""
 
@@ -137,6 +192,7 @@ class Runner:
         self._core: Optional[Core] = None
         self._backlog: Deque[Tuple[Any, Any]] = deque()
         self._under_way: Set[Any] = set()
+        self._reads = Reads()
         self._connected = False
         self._timer: Any = None
         self._timer_at: Optional[float] = None
@@ -195,16 +251,19 @@ class Runner:
             core.watched(event, monotonic())
             self.pump()
 
-    def _done(self, key: Any, future: Any) -> None:
+    def _done(self, keys: List[Any], future: Any) -> None:
         self._under_way.discard(future)
         self._window.give()
         error = _unsent() if future.cancelled() else future.exception()
-        self._answered(key, error if error is not None else future.result())
+        outcome = error if error is not None else future.result()
+        self._answered(keys, self._reads.answered(outcome, len(keys)))
 
-    def _answered(self, key: Any, outcome: Any) -> None:
-        core = self._core  # which another thread may take away
-        if core is not None:
-            core.answered(key, outcome, monotonic())
+    def _answered(self, keys: List[Any], outcomes: List[Any]) -> None:
+        for key, outcome in zip(keys, outcomes):
+            core = self._core  # which another thread may take away
+            if core is not None:
+                core.answered(key, outcome, monotonic())
+        if self._core is not None:
             self.pump()
 
     def _timed_out(self) -> None:
@@ -229,10 +288,12 @@ class Runner:
             return
         self._backlog += core.operations()
         while self._backlog:
-            key, op = self._backlog[0]
-            if core.current(key) and not self._submit(key, op):
+            taken = self._take(core)
+            if taken and not self._submit(taken):
+                self._backlog.extendleft(reversed(taken))
                 break
-            self._backlog.popleft()
+            if not taken and self._backlog:
+                break  # it has to wait for reads that are under way
         deadline = core.deadline()
         if deadline != self._timer_at:
             self._cancel_timer()
@@ -241,24 +302,45 @@ class Runner:
                 self._timer = self._executor.call_later(max(0.0, deadline - monotonic()), self._timed_out)
         self._outcome()
 
-    def _submit(self, key: Any, op: Any) -> bool:
-        """Submit it, or see to it that it fails; False if it has to wait for another one."""
+    def _take(self, core: Core) -> List[Tuple[Any, Any]]:
+        """The next operation, or the next ones that can be read together; none if they have to wait."""
+        taken: List[Tuple[Any, Any]] = []
+        while self._backlog:
+            key, op = self._backlog[0]
+            if not core.current(key):
+                self._backlog.popleft()
+            elif not Reads.suits(op):
+                return taken or [self._backlog.popleft()]
+            elif len(taken) >= self._reads.room(op):
+                break
+            else:
+                taken.append(self._backlog.popleft())
+        while 1 < len(taken) < LEAST:
+            self._backlog.appendleft(taken.pop())
+        return taken
+
+    def _submit(self, taken: List[Tuple[Any, Any]]) -> bool:
+        """Submit these, or see to it that they fail; False if they have to wait for others."""
+        keys = [key for key, _ in taken]
         if not self._connected:
-            self._executor.call(self._answered, key, _unsent())
+            self._executor.call(self._answered, keys, [_unsent()] * len(keys))
             return True
         if not self._window.take(self):
             return False
+        op = taken[0][1] if len(taken) == 1 else ops.MultiRead([op for _, op in taken])
         first = not self._under_way
         try:
             # Given along, not added afterwards: an answer must never come behind an event that came after it.
-            future = self._zk.submit(op, self._executor.on(lambda done: self._done(key, done)), force=first)
+            future = self._zk.submit(op, self._executor.on(lambda done: self._done(keys, done)), force=first)
         except Exception as error:
             self._window.give()
             if isinstance(error, errors.TooManyPendingError) and not first:
                 return False
-            self._executor.call(self._answered, key, error)  # refused at once: an outcome like any other
+            # refused at once: an outcome like any other
+            self._executor.call(self._answered, keys, self._reads.refused(error, len(keys)))
             return True
         self._under_way.add(future)
+        self._reads.sent(op)
         return True
 
     def _put_away(self) -> None:

@@ -15,7 +15,7 @@ from zkdisco import registration as registration_module
 from zkdisco.membership import Membership
 from zkdisco.registration import Registration
 from zkdisco.registry import Registry
-from zkdisco.runner import EndWatch
+from zkdisco.runner import EndWatch, Reads
 from zkdisco.steps import delete_quietly, ours
 from zkdisco.timeline import Timeline
 from zkdisco.values import ClientClosedError, left_out
@@ -515,9 +515,33 @@ def stranger_taken_for_ours() -> List[Patch]:
     return [(registration_module, "ours", lambda directory, prefix: ours(directory, ""))]
 
 
+def read_together_and_mixed_up() -> List[Patch]:
+    """What was read together is given to the wrong nodes."""
+    answered = Reads.answered
+
+    def wrong(self: Reads, outcome: Any, count: int) -> List[Any]:
+        return answered(self, outcome, count)[::-1]
+
+    return [(Reads, "answered", wrong)]
+
+
+def unread_together_left_out() -> List[Patch]:
+    """Nodes of which one could not be read together with the others are all left out."""
+
+    def wrong(self: Reads, outcome: Any, count: int) -> List[Any]:
+        if count > 1 and not isinstance(outcome, Exception):
+            failed = next((one for one in outcome if isinstance(one, Exception)), None)
+            return [failed if failed is not None else one for one in outcome]
+        return answered(self, outcome, count)
+
+    answered = Reads.answered
+    return [(Reads, "answered", wrong)]
+
+
 MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
     f.__name__: f
     for f in (
+        read_together_and_mixed_up, unread_together_left_out,
         last_zxid_from_events, auth_reply_pops_the_head, relative_zxid_read_live, no_receive_deadline_while_sending,
         sent_write_sent_again, sent_is_called_unsent, partial_set_published, missed_values_taken_for_known,
         shown_only_at_rest, no_sweeps, silent_changes_taken_for_one, watch_left_on_a_dead_node, doubt_forgotten_at_the_stop,

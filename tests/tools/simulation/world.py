@@ -101,6 +101,7 @@ class World:
         """All steps, then rest, then the end. Raises `Violation`."""
         before = zkdisco.runner.monotonic, zkwire.session.watches.BATCH  # type: ignore[attr-defined]
         zkwire.session.watches.BATCH = self.batch
+        least, zkdisco.runner.LEAST = zkdisco.runner.LEAST, 2  # directories are small here
         try:
             for step in steps:
                 STEPS[step.kind](self, Random(step.salt))
@@ -113,6 +114,7 @@ class World:
             self.end()
         finally:
             zkdisco.runner.monotonic, zkwire.session.watches.BATCH = before  # type: ignore[attr-defined]
+            zkdisco.runner.LEAST = least
 
     def _check(self) -> None:
         for client in self.clients:
