@@ -287,4 +287,5 @@ ROWS: Dict[str, Row] = {
     "Y17": Row("E", "A path that does not exist, one level too high or too low, a missing chroot"),
     "Y18": Row("ES", "A read-only server below"),
     "Y19": Row("EU", "Children that are no instances, busy grandchildren"),
+    "Y21": Row("U", "A process ends without stop()"),
 }
