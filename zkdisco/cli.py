@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tupl
 
 from ._zkwire import errors
 from .front import logger
+from .runner import ENDED
 from .threads import Client, Instancer, Registrar
 from .tls import client_arguments
 from .values import (
@@ -305,10 +306,11 @@ class _Session:
     def _connect(self) -> None:
         """Have a session, or the reason why there is none, or have waited as long as was asked for."""
         zk, patience = self._client.zk, self._client.options.timeout
-        wait = patience if self._wait is None else self._wait
-        self._call(lambda: zk.driver.until(lambda: zk.connected or zk.client_state in ("AUTH_FAILED", "CLOSED"), wait))
-        if not zk.connected and (self._wait is None or zk.client_state in ("AUTH_FAILED", "CLOSED")):
-            self._call(lambda: zk.start(0.0))  # which says why
+        wait = self._wait
+        if wait is not None:
+            self._call(lambda: zk.driver.until(lambda: zk.connected or zk.client_state in ENDED, wait))
+        if wait is None or zk.client_state in ENDED:
+            self._call(lambda: zk.start(patience))  # which says why there is none
 
     # ------------------------------------------------------------------------ register
 
@@ -325,7 +327,7 @@ class _Session:
                 self._nodes += (node,)
                 line = json.dumps({"time": _time(), "node": node}) if self._json else f"registered {printable(node)}"
                 self._print(line)
-            if error is not None and self._client.zk.client_state in ("AUTH_FAILED", "CLOSED"):
+            if error is not None and self._client.zk.client_state in ENDED:
                 self._nodes = ()
                 raise error
             text = "" if error is None else f"{type(error).__name__}: {error}"

@@ -6,9 +6,12 @@ the cores decide.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import threading
+import weakref
 from time import monotonic
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
 from .front import (
@@ -37,6 +40,10 @@ class Client(ClientBase):
     raises `OperationTimeoutError` after that. With `wait`, it blocks at most so many seconds, with 0 not at all, and
     whatever is asked for takes effect once ZooKeeper is there: see `Registrar.start` and `Instancer(wait=)`.
 
+    A process that ends without `stop` says no goodbye: its instances are listed until the session time-out has passed.
+    With `stop_at_exit`, the end of the interpreter calls `stop` (`atexit`: not after `os._exit`, nor after a signal
+    that kills).
+
     Raises `ValueError` (`InvalidCredentialsError` among them) and `TypeError` before anything is dialled, and
     `AuthFailedError` or `TLSError` if no session is to be had.
     """
@@ -46,7 +53,7 @@ class Client(ClientBase):
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT, session_timeout: float = DEFAULT_SESSION_TIMEOUT,
         credentials: Optional[Sequence[str]] = None, payload: Sequence[bytes] = (),
         event_handler: Optional[EventHandler] = None, ssl_context: Any = None, sasl: Any = None, *,
-        zk: Optional[ZooKeeper] = None, wait: Optional[float] = None,
+        zk: Optional[ZooKeeper] = None, wait: Optional[float] = None, stop_at_exit: bool = False,
     ) -> None:  # fmt: skip
         options = Options(
             servers, acl, connect_timeout, session_timeout, credentials, payload, event_handler, zk, ssl_context, sasl,
@@ -59,6 +66,7 @@ class Client(ClientBase):
         super().__init__(options, below, zk is None, self._dispatcher)
         self._stopper: Optional[int] = None
         self._stopped = self.zk.future()
+        self._goodbye: Callable[[], None] = _nothing
         self._handler: Optional[ThreadDelivery] = None
         if event_handler is not None:
             own = self.zk.driver.another_dispatcher(logger, "zkdisco events")
@@ -71,6 +79,9 @@ class Client(ClientBase):
                 self.stop()
                 raise
         self._end_watch.start()
+        self._goodbye = functools.partial(_stop, weakref.ref(self))
+        if stop_at_exit:
+            atexit.register(self._goodbye)
 
     def _connect(self) -> None:
         """Wait for a session as long as was asked for."""
@@ -187,6 +198,7 @@ class Client(ClientBase):
             if not self._running:
                 self._dispatcher.end(1.0)
         finally:
+            atexit.unregister(self._goodbye)
             self._stopped.set_result(None)
 
     def _at_rest(self) -> None:
@@ -205,6 +217,20 @@ class Client(ClientBase):
     def _session_event(self, state: str) -> None:
         if self._handler is not None:
             self._handler.offer(session_event(state, self.zk.client_state))
+
+
+def _nothing() -> None:
+    """What a client does at the end of the interpreter, if not asked for more."""
+
+
+def _stop(client: weakref.ref[Client]) -> None:
+    """At the end of the interpreter."""
+    found = client()
+    if found is not None:
+        try:
+            found.stop()
+        except errors.ForkedError:
+            pass  # it belongs to the parent, which says goodbye itself
 
 
 class Registrar(RegistrarBase):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, Callable, List, Optional
@@ -563,3 +565,38 @@ def test_a_wait_is_bounded_and_says_nothing_at_its_end(front: Front) -> None:
     for wrong in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="invalid wait"):
             front.disco("127.0.0.1:1", wait=wrong)
+
+
+# ----------------------------------------------------------------------- the end of a process
+
+GOODBYE = """
+import os, sys
+from zkdisco import Client, Registrar, Service
+client = Client(sys.argv[1], session_timeout=20.0, stop_at_exit=sys.argv[2] != "nothing")
+Registrar(client, Service("/svc", "api", b"1")).register()
+if sys.argv[3] == "forked":
+    if not os.fork():
+        sys.exit(0)
+    os.wait()
+    from zkwire import ZooKeeper
+    with ZooKeeper(sys.argv[1]) as other:
+        assert other.get_children("/svc/api"), "the child took it back"
+if sys.argv[2] == "stopped":
+    client.stop()
+if sys.argv[3] == "sys.exit":
+    sys.exit(0)
+"""
+
+
+@fault("Y21")
+@pytest.mark.parametrize(("what", "how"), [
+    ("goodbye", "end"), ("goodbye", "sys.exit"), ("goodbye", "forked"), ("stopped", "end"), ("nothing", "end"),
+])  # fmt: skip
+def test_a_process_that_ends_without_stop(what: str, how: str) -> None:
+    """With `stop_at_exit` its node is gone at once; without, it stays until the session is over, as is documented."""
+    with EmbeddedServer() as server, ZooKeeper(server.hosts) as other:
+        # Not by `children.run`: the watchdog of faulthandler keeps the child of a fork from ending.
+        command = [sys.executable, "-W", "ignore", "-c", GOODBYE, server.hosts, what, how]
+        done = subprocess.run(command, cwd=children.ROOT, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        assert len(other.get_children(DIRECTORY)) == int(what == "nothing")

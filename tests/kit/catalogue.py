@@ -288,4 +288,5 @@ ROWS: Dict[str, Row] = {
     "Y18": Row("ES", "A read-only server below"),
     "Y19": Row("EU", "Children that are no instances, busy grandchildren"),
     "Y20": Row("ES", "A thousand instances: their first load, and a reconnect with an unchanged directory, cost few requests"),
+    "Y21": Row("U", "A process ends without stop()"),
 }
