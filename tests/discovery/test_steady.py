@@ -29,10 +29,10 @@ def test_what_was_shown_is_looked_up() -> None:
 @pytest.mark.timed
 @pytest.mark.slow
 @fault("Y01")
-@pytest.mark.parametrize("server", ["server393", "server34"])
-def test_a_directory_that_changes_all_the_time(server: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("name", ["server393", "server34"])
+def test_a_directory_that_changes_all_the_time(name: str, request: pytest.FixtureRequest) -> None:
     """Never silent, never older than a second, never a set that did not exist; the last one soon after the last change."""
-    real = request.getfixturevalue(server)
+    real = request.getfixturevalue(name)
     with FaultProxy(real.host, real.port) as line:
         line.delay(0.025)
         found = run(real.hosts, line, 50.0, 4.0, 1)
