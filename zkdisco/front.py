@@ -138,6 +138,12 @@ class ClientBase:
         """As `want`, of the one registration of this service."""
         return self.ask(self._registry.want_service, service, wanted)
 
+    def want_data(self, registration: Registration, data: bytes) -> Any:
+        """A future for the time when its node holds this."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        return self.ask(self._registry.update, registration, data)
+
     def promise(self, registration: Registration) -> None:
         """It is wanted from now on; nobody waits."""
         self.check()
