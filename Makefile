@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help check test faults lint demo bench bench-check crowd fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test faults lint demo bench bench-check crowd steady fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
@@ -14,12 +14,13 @@ help:
 	@echo "make bench     measurements beside kazoo 2.11.0 and a bare socket loop; writes docs/benchmark.md and .svg (five minutes)"
 	@echo "make bench-check  system calls, Python calls, bytecodes and memory of the hot paths, against their limits (ten seconds)"
 	@echo "make crowd     how ten thousand clients come back to an ensemble, by simulation (ARGS=--compare: under other rules)"
+	@echo "make steady    what an observer sees of a directory that changes all the time, real servers, a slow line (ARGS='--seconds 5')"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make fuzz      mutated and random bytes into all decoders and whole connections (INPUTS=1000000 CONNECTIONS=10000)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
-	@echo "make interop   kazoo, the C client, zkCli and Go kit on the embedded server and on a real one (ARGS='-k kazoo')"
+	@echo "make interop   kazoo, the C client, zkCli, Go kit and gunicorn on the embedded server and on a real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
@@ -44,6 +45,9 @@ bench:
 
 bench-check:
 	@$(PYTHON) -m tests.tools.bench.check
+
+steady:
+	@$(PYTHON) -m tests.tools.steady $(ARGS)
 
 crowd:
 	@$(PYTHON) -m tests.tools.crowd $(ARGS)

@@ -13,7 +13,7 @@ from zkwire import ZooKeeper
 from zkwire.aio import AsyncZooKeeper
 from zkwire.errors import ConnectionLoss
 from zkwire.io.aio_dialer import Channel
-from zkwire.io.coalescing import BURST, ENOUGH, LATE, MANY, MOMENT, Coalescing
+from zkwire.io.coalescing import BURST, ENOUGH, LATE, LOOP_MOMENT, MANY, MOMENT, Coalescing
 from zkwire.ops import Create, GetData
 
 
@@ -117,7 +117,7 @@ def test_asyncio_rests_and_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
                 channel = zk._driver._main
                 channel._buffer = channel._buffer[:150]
                 assert len(await asyncio.gather(*[zk.submit(GetData("/a")) for _ in range(4 * MANY)])) == 4 * MANY
-                assert len(rests) > MANY and set(rests) == {MOMENT}
+                assert len(rests) > MANY and set(rests) == {LOOP_MOMENT}
                 rests.clear()
                 await zk.get("/a")
                 assert rests == []

@@ -5,7 +5,7 @@ What 3.5.9, 3.6.2 and 3.7.1 said is recorded in tests/embedded/test_read_only_ve
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 
@@ -18,6 +18,12 @@ from zkwire.values import KazooState, KeeperState
 
 #: With and without local sessions; 3.4 has none.
 WITHOUT = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
+RACE = ("the quorum is back, silent", "the quorum is back, the node of silent")
+
+
+def certain(said: List[str]) -> List[str]:
+    """Without what a race decides: a session of one second, silent for long, gets another second from a new leader."""
+    return [line for line in said if not line.startswith(RACE)]
 
 
 @fault("X26")
@@ -42,7 +48,7 @@ def test_without_a_quorum_equal_to_a_real_server(version: str, local: bool, ense
         survivor.wait_ready()
 
     real = interview(Place((survivor.host, survivor.port), lose, find))
-    assert len(real) > 20 and differences(real, embedded(version, local)) == []
+    assert len(real) > 20 and differences(certain(real), certain(embedded(version, local))) == []
 
 
 @fault("X26")

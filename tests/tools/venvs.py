@@ -28,7 +28,7 @@ REQUIREMENTS = {
     "lint": ["ruff==0.12.12", "mypy==1.17.1"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
-    "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2"],
+    "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2", "gunicorn==23.0.0"],
 }
 
 # ensurepip is asked for as well: Debian's python3 without python3-venv cannot make environments.

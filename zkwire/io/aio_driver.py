@@ -23,7 +23,7 @@ from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set
 
 from .aio_dialer import CLOSED, Channel
 from .attempts import begin
-from .coalescing import MOMENT, Coalescing
+from .coalescing import LOOP_MOMENT, Coalescing
 from .dialer import Address, LookUp, Resolver, Server
 from .four_letter import Question
 from .process import now
@@ -341,7 +341,7 @@ class AsyncDriver:
         try:
             session.received(link, data, at)
             if before != 1 and self._coalescing.wanted(before, len(connection.replies), at):
-                channel.rest(MOMENT)
+                channel.rest(LOOP_MOMENT)
             if session.queued or session.state != KazooState.CONNECTED:
                 self._perform()
             elif pinging:  # once connected, only a ping can make the deadline earlier

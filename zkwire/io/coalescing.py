@@ -8,8 +8,8 @@ late by a moment only in a burst of events. The reply to a request alone, and th
 
 from __future__ import annotations
 
-#: The moment, in seconds.
-MOMENT = 0.0005
+#: The moment, in seconds; and on an event loop, whose timers count milliseconds (uvloop's round less to nothing).
+MOMENT, LOOP_MOMENT = 0.0005, 0.001
 #: The least number of requests in flight, before and after a receipt; and the number of replies that are enough.
 MANY, ENOUGH = 64, 16
 #: The longest time between two receipts of a burst of events, besides the moment and its lateness, in seconds.
