@@ -72,7 +72,7 @@ def test_a_credential_refused_after_a_reconnect_is_what_everybody_hears(front: F
     assert registrar.node is None, "it went with the session"
     for call in (registrar.register, idle.register, lambda: client.register(SERVICE)):
         began = time.monotonic()
-        with pytest.raises(AuthFailedError, match="credentials"):
+        with pytest.raises(AuthFailedError, match="SASL"):
             call()
         assert time.monotonic() - began < 1.5, "at once"
     late = front.instancer(client, DIRECTORY, wait=0) if not front.is_asyncio else None
