@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from time import monotonic
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .membership import TRANSIENT, Membership
@@ -67,19 +67,6 @@ class Options:
             hosts=self.servers, timeout=self.session_timeout, connect_timeout=self.connect_timeout, auth_data=auth,
             default_acl=self.acl, ssl_context=self._ssl_context, sasl=self._sasl,
         )  # fmt: skip
-
-
-class ClientFuture(Protocol):
-    """The future of either front: `Future` or `asyncio.Future`."""
-
-    def done(self) -> bool:
-        """Whether it is settled."""
-
-    def set_result(self, result: Any) -> Any:
-        """Settle it."""
-
-    def set_exception(self, error: Any) -> Any:
-        """Settle it with an error."""
 
 
 class ClientBase:
