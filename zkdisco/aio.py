@@ -291,6 +291,10 @@ class Registrar(RegistrarBase):
         self._told = False
         await self._client.wait(self._client.want(self._core, False), timeout)
 
+    async def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:
+        """Replace the data of our node in place; see `zkdisco.Registrar.update`."""
+        await self._client.wait(self._client.want_data(self._core, data), timeout)
+
     async def __aenter__(self) -> Registrar:
         await self.register()
         return self

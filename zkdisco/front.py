@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from time import monotonic
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .membership import TRANSIENT, Membership
@@ -69,19 +69,6 @@ class Options:
         )  # fmt: skip
 
 
-class ClientFuture(Protocol):
-    """The future of either front: `Future` or `asyncio.Future`."""
-
-    def done(self) -> bool:
-        """Whether it is settled."""
-
-    def set_result(self, result: Any) -> Any:
-        """Settle it."""
-
-    def set_exception(self, error: Any) -> Any:
-        """Settle it with an error."""
-
-
 class ClientBase:
     """What both clients share; everything below `_settle` runs on the executor."""
 
@@ -137,6 +124,12 @@ class ClientBase:
     def want_service(self, service: Service, wanted: bool) -> Any:
         """As `want`, of the one registration of this service."""
         return self.ask(self._registry.want_service, service, wanted)
+
+    def want_data(self, registration: Registration, data: bytes) -> Any:
+        """A future for the time when its node holds this."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        return self.ask(self._registry.update, registration, data)
 
     def promise(self, registration: Registration) -> None:
         """It is wanted from now on; nobody waits."""

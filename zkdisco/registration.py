@@ -10,7 +10,9 @@ Rules:
 4. A node somebody else deleted comes back. Errors of the background are reported and tried again, ever more slowly.
 5. There is one watch of ours at the server, on our node while it stands. So a node is watched by a read, which sets no
    watch where there is none; that of an earlier session is looked at without a watch.
-6. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
+6. What our node holds is an intent, too: data that differs from it is set in place. Before it is set once more after a
+   lost answer, we look.
+7. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
    somebody was told before that it stands.
 """
 
@@ -42,6 +44,9 @@ class Registration:
         watcher: Callable[[WatchedEvent], object],
     ) -> None:  # fmt: skip
         self.service = service
+        #: What our node is to hold.
+        self.data = service.data
+        self._written: Optional[bytes] = None  # what it holds, as far as we know
         self.wanted = False
         #: The path of our node, or None.
         self.node: Optional[str] = None
@@ -63,6 +68,7 @@ class Registration:
         self._missing = 0
         self._plain = True
         self._waiting: List[Tuple[Any, bool]] = []
+        self._fresh: List[Any] = []  # those of them whom the work that is under way cannot satisfy
         self._settled: List[Settled] = []
         self._operations: List[Tuple[Any, Any]] = []
         self._retry_at: Optional[float] = None
@@ -117,6 +123,17 @@ class Registration:
         self._dirty = True
         self._go(now)
         self._rest()
+
+    def update(self, data: bytes, token: Any, now: float) -> None:
+        """Our node is to hold this; `token` is settled with its path, once it does, or with an error."""
+        if self._end is not None or not self.wanted:
+            error = self._end or NotRegisteredError(f"{self._directory}: not registered")
+            self._settled.append((token, error))
+            return
+        self.data, self._dirty = data, True
+        self._waiting.append((token, True))
+        self._fresh.append(token)
+        self._go(now)
 
     def _rest(self) -> None:
         """Where nothing was done yet, there is nothing to undo."""
@@ -204,7 +221,7 @@ class Registration:
         if self.wanted and self._dirty and not self._connected and self.error is None:
             self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
         if self._work is None and self._dirty and self._connected:
-            self._dirty, self._retry_at, self._intent = False, None, self.wanted
+            self._dirty, self._retry_at, self._intent, self._fresh = False, None, self.wanted, []
             self._work = self._register() if self.wanted else self._remove()
             self._advance(None, now)
 
@@ -254,6 +271,8 @@ class Registration:
         if self.wanted == self._intent:
             waited = bool(self._waiting)
             self._tell(self.wanted, error)
+            if self._written is not None and not self._fresh:
+                self.data = self._written  # a caller was told that it could not be set
             if self.wanted and waited and not self._promised:
                 self.wanted = False
 
@@ -264,8 +283,8 @@ class Registration:
 
     def _tell(self, wanted: bool, outcome: Any) -> None:
         """Settle those who wait for this intent."""
-        told = [token for token, intent in self._waiting if intent == wanted]
-        self._waiting = [entry for entry in self._waiting if entry[1] != wanted]
+        told = [token for token, intent in self._waiting if intent == wanted and token not in self._fresh]
+        self._waiting = [entry for entry in self._waiting if entry[1] != wanted or entry[0] in self._fresh]
         self._settled += [(token, outcome) for token in told]
         self._promised = self._promised or bool(told and wanted and not isinstance(outcome, Exception))
 
@@ -276,7 +295,10 @@ class Registration:
             if self.node is not None:
                 stat = yield from self._look_at(self.node)
                 if stat is not None and stat.ephemeralOwner == self._session:
-                    self._owner = self._session
+                    if self._owner != self._session:  # it was made in this session already, and looked at unwatched
+                        self._owner = self._session
+                        continue
+                    yield from self._write(self.node)
                     for path in orphans:
                         yield from delete_quietly(path)
                     return
@@ -299,7 +321,8 @@ class Registration:
         """Our node's Stat, or None if it is gone; if it is this session's, we hear when it goes."""
         if self._owner == self._session:
             try:
-                _, stat = yield ops.GetData(node, self._watcher)
+                held, stat = yield ops.GetData(node, self._watcher)
+                self._written = held or b""
                 return stat  # type: ignore[no-any-return]
             except errors.NoNodeError:
                 return None
@@ -308,9 +331,20 @@ class Registration:
         found: Optional[Stat] = yield ops.Exists(node, self._watcher if self._owner == self._session else None)
         return found
 
+    def _write(self, node: str) -> Generator[Any, Any, None]:
+        """See that our node holds what it is to hold."""
+        while self._written != self.data:
+            before, data, self._written = self._written, self.data, None
+            try:
+                yield ops.SetData(node, data)
+            except errors.NoAuthError:
+                self._written = before
+                raise
+            self._written = data
+
     def _create(self, orphans: Sequence[str]) -> Generator[Any, Any, str]:
         """Create our node, in the place of what is left of earlier sessions; its path."""
-        create = ops.Create(f"{self._directory}/{self._prefix}", self.service.data, self._acl, True, True)
+        create = ops.Create(f"{self._directory}/{self._prefix}", self.data, self._acl, True, True)
         replace = [ops.Delete(path) for path in orphans]
         for _ in range(ATTEMPTS):
             owner = self._session
@@ -329,7 +363,7 @@ class Registration:
                 continue
             if paths.parent_of(path) != self._directory or not path.rpartition("/")[2].startswith(self._prefix):
                 raise errors.ProtocolError(f"the server made {path!r} of {create.path!r}", path)
-            self._in_doubt, self._owner = False, owner
+            self._in_doubt, self._owner, self._written = False, owner, create.value
             return path
         raise errors.NoNodeError(None, self._directory)
 

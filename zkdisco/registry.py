@@ -116,6 +116,16 @@ class Registry:
             registration = self._by_service[service] = self._make(service)
         self.want(registration, wanted, token, now)
 
+    def update(self, registration: Registration, data: bytes, token: Any, now: float) -> None:
+        """A caller wants our node to hold this; `token` is settled as `Registration.update` has it."""
+        if self._leaving:
+            self._settled.append((token, ClientClosedError()))
+            return
+        if registration in self._all:
+            self._tokens[token] = registration
+        registration.update(data, token, now)
+        self._look(registration)
+
     def promise(self, registration: Registration, now: float) -> None:
         """It is wanted from now on, and no caller waits for it."""
         if not self._leaving:

@@ -268,6 +268,15 @@ class Registrar(RegistrarBase):
         elif self._core.node is not None:
             self._client.delete_node_now(self._core.node)
 
+    def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:
+        """Replace the data of our node in place: no instance comes or goes. After an expiry, the newest data is back.
+
+        Raises `NotRegisteredError` if there is no registration, what the server says, or `OperationTimeoutError`; after
+        that it goes on in the background.
+        """
+        self._client.check_may_wait()
+        self._client.wait(self._client.want_data(self._core, data), timeout)
+
     def __enter__(self) -> Registrar:
         self.register()
         return self

@@ -36,7 +36,7 @@ def test_an_example_prints_what_it_says(number: int, server38: Any) -> None:
 def test_every_error_it_names_exists() -> None:
     rows = COOKBOOK.partition("## What each error means")[2].partition("## What an outage")[0]
     named = set(re.findall(r"^\| `(\w+)`", rows, re.MULTILINE))
-    assert len(named) == 11
+    assert len(named) == 13
     for name in named:
         assert issubclass(getattr(zkdisco, name, None) or getattr(zkwire.errors, name), Exception)
 

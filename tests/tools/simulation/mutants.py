@@ -25,7 +25,7 @@ from zkwire.session.link import Internal, Link
 from zkwire.session.requests import Requests, Waiting
 from zkwire.session.heartbeat import Heartbeat
 from zkwire.session.watch_modes import WatchModes
-from zkwire.ops import Exists, SetWatches2
+from zkwire.ops import Exists, SetData, SetWatches2
 from zkwire.wire.operation import CHILD, DATA
 from zkwire.values import WatchedEvent
 from zkwire.session.session import DIALING, HANDSHAKE, OPEN, PAUSING, Session
@@ -152,6 +152,24 @@ def watch_left_on_a_dead_node() -> List[Patch]:
         return (yield Exists(node, self._watcher))
 
     return [(Registration, "_look_at", wrong)]
+
+
+def answer_to_an_update_taken_for_done() -> List[Patch]:
+    """Data whose setting was lost are taken to be set."""
+
+    def wrong(self: Registration, node: str) -> Any:
+        if self._written != self.data:
+            self._written = self.data
+            try:
+                yield SetData(node, self.data)
+            finally:
+                self.__dict__["told"] = True
+
+    def unseen(self: Registration, node: str) -> Any:
+        stat = yield Exists(node, self._watcher if self._owner == self._session else None)
+        return stat
+
+    return [(Registration, "_write", wrong), (Registration, "_look_at", unseen)]
 
 
 def doubt_forgotten_at_the_stop() -> List[Patch]:
@@ -545,7 +563,7 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         last_zxid_from_events, auth_reply_pops_the_head, relative_zxid_read_live, no_receive_deadline_while_sending,
         sent_write_sent_again, sent_is_called_unsent, partial_set_published, missed_values_taken_for_known,
         shown_only_at_rest, no_sweeps, silent_changes_taken_for_one, watch_left_on_a_dead_node, doubt_forgotten_at_the_stop,
-        stale_only_with_trouble, stale_for_ever, end_told_to_nobody, callers_forgotten_at_the_end, one_bad_child_spoils_all,
+        answer_to_an_update_taken_for_done, stale_only_with_trouble, stale_for_ever, end_told_to_nobody, callers_forgotten_at_the_end, one_bad_child_spoils_all,
         one_of_several_is_named, deregister_deletes_the_parent,
         resume_with_zxid_zero, watch_set_at_call_time, exists_watch_in_the_wrong_list, watches_not_set_again,
         watches_set_again_behind_operations, set_watches_2_for_all, one_shot_watch_fires_again,

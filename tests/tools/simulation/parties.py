@@ -183,6 +183,15 @@ class RegistrarParty:
         else:
             both.tell(both.registry.want, self.core, wanted, token)
 
+    def update(self, number: int) -> None:
+        """Its node is to hold something else."""
+        both = self.registrations
+        if not both.stopped:
+            self._tokens += 1
+            token = ("wanted", self.name, self._tokens)
+            both.tokens[token] = self
+            both.tell(both.registry.update, self.core, b"%d of %s" % (number, self.core.service.data), token)
+
     def give_up(self) -> None:
         """The newest caller waits no more."""
         if self._newest is not None:
@@ -215,6 +224,10 @@ class RegistrarParty:
         nodes = self.nodes()
         if len(nodes) != int(self.core.wanted):
             return f"D3: {self.name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
+        server = self.client.world.server
+        held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else self.core.data
+        if held != self.core.data:
+            return f"D3: {self.name} holds {held!r}, not {self.core.data!r}"
         if nodes and self.core.node != f"{self.local}/{nodes[0]}":
             return f"D3: {self.name} takes {self.core.node} for its node, which is {nodes[0]}"
         return None

@@ -219,6 +219,9 @@ class World:
         live = [party for party in self.registrars if not party.registrations.stopped]
         if live:
             party = rng.choice(live)
+            if rng.random() < 0.3:
+                party.update(rng.randrange(1000))
+                return
             party.want(rng.random() < 0.6)
             if rng.random() < 0.2:
                 party.want(rng.random() < 0.6)
