@@ -15,6 +15,7 @@ from .config import GRACE, Front
 from .errors import OperationTimeoutError, TLSError, ZookeeperError
 from .io.dispatch import On
 from .io.driver import PAUSE, Driver
+from .io.four_letter import FourLetterCall, Question, version_of
 from .io.future import Future
 from .io.process import is_refused
 from .ops import Multi
@@ -198,8 +199,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
         default all but b"srvr", since 3.5.3); `ConnectionLoss` and `OperationTimeoutError`; `FrameTooLargeError` above
         1 MiB.
         """
-        from .io.four_letter import FourLetterCall, Question  # which most clients never need
-
         question, (host, address) = Question(word), self._to_ask()
         call = FourLetterCall(host, address, self._ssl_context, monotonic() + self._patience(timeout))
         self._driver.ask(call, question)
@@ -207,8 +206,6 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
     def server_version(self, *, timeout: Optional[float] = None) -> Tuple[int, int, int]:
         """The version of the connected server, as (3, 9, 3); raises as `command` does."""
-        from .io.four_letter import version_of
-
         return version_of(self.command(b"srvr", timeout=timeout))
 
 

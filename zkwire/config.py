@@ -14,6 +14,7 @@ from .errors import (
 )  # fmt: skip
 from .io.dialer import Address
 from .io.process import Guard, now
+from .io.tls import check_names
 from .typed import NamedTuple
 from .ops import Auth
 from .session.host_provider import Host, parse_hosts
@@ -55,18 +56,10 @@ class Settings(NamedTuple):
     max_pending_bytes: int = MAX_PENDING_BYTES
 
 
-def _check_names(ssl_context: Any, hosts: Sequence[Host]) -> None:
-    """`TypeError` or `ValueError` if this context cannot make a connection to one of the hosts; None is allowed."""
-    if ssl_context is not None:
-        from .io.tls import check_names
-
-        check_names(ssl_context, hosts)
-
-
 def make_session(settings: Settings, random: Callable[[], float], now: float) -> Session:
     """A session core for these settings; `ValueError` or `TypeError` for invalid ones."""
     hosts, chroot = parse_hosts(settings.hosts)
-    _check_names(settings.ssl_context, hosts)
+    check_names(settings.ssl_context, hosts)
     if not 0 < settings.timeout <= (2**31 - 1) / 1000:
         raise ValueError(f"invalid timeout {settings.timeout!r}: seconds, above 0")
     for name in ("connect_timeout", "request_timeout"):
@@ -231,7 +224,7 @@ class Front:
         parsed, chroot = parse_hosts(hosts)
         if chroot and chroot != self._session.scope.prefix:
             raise ValueError(f"the chroot {self._session.scope.prefix!r} cannot be changed to {chroot!r}")
-        _check_names(self._ssl_context, parsed)
+        check_names(self._ssl_context, parsed)
         self._set_hosts(parsed)
 
     def _set_hosts(self, hosts: Sequence[Host]) -> None:

@@ -29,6 +29,7 @@ else:
             fields = tuple(body.get("__annotations__", ()))
             defaults = [body.pop(field) for field in fields if field in body]
             made = namedtuple(name, fields, defaults=defaults, module=body.pop("__module__"))
+            made.__new__.__annotations__ = body.get("__annotations__", {})  # for `inspect.signature` and `help`
             for key, value in body.items():
                 setattr(made, key, value)
             return made

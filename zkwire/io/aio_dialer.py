@@ -165,16 +165,6 @@ class Channel(asyncio.BufferedProtocol):
             os.dup2(nothing, self._fd)
             os.close(nothing)
 
-    def rest(self, delay: float) -> None:
-        """Read nothing for `delay` seconds."""
-        if self.transport is not None and not self._over:
-            self.transport.pause_reading()
-            self._loop.call_later(delay, self._read_on)
-
-    def _read_on(self) -> None:
-        if not self._over and not self.transport.is_closing():
-            self.transport.resume_reading()
-
     @property
     def lag(self) -> int:
         """The number of bytes written that have not left yet; 0 with TLS, which takes only few at a time."""

@@ -23,7 +23,6 @@ from typing import Any, Callable, Deque, Dict, Optional, Protocol, Sequence, Set
 
 from .aio_dialer import CLOSED, Channel
 from .attempts import begin
-from .coalescing import LOOP_MOMENT, Coalescing
 from .dialer import Address, LookUp, Resolver, Server
 from .four_letter import Question
 from .process import now
@@ -93,7 +92,6 @@ class AsyncDriver:
         self._due = 0.0  # the time of the timer, by the clock of the session
         #: What is to be delivered, in order: Replied, Fired, and calls of listeners and of the logger.
         self._undelivered: Deque[Any] = deque()
-        self._coalescing = Coalescing()
         self._telling = self._flushing = False
         #: Whether the core is working, or its bytes are being sent. A request of a signal handler is then deferred.
         self._busy = False
@@ -336,12 +334,10 @@ class AsyncDriver:
         connection = link.connection
         if connection is None:
             return
-        pinging, before, at = connection.pinging, len(connection.replies), now()
+        pinging = connection.pinging
         self._busy = True
         try:
-            session.received(link, data, at)
-            if before != 1 and self._coalescing.wanted(before, len(connection.replies), at):
-                channel.rest(LOOP_MOMENT)
+            session.received(link, data, now())
             if session.queued or session.state != KazooState.CONNECTED:
                 self._perform()
             elif pinging:  # once connected, only a ping can make the deadline earlier

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .dialer import Attempt, LookUp
+from .secure_dialer import SecureAttempt
 
 if TYPE_CHECKING:
     from typing import Union
 
     from .dialer import Order, Target, Tried
-    from .secure_dialer import SecureAttempt
 
     AnyAttempt = Union[Attempt, SecureAttempt]
 
@@ -23,8 +23,4 @@ def begin(
 ) -> AnyAttempt:  # fmt: skip
     """An attempt to connect, with TLS if there is a context; `order` and `tried` are called by `step`."""
     attempt = Attempt(target, look_up, order, tried)
-    if ssl_context is None:
-        return attempt
-    from .secure_dialer import SecureAttempt
-
-    return SecureAttempt(attempt, ssl_context)
+    return attempt if ssl_context is None else SecureAttempt(attempt, ssl_context)

@@ -8,12 +8,14 @@ late by a moment only in a burst of events. The reply to a request alone, and th
 
 from __future__ import annotations
 
-#: The moment, in seconds; and on an event loop, whose timers count milliseconds (uvloop's round less to nothing).
-MOMENT, LOOP_MOMENT = 0.0005, 0.001
+#: The moment, in seconds.
+MOMENT = 0.0005
 #: The least number of requests in flight, before and after a receipt; and the number of replies that are enough.
 MANY, ENOUGH = 64, 16
 #: The longest time between two receipts of a burst of events, besides the moment and its lateness, in seconds.
-BURST, LATE = 0.0003, 0.001
+BURST, LATE = 0.0003, 0.0005
+#: So many receipts one after the other are a burst, and so many events in each receipt keep it one.
+IN_A_ROW, EVENTS = 4, 2
 
 
 class Coalescing:
@@ -21,14 +23,16 @@ class Coalescing:
 
     def __init__(self) -> None:
         self._received_at = -BURST
-        self._gathered = False
+        self._in_a_row = 0
 
-    def wanted(self, before: int, left: int, now: float) -> bool:
+    def wanted(self, before: int, left: int, now: float, events: int) -> bool:
         """Whether to let bytes gather before the next receipt; so many requests were, and are, in flight."""
         if before >= MANY:
             return left >= MANY and before - left < ENOUGH
         if before:
             return False
-        gap = now - self._received_at - (MOMENT + LATE if self._gathered else 0.0)
-        self._gathered, self._received_at = gap < BURST, now
-        return self._gathered
+        gathered = self._in_a_row >= IN_A_ROW
+        gap = now - self._received_at - (MOMENT + LATE if gathered else 0.0)
+        self._received_at = now
+        self._in_a_row = self._in_a_row + 1 if gap < BURST and (not gathered or events >= EVENTS) else 0
+        return self._in_a_row >= IN_A_ROW

@@ -331,13 +331,12 @@ class Driver:
                 return False
             turns.leads += 1
             while not future._done:
+                if sockets.gather:
+                    self._gather(deadline)
                 main = sockets.main
                 left = None if deadline is None else deadline - monotonic()
                 if main is None or (left is not None and left <= 0):
                     break
-                if sockets.gather and self.session.in_flight >= MANY and (left is None or left > MOMENT):
-                    sockets.gather = False
-                    sleep(MOMENT)
                 if main.wait(left):
                     with sockets.lock:
                         if main.is_open:
@@ -348,6 +347,12 @@ class Driver:
             if turns.watched:
                 turns.wake()
         return True
+
+    def _gather(self, deadline: Optional[float]) -> None:
+        """Let replies gather for a moment, if there is time."""
+        self._sockets.gather = False
+        if self.session.in_flight >= MANY and (deadline is None or deadline - monotonic() > 2 * MOMENT):
+            sleep(MOMENT)
 
     def _follow(self, future: Future[Any], deadline: Optional[float], me: int) -> None:
         """Wait until the future is done, or this thread gets the turn to read."""

@@ -15,7 +15,7 @@ import functools
 import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple
 
 from ..errors import ConnectionClosedError, TLSError
@@ -171,9 +171,10 @@ class IoThread:
             turns.watched = True
             if turns.taken:  # a long call: its thread wakes this one at its end
                 return False, None
-        if sockets.gather and not self._session.in_flight:  # replies are for callbacks, which may submit the next
+        if sockets.gather:
             sockets.gather = False
-            return False, MOMENT
+            if not self._session.in_flight:  # or else replies are for callbacks, which may submit the next
+                sleep(MOMENT)
         return True, None
 
     def _sleep(self, reads: bool, limit: Optional[float]) -> List[int]:

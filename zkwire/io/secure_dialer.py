@@ -1,4 +1,4 @@
-"""One attempt to connect with TLS. Loaded by clients that have an `ssl.SSLContext` only.
+"""One attempt to connect with TLS.
 
 Owns the order of TCP connect and TLS handshake, and finds out why a server closed the connection. Must not know the
 protocol. A TLS handshake belongs to one address: if it fails, so does the attempt, and the next attempt uses another

@@ -320,7 +320,9 @@ class Sockets:
                 at = now()
                 session.received(one.link, data, at)
                 if before != 1:
-                    self.gather = self._coalescing.wanted(before, session.in_flight, at)
+                    self.gather = self._coalescing.wanted(before, session.in_flight, at, len(session.queued))
+                elif self.gather:
+                    self.gather = False
                 if session.queued:
                     self.perform()
             elif data is not None:

@@ -9,7 +9,6 @@ OpenSSL (python/cpython#137583), no decrypted bytes are hidden from poll, and no
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -124,8 +123,10 @@ class Tls:
 
     def farewell(self) -> bytes:
         """The bytes that close the TLS connection in order."""
-        with contextlib.suppress(self._ssl.SSLError):  # the answer is not awaited; or there is no connection
+        try:
             self._object.unwrap()
+        except self._ssl.SSLError:  # the answer is not awaited; or there is no connection
+            pass
         return self.outgoing()
 
     def hung_up(self, listened: bool) -> Union[OSError, TLSError, None]:
@@ -192,8 +193,10 @@ class TlsSocket:
         except (BlockingIOError, InterruptedError):
             raise
         except OSError:
-            with contextlib.suppress(OSError):
+            try:
                 self._tls.received(self._sock.recv(RECEIVE))  # the server may have sent an alert with the reason
+            except OSError:
+                pass
             if self._tls.error is None:
                 raise
         if self._tls.error is not None:
@@ -233,12 +236,16 @@ class TlsSocket:
 
     def _push_some(self) -> None:
         """Send what the socket takes; the rest goes with the next record, and the next call raises the error."""
-        with contextlib.suppress(OSError):
+        try:
             self._push()
+        except OSError:
+            pass
 
     def _shut(self) -> None:
-        with contextlib.suppress(OSError):  # gone already
+        try:
             self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # gone already
+            pass
 
     def detach(self) -> Tuple[socket.socket, Tls, bytes]:
         """After the handshake: the socket, its TLS, and the received bytes for the session, all for the caller."""

@@ -474,7 +474,7 @@ class Session:
             self._end(KeeperState.CLOSED, ConnectionClosedError())
         elif err in (EXPIRED, MOVED):
             pass  # the error does not concern the operation; see `_consequence`
-        elif token is LOGIN and err != NEEDS_SASL and self._login is not None and self.link is not None:
+        elif token is LOGIN and self._login is not None and self.link is not None:
             try:
                 self._prove(self.link, self._login.challenged(outcome))
             except AuthFailedError as error:
