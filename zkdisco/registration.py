@@ -10,8 +10,8 @@ Rules:
 4. A node somebody else deleted comes back. Errors of the background are reported and tried again, ever more slowly.
 5. There is one watch of ours at the server, on our node while it stands. So a node is watched by a read, which sets no
    watch where there is none; that of an earlier session is looked at without a watch.
-6. What our node holds is an intent, too: data that differs from it is set in place. Before it is set once more after a
-   lost answer, we look.
+6. What our node is to hold is an intent, too: an update is set in place, and a new node is made with it. Before it is
+   set once more after a lost answer, we look. What somebody else sets is left alone.
 7. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
    somebody was told before that it stands.
 """
@@ -46,7 +46,8 @@ class Registration:
         self.service = service
         #: What our node is to hold.
         self.data = service.data
-        self._written: Optional[bytes] = None  # what it holds, as far as we know
+        self._written = service.data  # what we have last written
+        self._owed = False  # whether there is an update that may not be written yet
         self.wanted = False
         #: The path of our node, or None.
         self.node: Optional[str] = None
@@ -130,7 +131,7 @@ class Registration:
             error = self._end or NotRegisteredError(f"{self._directory}: not registered")
             self._settled.append((token, error))
             return
-        self.data, self._dirty = data, True
+        self.data, self._dirty, self._owed = data, True, True
         self._waiting.append((token, True))
         self._fresh.append(token)
         self._go(now)
@@ -271,8 +272,8 @@ class Registration:
         if self.wanted == self._intent:
             waited = bool(self._waiting)
             self._tell(self.wanted, error)
-            if self._written is not None and not self._fresh:
-                self.data = self._written  # a caller was told that it could not be set
+            if self._owed and waited and not self._fresh:
+                self.data, self._owed = self._written, False  # a caller was told that it could not be set
             if self.wanted and waited and not self._promised:
                 self.wanted = False
 
@@ -322,7 +323,7 @@ class Registration:
         if self._owner == self._session:
             try:
                 held, stat = yield ops.GetData(node, self._watcher)
-                self._written = held or b""
+                self._owed = self._owed and held != self.data
                 return stat  # type: ignore[no-any-return]
             except errors.NoNodeError:
                 return None
@@ -333,18 +334,15 @@ class Registration:
 
     def _write(self, node: str) -> Generator[Any, Any, None]:
         """See that our node holds what it is to hold."""
-        while self._written != self.data:
-            before, data, self._written = self._written, self.data, None
-            try:
-                yield ops.SetData(node, data)
-            except errors.NoAuthError:
-                self._written = before
-                raise
-            self._written = data
+        while self._owed:
+            data = self.data
+            yield ops.SetData(node, data)
+            self._written, self._owed = data, self.data != data
 
     def _create(self, orphans: Sequence[str]) -> Generator[Any, Any, str]:
         """Create our node, in the place of what is left of earlier sessions; its path."""
-        create = ops.Create(f"{self._directory}/{self._prefix}", self.data, self._acl, True, True)
+        data = self.data
+        create = ops.Create(f"{self._directory}/{self._prefix}", data, self._acl, True, True)
         replace = [ops.Delete(path) for path in orphans]
         for _ in range(ATTEMPTS):
             owner = self._session
@@ -363,7 +361,8 @@ class Registration:
                 continue
             if paths.parent_of(path) != self._directory or not path.rpartition("/")[2].startswith(self._prefix):
                 raise errors.ProtocolError(f"the server made {path!r} of {create.path!r}", path)
-            self._in_doubt, self._owner, self._written = False, owner, create.value
+            self._in_doubt, self._owner = False, owner
+            self._written, self._owed = data, self.data != data
             return path
         raise errors.NoNodeError(None, self._directory)
 

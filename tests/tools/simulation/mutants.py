@@ -158,18 +158,11 @@ def answer_to_an_update_taken_for_done() -> List[Patch]:
     """Data whose setting was lost are taken to be set."""
 
     def wrong(self: Registration, node: str) -> Any:
-        if self._written != self.data:
-            self._written = self.data
-            try:
-                yield SetData(node, self.data)
-            finally:
-                self.__dict__["told"] = True
+        if self._owed:
+            self._owed = False
+            yield SetData(node, self.data)
 
-    def unseen(self: Registration, node: str) -> Any:
-        stat = yield Exists(node, self._watcher if self._owner == self._session else None)
-        return stat
-
-    return [(Registration, "_write", wrong), (Registration, "_look_at", unseen)]
+    return [(Registration, "_write", wrong)]
 
 
 def doubt_forgotten_at_the_stop() -> List[Patch]:
