@@ -86,7 +86,7 @@ def test_a_signal_ends_it_and_leaves_nothing_behind(server38: Any, number: int) 
         else:
             process.send_signal(number)
         output, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors) == (1, "") and "a signal came" in output
+    assert (process.returncode, errors) == (1, "") and "a signal came" in output, output
     with ZooKeeper(server38.hosts) as zk:
         assert not [name for name in zk.get_children("/") if name.startswith("zkdisco-demo-")]
 

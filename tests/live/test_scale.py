@@ -131,7 +131,7 @@ def test_rounds_of_random_kills(own_server: Any, where: str, version: str) -> No
             seen = [Seen() for _ in instancers]
             for instancer, observer in zip(instancers, seen):
                 instancer.register(observer)
-            truth = tuple(sorted(r._service.data.decode() for r in registrars))
+            truth = tuple(sorted(r._core.service.data.decode() for r in registrars))
             began = time.monotonic()
             for number in range(rounds):
                 kind = rng.choice(["session", "session", "cut", "cut after", "operator", "server"])
@@ -146,7 +146,7 @@ def test_rounds_of_random_kills(own_server: Any, where: str, version: str) -> No
             half = registrars[::2]
             for registrar in half:
                 registrar.deregister()
-            left = tuple(sorted(r._service.data.decode() for r in registrars[1::2]))
+            left = tuple(sorted(r._core.service.data.decode() for r in registrars[1::2]))
             rest(registrars[1::2], instancers, zk, where, left, f"seed {seed}, half of them gone")
         finally:
             for client in clients:
