@@ -94,7 +94,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 #: Every fixture of real servers asks for this one.
 SERVERS = "shared"
 #: A test that uses one of these names compares the clock with a bound: what else the machine does is not to decide it.
-CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took"])
+CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "SLACK"])
 #: Servers of a test's own load the machine themselves, while they start.
 HEAVY = frozenset(["own_server", "ensemble"])
 
