@@ -176,6 +176,12 @@ class ClientBase:
         for node in self._registry.nodes():
             self.delete_node_now(node)
 
+    def delete_service_now(self, service: Service) -> None:
+        """As `delete_now`, of the one registration of this service."""
+        node = self._registry.node_of(service)
+        if node is not None:
+            self.delete_node_now(node)
+
     def delete_node_now(self, node: str) -> None:
         """Send a delete of this node."""
         try:

@@ -83,6 +83,11 @@ class Registry:
         """The paths of all nodes of ours that are known to be there."""
         return [one.node for one in list(self._all) if one.node is not None]
 
+    def node_of(self, service: Service) -> Optional[str]:
+        """The path of the node of the one registration of this service, or None while there is none."""
+        registration = self._by_service.get(service)
+        return None if registration is None else registration.node
+
     @property
     def end(self) -> Optional[Exception]:
         """Why there will never be a session again, or None."""

@@ -133,9 +133,12 @@ class Client(ClientBase):
         return node
 
     def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
-        """Delete the node that `register` made. Raises `NotRegisteredError`."""
-        self.check_may_wait()
-        self.wait(self.want_service(service, False), timeout)
+        """Delete the node that `register` made. Raises `NotRegisteredError`. In a signal handler see `Registrar`."""
+        future = self.want_service(service, False)
+        if self.zk.driver.may_wait():
+            self.wait(future, timeout)
+        else:
+            self.delete_service_now(service)
 
     def check_may_wait(self) -> None:
         """Raise after `stop`, and in a signal handler that has interrupted a call of this client."""

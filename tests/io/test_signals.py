@@ -216,14 +216,14 @@ DISCO = """
 
 
 @fault("X01")
-@pytest.mark.parametrize("handler", ["registrar.deregister()", "client.stop()", "client.deregister(registrar._service)"])
+@pytest.mark.parametrize("handler", ["registrar.deregister()", "client.stop()", "client.deregister(registrar._core.service)"])
 @pytest.mark.parametrize("place", ["when the core has taken it", "when it is sent, and not noted", "when the core has the answer"])
 def test_a_service_says_goodbye_in_a_handler(place: str, handler: str) -> None:
     """SIGTERM comes in the midst of a call: within two seconds the node is gone, while the process goes on."""
     owner, name, before = PLACES[place]
     code = textwrap.dedent(BEGIN) + textwrap.dedent(DISCO).format(handler=handler, owner=owner, name=name, before=before)
     if handler.startswith("client.d"):
-        code = code.replace("registrar.register()", "client.register(registrar._service)")
+        code = code.replace("registrar.register()", "client.register(registrar._core.service)")
     with EmbeddedServer() as server, ZooKeeper(server.hosts) as other:
         command = [sys.executable, "-c", code, server.hosts]
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
