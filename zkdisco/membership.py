@@ -48,8 +48,8 @@ LOSSES = 6
 ALONE = 0.1
 #: A node with less data than this, in bytes, is not too large for any client.
 SMALL = 4096
-#: A sweep begins when something has not been shown for so long, in seconds: four of them may fail within `LATE`.
-SWEEP = 0.2
+#: A sweep begins when something has not been shown for so long, in seconds: nine of them may fail within `LATE`.
+SWEEP = 0.1
 #: What is shown may be older than this, in seconds, only if `stale_since` says so. It is more than a round trip between
 #: any two continents with a sweep on top, and no more than the shortest session timeout, as a dead process has.
 LATE = 1.0

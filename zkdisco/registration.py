@@ -275,7 +275,8 @@ class Registration:
             if self._owed and waited and not self._fresh:
                 self.data, self._owed = self._written, False  # a caller was told that it could not be set
             if self.wanted and waited and not self._promised:
-                self.wanted = False
+                self.wanted, self._fresh = False, []
+                self._tell(True, error)  # with the registration, what it was to hold has come to nothing
 
     def _drop_waiting(self, error: Callable[[], Exception], wanted: bool) -> None:
         """Those who wait for this intent wait in vain."""

@@ -397,14 +397,30 @@ class EndWatch:
     def _judge(self, error: Exception) -> None:
         """It was refused: either that is the end, or it is asked again later, if there is still no session."""
         if not self._over and self._zk.client_state in ENDED:
+            if isinstance(error, (errors.ConnectionLoss, errors.SessionExpiredError)):
+                error = self._cause() or error  # it was lost on the way to the end, of which that is not the cause
             self._over = True
             self._tell(error)
         elif not self._over:
             self._executor.call_later(LOOK_AGAIN, self._ask_again)
 
+    def _cause(self) -> Optional[Exception]:
+        """What a client at its end refuses a request with."""
+        try:
+            self._zk.submit(ops.Exists("/"), self._executor.on(_forget), force=True)
+        except Exception as error:
+            return error
+        return None
+
     def _ask_again(self) -> None:
         self._asked = False
         self._look(self._zk.state)
+
+
+def _forget(future: Any) -> None:
+    """Its outcome is of no interest."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _unsent() -> errors.ConnectionLoss:

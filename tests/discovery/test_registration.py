@@ -387,3 +387,20 @@ def test_without_a_connection_there_is_trouble_until_it_is_back(world: World) ->
     world.run(world.want(False))
     world.cut()
     assert world.core.error is None, "nothing is wanted"
+
+
+def test_an_update_of_a_registration_that_fails_is_told_of_the_failure() -> None:
+    """Found by simulation, seed 644 of 500 steps: it waited for ever, behind a registration that was none any more."""
+    core = Registration(Service("/org", "api", b"one"), OPEN_ACL_UNSAFE, (), GUID, lambda event: None)
+    core.session(7, 0.0)
+    core.want(True, "registered", 0.0)
+    operations = core.operations()
+    core.update(b"two", "updated", 0.0)
+    refusal, settled = errors.NoAuthError("the ACL of '/org' does not permit CREATE", DIRECTORY), []
+    for _ in range(20):
+        for key, _op in operations:
+            core.answered(key, refusal, 0.0)
+        settled += core.settled()
+        operations = core.operations()
+    assert {token: type(outcome) for token, outcome in settled} == dict.fromkeys(["registered", "updated"], errors.NoAuthError)
+    assert not core.wanted
