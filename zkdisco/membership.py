@@ -128,11 +128,10 @@ class Membership:
 
         With trouble, since it was noticed; without, once a change that was heard of has not been shown for `LATE`.
         """
-        since = self._trouble_since
-        if since is None and self._connected and self._retry_at is None:
-            behind = self._timeline.behind_since
-            since = behind if behind is not None and now - behind > LATE else None
-        return since
+        behind = self._timeline.behind_since
+        if self._trouble_since is not None or behind is None:
+            return self._trouble_since
+        return behind if now - behind > LATE else None
 
     # --------------------------------------------------------------------------- in
 
@@ -350,15 +349,15 @@ class Membership:
         if not self._timeline.waits(name):
             if version != before or was_refused:
                 self._timeline.known(name, node, now)
-        elif self._recursive or self._changed_once(before, version):
+        elif self._recursive or self._changed_once(name, before, version):
             self._timeline.read(name, node, now)
         else:
             self._timeline.known(name, node, now)
 
-    def _changed_once(self, before: Optional[_Version], version: _Version) -> bool:
+    def _changed_once(self, name: str, before: Optional[_Version], version: _Version) -> bool:
         """Whether a node, whose watch has fired once, has changed no more than once since."""
         if before is None:  # new in the list: it was there, as it was made, unless it was made again since
-            return version[1] == 0 and not self._timeline.waits(LIST)
+            return version[1] == 0 and not self._timeline.waits(LIST) and self._timeline.listed_once(name)
         return version[0] == before[0] and version[1] <= before[1] + 1
 
     def _missing(self, kind: str, name: str, now: float) -> None:
@@ -455,7 +454,8 @@ class Membership:
         """Answers to come are for nobody, and everything is to be read afresh."""
         self._round += 1
         self._reading, self._operations, self._present, self._refused = {}, [], {}, {}
-        self._timeline, self._ask_again_at = Timeline(now), None
+        behind = self._timeline.behind_since  # what is not shown yet does not become newer by being read afresh
+        self._timeline, self._ask_again_at = Timeline(now if behind is None else behind), None
 
 
 class _Harm:

@@ -46,6 +46,7 @@ class Timeline:
         self._lost_from: List[int] = []  # spans of lost batches, disjoint and in order
         self._lost_to: List[int] = []
         self._missed: Deque[Tuple[int, str]] = deque()  # the last batch of each span, and whose values were missed
+        self._list_changed = 0  # the batch in which the list of names was heard to have changed last
         self.changed(LIST, now)
 
     @property
@@ -61,10 +62,16 @@ class Timeline:
         """Whether an answer is to say which value `name` has."""
         return name in self._open
 
+    def listed_once(self, name: str) -> bool:
+        """Whether the list has not changed since `name` was found in it: it is the very node that was found."""
+        return self._list_changed < self._open[name].batch
+
     # ------------------------------------------------------------------------ what is heard
 
     def changed(self, name: str, now: float) -> None:
         """It has another value, which is to be read."""
+        if name == LIST:
+            self._list_changed = self._batch
         if not self._miss(name):
             change = self._open[name] = _Change(self._batch, name, _UNKNOWN, now)
             self._log.append(change)

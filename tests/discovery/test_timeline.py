@@ -145,3 +145,22 @@ def test_ten_thousand_answers_cost_no_more_each_than_ten() -> None:
         timeline.read(f"n{number}", held("1"), 1.0)
         assert timeline.answered() is (number == 9_999)
     assert len(counted) == 10_000
+
+
+def test_a_name_in_the_list_may_be_another_node_once_the_list_has_changed() -> None:
+    """Found by simulation, seed 228 of 500 steps, before 3.6: a node made again was shown beside what was there before."""
+    timeline = Timeline(0.0)
+    timeline.known(LIST, None, 0.0)
+    timeline.answered()
+    timeline.changed(LIST, 1.0)
+    assert not timeline.answered(), "the list is being read"
+    timeline.changed("a", 1.0)
+    timeline.known(LIST, None, 1.0)
+    timeline.answered()
+    assert timeline.listed_once("a")
+    timeline.changed("b", 2.0)
+    assert timeline.listed_once("a")
+    timeline.changed(LIST, 2.0)
+    assert not timeline.listed_once("a"), "it may have been deleted, and made again"
+    timeline.known(LIST, None, 2.0)
+    assert not timeline.listed_once("a"), "the new list names it, whichever it is"

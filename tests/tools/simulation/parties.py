@@ -285,8 +285,8 @@ class InstancerParty:
         now, stale = self.client.now(), self.core.stale_since(self.client.now())
         if self.newest is not None and self.client.session.state != KazooState.CONNECTED:
             require(stale is not None, "D9", "called fresh without a connection: {}", self.newest)
-        if self.core._timeline.behind_since is None:
-            self.heard_at = None  # what was heard of is no news
+        if self.core._timeline.behind_since is None or not self.age():
+            self.heard_at = None  # what was heard of is no news: the set is as it was
         if self.heard_at is not None and now - self.heard_at > LATE + slack:
             heard = now - self.heard_at
             require(stale is not None, "D9", "called fresh {:.1f} s behind a change that was heard of", heard)
