@@ -172,3 +172,13 @@ def test_events_of_a_burst_all_arrive_in_order(front: Front) -> None:
         future.result(10)
     log.until(lambda seen: len(seen) == len(names), 10.0)
     assert [event.path for event in log.seen] == names
+
+
+def test_a_burst_of_events_is_no_reason_for_a_call_to_wait(moments: List[float]) -> None:
+    """The decision is about the next receipt, whoever makes it: a call alone does not wait for what was a burst."""
+    with EmbeddedServer() as server, ZooKeeper(server.hosts, timeout=30.0) as zk:
+        zk.exists("/")
+        for _ in range(20):
+            zk._driver._sockets.gather = True
+            zk.exists("/")
+        assert moments == []
