@@ -16,6 +16,7 @@ from zkdisco import (
     UndecodableDataError,
 )  # fmt: skip
 from zkwire import ZooKeeper, errors
+from zkwire.ops import Delete, Multi
 from zkwire.values import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, EventType, make_digest_acl
 
 NODE = re.compile(r"_c_[0-9a-f]{32}-[0-9]{10}")
@@ -169,6 +170,17 @@ def test_registering_twice_is_registering_once(client: Client, zk: ZooKeeper, wh
         registrar.deregister()  # leaving is no error then
 
 
+def delete_with_parents(zk: ZooKeeper, registrar: Registrar, where: str) -> None:
+    """In one transaction: one step after the other, the node would be back before its directory is deleted."""
+
+    def deleted() -> bool:
+        outcomes = zk.submit(Multi([Delete(registrar.node), Delete(where + "/api"), Delete(where)])).exception(5)
+        assert outcomes is None or isinstance(outcomes, errors.NoNodeError), outcomes  # it has another node by now
+        return outcomes is None
+
+    until(deleted)
+
+
 def test_a_node_deleted_by_an_operator_comes_back(client: Client, zk: ZooKeeper, where: str) -> None:
     seen = Seen()
     instancer = Instancer(client, where + "/api")
@@ -179,7 +191,7 @@ def test_a_node_deleted_by_an_operator_comes_back(client: Client, zk: ZooKeeper,
     zk.delete(node)
     until(lambda: registrar.node not in (None, node), 5)
     until(lambda: instancer.state == Event(("d",)))  # whether the empty set was seen depends on who was faster
-    zk.delete(where, recursive=True)  # with all of its parents
+    delete_with_parents(zk, registrar, where)
     until(lambda: zk.exists(where + "/api") and data_below(zk, where + "/api") == ["d"])
     until(lambda: instancer.state == Event(("d",)))
     shown = set(seen.events)
