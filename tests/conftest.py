@@ -13,6 +13,7 @@ import gc
 import itertools
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Callable, NoReturn, Union
@@ -48,7 +49,17 @@ def unavailable(why: str) -> NoReturn:
 # -- the run
 
 
+def heed_signals() -> None:
+    """What ignores signals here (nohup, or a script that runs the tests in its background) is not under test."""
+    defaults = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    for name, handler in defaults.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
     watchdog.configure()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
