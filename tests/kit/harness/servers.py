@@ -148,7 +148,8 @@ class Server:
 
     def suspend(self) -> None:
         """SIGSTOP: connections stay open and new ones are accepted by the kernel, nothing answers."""
-        self._signal(signal.SIGSTOP)
+        pid = self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # until its last thread stands
         self.suspended = True
 
     def resume(self) -> None:
@@ -241,10 +242,12 @@ class Server:
         with open(os.path.join(self.folder, name), "w", encoding="utf-8") as file:
             file.write(text)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> int:
+        """Its process id."""
         if self.process is None or self.process.poll() is not None:
             raise RuntimeError(f"{number.name}: the server does not run")
         self.process.send_signal(number)
+        return self.process.pid
 
     def _mend_log(self) -> None:
         """As an operator would: a server killed between opening a transaction log and writing its header cannot start again
