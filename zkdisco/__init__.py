@@ -14,15 +14,17 @@
 from __future__ import annotations
 
 from ._zkwire import __version__
+from .reports import ClientReport, InstancerReport, RegistrationReport
 from .threads import Client, Instancer, Registrar
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
-    InstancesLeftOutError, InvalidCredentialsError, NodeNotFoundError, NotRegisteredError, ReadOnlyServerError, Service,
-    UndecodableDataError,
+    InstancesLeftOutError, InvalidCredentialsError, Node, NodeNotFoundError, NotRegisteredError, ReadOnlyServerError,
+    Service, UndecodableDataError,
 )  # fmt: skip
 
 __all__ = [
-    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Entries",
-    "Event", "Instancer", "InstancesLeftOutError", "InvalidCredentialsError", "NodeNotFoundError", "NotRegisteredError",
-    "ReadOnlyServerError", "Registrar", "Service", "UndecodableDataError", "__version__",
+    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError",
+    "ClientReport", "Entries", "Event", "Instancer", "InstancerReport", "InstancesLeftOutError",
+    "InvalidCredentialsError", "Node", "NodeNotFoundError", "NotRegisteredError", "ReadOnlyServerError", "Registrar",
+    "RegistrationReport", "Service", "UndecodableDataError", "__version__",
 ]  # fmt: skip

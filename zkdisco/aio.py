@@ -136,7 +136,7 @@ class Client(ClientBase):
             wait,
         )  # fmt: skip
         below = zk if zk is not None else async_zookeeper()(**options.zookeeper())
-        super().__init__(options, below, zk is None, _LoopExecutor())
+        super().__init__(options, below, zk is None, _LoopExecutor(), _TaskDelivery)
         self._stopped: Optional[asyncio.Future[None]] = None
         self._watching = False
         self._handler = event_handler
@@ -322,7 +322,7 @@ class Instancer(InstancerBase):
     def __init__(
         self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None
     ) -> None:  # fmt: skip
-        super().__init__(client, path, _TaskDelivery, accept, wait)
+        super().__init__(client, path, accept, wait)
         self._client = client
         self._iterations: List[_Mailbox] = []
         self._starters = 0
@@ -353,6 +353,20 @@ class Instancer(InstancerBase):
             first.result()
         elif self._wait_for is None:
             raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
+
+    async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
+        """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`."""
+        future = self.await_set(minimum)
+        seconds = self._client.options.timeout if timeout is None else timeout
+        try:
+            await asyncio.wait([future], timeout=seconds)
+        finally:
+            if not future.done():
+                self.forget(future)
+        if not future.done():
+            raise self.too_few(minimum)
+        found: Event = future.result()
+        return found
 
     async def stop(self) -> None:
         """Stop watching; observers hear nothing more, and iterations end. May be called twice."""

@@ -346,6 +346,7 @@ class _Session:
         if self._client.zk.connected:
             self._call(lambda: self._look_around(directory))
         instancer.register(self._inbox)
+        shown: Optional[Event] = None
         while True:
             try:
                 event = self._next(LOOK)
@@ -353,7 +354,9 @@ class _Session:
                 if _nobody_reads():
                     raise BrokenPipeError from None
                 continue
-            self._print(self._line(event, instancer) if self._json else _text(event))
+            if event != shown:  # or else a node has taken the place of another with the same data
+                self._print(self._line(event, instancer) if self._json else _text(event))
+            shown = event
             error = event.error
             if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
                 raise error if not isinstance(error, ClientClosedError) else Stopped

@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from time import monotonic
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .membership import TRANSIENT, Membership
 from .observers import Delivery, Observers
 from .registration import Registration
 from .registry import Registry, Report
+from .reports import ClientReport, InstancerReport, RegistrationReport
+from .replica import Nodes
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
-    WITH_A_SET, ClientClosedError, Event, NotRegisteredError, Service, validate_acl,
-    validate_credentials, validate_directory, validate_payload, validate_timeout, validate_wait,
+    WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, validate_acl, validate_credentials,
+    validate_directory, validate_minimum, validate_payload, validate_timeout, validate_wait,
 )  # fmt: skip
 
 #: The logger of this package, wherever it is vendored.
@@ -72,8 +75,12 @@ class Options:
 class ClientBase:
     """What both clients share; everything below `_settle` runs on the executor."""
 
-    def __init__(self, options: Options, zk: Any, owns: bool, executor: Executor) -> None:
+    def __init__(
+        self, options: Options, zk: Any, owns: bool, executor: Executor, deliver: Callable[[Any], Delivery]
+    ) -> None:  # fmt: skip
         self.options = options
+        #: What brings events to an observer.
+        self.deliver = deliver
         #: The ZooKeeper below.
         self.zk = zk
         self.executor = executor
@@ -87,6 +94,7 @@ class ClientBase:
         self._runner = Runner(zk, executor, self._settle)
         self._running = False
         self._pending: Set[Any] = set()
+        self._observed: Dict[Registration, RegistrarBase] = {}
         self._end_watch = EndWatch(zk, executor, self._ended)
         self._guard = Guard(self)
 
@@ -158,6 +166,8 @@ class ClientBase:
             children = list(self._children)
         for child in children:
             child.told_end(error)
+        for registrar in list(self._observed.values()):
+            registrar.look()
 
     def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call it on the executor; the last argument is what there is to wait for until then."""
@@ -198,6 +208,10 @@ class ClientBase:
         for report in self._registry.reports():
             if not self._closed:  # what its own end brings about is no trouble
                 _log(report)
+        for registration in self._registry.stood():
+            registrar = self._observed.get(registration)
+            if registrar is not None:
+                registrar.look()
         if not self._registry.at_rest:
             return
         with self._lock:
@@ -219,6 +233,25 @@ class ClientBase:
             else:
                 future.set_result(outcome)
 
+    # ----------------------------------------------------------------------- reporting
+
+    def report(self) -> ClientReport:
+        """How the session, each registration and each instancer stand just now. Never blocks."""
+        self.check()
+        client_id = self.zk.client_id
+        with self._lock:
+            children = list(self._children)
+        registrations = tuple(registration_report(one, None) for one in self._registry.all)
+        instancers = tuple(child.report() for child in children)
+        return ClientReport(self.zk.state, client_id[0] if client_id else None, self.end, registrations, instancers)
+
+    def observe(self, registration: Registration, registrar: RegistrarBase) -> None:
+        """Let `registrar.look` be called whenever it stands otherwise."""
+        with self._lock:
+            self.check()
+            self._observed[registration] = registrar
+        self.executor.call(registrar.look)  # what came before that
+
     # --------------------------------------------------------------------- the ending
 
     def adopt(self, child: InstancerBase) -> None:
@@ -238,12 +271,15 @@ class ClientBase:
             self._closed = True
             self._end_watch.stop()
             children, self._children = self._children, []
+            observed, self._observed = self._observed, {}
             left = None
             if self._running:
                 left = self.zk.future()
                 self._tell(self._registry.leave, left)
         for child in children:
             child.end(ClientClosedError())
+        for registrar in observed.values():
+            registrar.end()
         return left
 
     def _give_up(self, left: Optional[Any]) -> None:
@@ -288,6 +324,8 @@ class RegistrarBase:
         client.check()
         self._owner = client
         self._core = client.registration(service)
+        self._made = monotonic()
+        self._observers: Observers[RegistrationReport] = Observers(client.deliver)
         self._guard = Guard(self)
 
     @property
@@ -310,13 +348,51 @@ class RegistrarBase:
         """Register from now on, without waiting, whatever it takes: `error` says how it stands. Never blocks."""
         self._owner.promise(self._core)
 
+    def report(self) -> RegistrationReport:
+        """How the registration stands just now. Never blocks."""
+        report = registration_report(self._core, self.error, self._made)
+        return report._replace(node=None) if self._owner.closed else report
+
+    def observe(self, observer: Any) -> None:
+        """Call `observer(report)`, or `observer.put(report)`, with how it stands now, then whenever that has changed.
+
+        A `RegistrationReport` comes when our node has come or gone, and when `error` is another one. A slow observer
+        gets the newest instead of each; one that raises is logged and hears on. After the client's stop it hears
+        nothing more. Neither blocks nor raises because of the observer; `TypeError` if it is none.
+        """
+        self._owner.check()
+        if self._observers.newest is None:
+            self._observers.publish(self.report())
+        self._observers.register(observer)
+        self._owner.observe(self._core, self)
+
+    def unobserve(self, observer: Any) -> None:
+        """Call it no more."""
+        self._observers.deregister(observer)
+
+    def look(self) -> None:
+        """It may stand otherwise. On the executor."""
+        report, newest = self.report(), self._observers.newest
+        if newest is None or (report.node, str(report.error)) != (newest.node, str(newest.error)):
+            self._observers.publish(report)
+
+    def end(self) -> None:
+        """Tell nobody anything more."""
+        self._observers.stop(self.report())
+
+
+def registration_report(core: Registration, error: Optional[Exception], made: float = 0.0) -> RegistrationReport:
+    """How it stands; `error` is of more than this registration, and `made` when there was nothing to say of it yet."""
+    node, trouble, since = core.standing
+    ago = monotonic() - (made if since is None else since)
+    return RegistrationReport(core.directory, node, error or trouble, round(time.time() - ago, 3))
+
 
 class InstancerBase:
     """What both instancers share: the core, its runner, the observers."""
 
     def __init__(
-        self, client: ClientBase, path: str, deliver: Callable[[Any], Delivery], accept: Optional[Accept],
-        wait: Optional[float],
+        self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float]
     ) -> None:  # fmt: skip
         directory = validate_directory(path)
         if accept is not None and not callable(accept):
@@ -324,7 +400,10 @@ class InstancerBase:
         self._wait_for = validate_wait(wait)
         client.check()
         self._owner = client
-        self._observers = Observers(deliver)
+        self._observers: Observers[Event] = Observers(client.deliver)
+        self._nodes: Nodes = ()
+        self._sorted: Tuple[Nodes, Tuple[Node, ...]] = ((), ())  # of which nodes, and these
+        self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         self._core = Membership(directory, self._runner.watcher, _careful(accept))
         self._first: Any = None
@@ -340,7 +419,26 @@ class InstancerBase:
         Before anything is known it is an empty set with a `ConnectionLoss`; after `stop`, the last set with a
         `ClientClosedError`.
         """
-        return self._observers.newest
+        return self._observers.newest or Event((), errors.ConnectionLoss("nothing is known yet", sent=False))
+
+    @property
+    def nodes(self) -> Tuple[Node, ...]:
+        """The same set as in `state`, as the nodes they are, sorted by name: `Node(name, data, stat)`.
+
+        Nodes whose data is not UTF-8 are here, too; those that cannot be read are named by `state.error` only.
+        """
+        sorted_of, found = self._sorted
+        nodes = self._nodes
+        if sorted_of != nodes:
+            found = tuple(sorted(node for table in nodes for node in table.values()))
+            self._sorted = (nodes, found)
+        return found
+
+    def report(self) -> InstancerReport:
+        """How it stands just now. Never blocks."""
+        event, stale = self.state, self.stale_since
+        age = 0.0 if stale is None else max(0.001, monotonic() - stale)
+        return InstancerReport(self._core.directory, len(event.instances), age, event.error)
 
     @property
     def stale_since(self) -> Optional[float]:
@@ -384,14 +482,60 @@ class InstancerBase:
         """There will never be a session again. On the executor."""
         self._runner.end(error)
 
+    def await_set(self, minimum: int) -> Any:
+        """A future for an event that is of the moment, and has at least so many instances."""
+        validate_minimum(minimum)
+        self._owner.check()
+        future = self._owner.zk.future()
+        future.add_done_callback(_forget)
+        self._owner.executor.call(self._await, minimum, future)
+        return future
+
+    def forget(self, future: Any) -> None:
+        """Nobody waits for it any more."""
+        self._owner.executor.call(self._forget, future)
+
+    def too_few(self, minimum: int) -> errors.OperationTimeoutError:
+        """Why a caller has waited in vain."""
+        event = self.state
+        why = f"; {type(event.error).__name__}: {event.error}" if event.error is not None else ""
+        text = f"{self._core.directory}: {len(event.instances)} of at least {minimum} instances in time{why}"
+        return errors.OperationTimeoutError(text)
+
+    def _await(self, minimum: int, future: Any) -> None:
+        self._waiting.append((minimum, future))
+        self._satisfy()
+
+    def _forget(self, future: Any) -> None:
+        self._waiting = [entry for entry in self._waiting if entry[1] is not future]
+
+    def _satisfy(self) -> None:
+        """Settle those who wait for what there is now. On the executor."""
+        if not self._waiting:
+            return
+        event = self.state
+        of_the_moment = event.error is None or isinstance(event.error, WITH_A_SET)
+        over = self._stopped is not None or self._core.over
+        waiting, self._waiting = self._waiting, []
+        for minimum, future in waiting:
+            if future.done():
+                continue
+            if of_the_moment and len(event.instances) >= minimum:
+                future.set_result(event)
+            elif over and event.error is not None:
+                future.set_exception(event.error)
+            else:
+                self._waiting.append((minimum, future))
+
     def end(self, error: ClientClosedError) -> None:
         """Watch no more, and tell nobody anything more; the watch is taken back from a connection that goes on."""
         self._stopped = monotonic()
         self._runner.stop()
-        self._observers.stop(Event(self._observers.newest.instances, error))
+        self._observers.stop(Event(self.state.instances, error))
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
         self._owner.executor.call(self._take_back)
+        self._owner.executor.call(self._satisfy)
 
     def leave(self) -> None:
         """`end`, by itself."""
@@ -408,6 +552,7 @@ class InstancerBase:
                 pass  # no connection, no watch
 
     def _publish(self) -> None:
+        self._nodes = self._core.nodes  # before the event, so that who hears of it finds them
         for event in self._core.events():
             self._observers.publish(event)
             self._log(event)
@@ -417,6 +562,7 @@ class InstancerBase:
                 self._first.set_result(None)
             else:
                 self._first.set_exception(event.error)
+        self._satisfy()
 
     def _log(self, event: Event) -> None:
         """One line for each change of what is wrong; that there is no connection is told by others."""

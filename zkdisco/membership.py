@@ -27,9 +27,9 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ._zkwire import EventType, KeeperState, Stat, WatchedEvent, errors, ops, paths
-from .replica import Held
+from .replica import Nodes
 from .timeline import GONE, LIST, Timeline
-from .values import Event, ReadOnlyServerError, left_out
+from .values import Event, Node, ReadOnlyServerError, left_out
 
 #: Pauses between tries while there is a connection, in seconds; of one refused child, up to three times as long.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
@@ -87,6 +87,9 @@ class Membership:
         self._patience = FIRST_PAUSE
         self._sweep_from = 0.0
         self._events: List[Event] = []
+        #: The nodes of the newest set.
+        self.nodes: Nodes = ()
+        self._afresh = True  # whether what is shown next was read afresh
         self._newest: Optional[Event] = None
         self._trouble_since: Optional[float] = None
         self._ours: Optional[Exception] = None  # the trouble by which we ended the connection ourselves
@@ -231,7 +234,7 @@ class Membership:
         elif kind == _SIZE:
             self._measured(name, outcome, now)
         elif kind == _DATA:
-            self._read(name, Held(*outcome), now)
+            self._read(name, Node(name, outcome[0] or b"", outcome[1]), now)  # null counts as empty, as Go kit has it
         if number == self._round:
             if self._timeline.answered():
                 self._publish(now)
@@ -339,7 +342,7 @@ class Membership:
         if self._timeline.waits(LIST):
             self._timeline.known(LIST, None, now)
 
-    def _read(self, name: str, node: Held, now: float) -> None:
+    def _read(self, name: str, node: Node, now: float) -> None:
         """A child's data is in."""
         if name not in self._present:
             return  # it is gone, or its coming is still to be told
@@ -422,10 +425,15 @@ class Membership:
             self._trouble_since = now
         if error is not None and newest is not None and str(newest.error) == str(error):
             error = newest.error  # the same trouble is no news
-        self._show(Event(replica.instances(), error))
+        before, self.nodes = self.nodes, replica.nodes()
+        changed = replica.news()
+        if self._afresh:
+            changed, self._afresh = not same(before, self.nodes), False
+        self._show(Event(replica.instances(), error), changed)
 
-    def _show(self, event: Event) -> None:
-        if event != self._newest:
+    def _show(self, event: Event, changed: bool = False) -> None:
+        """Publish it, if it is news, or its nodes are."""
+        if changed or event != self._newest:
             self._newest = event
             self._events.append(event)
 
@@ -455,7 +463,16 @@ class Membership:
         self._round += 1
         self._reading, self._operations, self._present, self._refused = {}, [], {}, {}
         behind = self._timeline.behind_since  # what is not shown yet does not become newer by being read afresh
-        self._timeline, self._ask_again_at = Timeline(now if behind is None else behind), None
+        self._timeline, self._ask_again_at, self._afresh = Timeline(now if behind is None else behind), None, True
+
+
+def same(nodes: Nodes, others: Nodes) -> bool:
+    """Whether these are nodes of the same names, with the same data."""
+    return len(nodes) == len(others) and all(map(_same_table, nodes, others))
+
+
+def _same_table(ours: Dict[str, Node], theirs: Dict[str, Node]) -> bool:
+    return ours.keys() == theirs.keys() and all(node.data == theirs[name].data for name, node in ours.items())
 
 
 class _Harm:

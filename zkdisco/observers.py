@@ -10,42 +10,38 @@ import logging
 import threading
 from collections import deque
 from types import BuiltinMethodType, MethodType
-from typing import Any, Callable, Deque, Dict, Optional, Protocol
+from typing import Any, Callable, Deque, Dict, Generic, Optional, Protocol, TypeVar
 
-from ._zkwire import Dispatcher, errors
-from .values import Event
+from ._zkwire import Dispatcher
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class Delivery(Protocol):
     """Brings events to one observer."""
 
-    def offer(self, event: Event) -> None:
+    def offer(self, event: Any) -> None:
         """Deliver this one next, in the place of any that has not been delivered. Never blocks."""
 
     def stop(self) -> None:
         """Deliver nothing more. Never blocks."""
 
 
-class Observers:
+class Observers(Generic[T]):
     """The newest event, and the deliveries to its observers. Thread-safe."""
 
     def __init__(self, deliver: Callable[[Any], Delivery]) -> None:
         self._deliver = deliver
         self._lock = threading.RLock()  # a signal handler may come in between
-        self._newest: Optional[Event] = None
+        #: The newest event, or None.
+        self.newest: Optional[T] = None
         self._deliveries: Dict[Any, Any] = {}
 
-    @property
-    def newest(self) -> Event:
-        """The newest event; before there is one, an empty set with the trouble that nothing is known yet."""
-        return self._newest or Event((), errors.ConnectionLoss("nothing is known yet", sent=False))
-
-    def publish(self, event: Event) -> None:
+    def publish(self, event: T) -> None:
         """Tell all observers."""
         with self._lock:
-            self._newest = event
+            self.newest = event
             for _, delivery in self._deliveries.values():
                 delivery.offer(event)
 
@@ -56,8 +52,8 @@ class Observers:
             if _key(observer) not in self._deliveries:
                 delivery = self._deliver(observer)
                 self._deliveries[_key(observer)] = (observer, delivery)
-                if self._newest is not None:
-                    delivery.offer(self._newest)
+                if self.newest is not None:
+                    delivery.offer(self.newest)
 
     def deregister(self, observer: Any) -> None:
         """Tell it nothing more."""
@@ -66,10 +62,10 @@ class Observers:
         if found is not None:
             found[1].stop()
 
-    def stop(self, last: Event) -> None:
+    def stop(self, last: T) -> None:
         """Tell nobody anything more; `last` is the newest event from now on."""
         with self._lock:
-            self._newest = last
+            self.newest = last
             deliveries, self._deliveries = list(self._deliveries.values()), {}
         for _, delivery in deliveries:
             delivery.stop()

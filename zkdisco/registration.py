@@ -18,7 +18,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Generator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ._zkwire import ACL, Stat, WatchedEvent, errors, ops, paths
 from .values import NotRegisteredError, Service
@@ -34,6 +34,14 @@ TRANSIENT = (
 ATTEMPTS = 10
 
 Settled = Tuple[Any, Any]
+
+
+class Standing(NamedTuple):
+    """The path of our node or None, the newest trouble or None, and since when it is so (None: from the beginning)."""
+
+    node: Optional[str] = None
+    error: Optional[Exception] = None
+    since: Optional[float] = None
 
 
 class Registration:
@@ -53,6 +61,8 @@ class Registration:
         self.node: Optional[str] = None
         #: The newest trouble in the background, or None. That there is no connection is one: the session may end.
         self.error: Optional[Exception] = None
+        #: Node and trouble, as of when they last said something that was more than the middle of a change.
+        self.standing = Standing()
         self._acl, self._payload = acl, payload
         self.directory = self._directory = service.directory
         self._prefix = f"_c_{guid}-"
@@ -100,6 +110,15 @@ class Registration:
     def settling(self) -> bool:
         """Whether something is under way: what `node` says may change any moment."""
         return self._work is not None
+
+    def stood(self, now: float) -> bool:
+        """Whether `standing` is another one, now."""
+        before, error = self.standing, self.error
+        same_error = type(error) is type(before.error) and str(error) == str(before.error)
+        if (self.settling and error is None) or (self.node == before.node and same_error):
+            return False
+        self.standing = Standing(self.node, error, now)
+        return True
 
     @property
     def at_rest(self) -> bool:

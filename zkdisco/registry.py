@@ -53,6 +53,7 @@ class Registry:
         self._operations: List[Tuple[_Key, Any]] = []
         self._settled: List[Tuple[Any, Any]] = []
         self._reports: List[Report] = []
+        self._stood: List[Registration] = []
 
     # -------------------------------------------------------------------------- out
 
@@ -71,6 +72,16 @@ class Registry:
         reports, self._reports = self._reports, []
         return reports
 
+    def stood(self) -> List[Registration]:
+        """Those whose `standing` is another one than before."""
+        stood, self._stood = self._stood, []
+        return stood
+
+    @property
+    def all(self) -> List[Registration]:
+        """All that are wanted, there, in doubt, or waited for, in the order in which they came."""
+        return list(self._all)
+
     def current(self, key: _Key) -> bool:
         """Whether the answer to `key` is still of interest: always."""
         return True
@@ -81,7 +92,7 @@ class Registry:
 
     def nodes(self) -> List[str]:
         """The paths of all nodes of ours that are known to be there."""
-        return [one.node for one in list(self._all) if one.node is not None]
+        return [one.node for one in self.all if one.node is not None]
 
     def node_of(self, service: Service) -> Optional[str]:
         """The path of the node of the one registration of this service, or None while there is none."""
@@ -108,7 +119,7 @@ class Registry:
         self._adopt(registration, now)
         self._tokens[token] = registration
         registration.want(wanted, token, now)
-        self._look(registration)
+        self._look(registration, now)
 
     def want_service(self, service: Service, wanted: bool, token: Any, now: float) -> None:
         """As `want`, of the one registration of this service."""
@@ -129,29 +140,29 @@ class Registry:
         if registration in self._all:
             self._tokens[token] = registration
         registration.update(data, token, now)
-        self._look(registration)
+        self._look(registration, now)
 
     def promise(self, registration: Registration, now: float) -> None:
         """It is wanted from now on, and no caller waits for it."""
         if not self._leaving:
             self._adopt(registration, now)
             registration.promise(now)
-            self._look(registration)
+            self._look(registration, now)
 
     def withdraw(self, token: Any, now: float) -> None:
         """The caller waits no more: see `Registration.withdraw`."""
         registration = self._tokens.get(token)
         if registration is not None:
             registration.withdraw(token, now)
-            self._look(registration)
+            self._look(registration, now)
 
     def leave(self, token: Any, now: float) -> None:
         """The client stops; `token` is settled once nothing of ours is left."""
         self._leaving = True
         self._left.append(token)
-        for registration in list(self._all):
+        for registration in self.all:
             registration.leave(ClientClosedError, now)
-            self._look(registration)
+            self._look(registration, now)
         self._part()
 
     # --------------------------------------------------------------------- of the world
@@ -163,35 +174,35 @@ class Registry:
             self._offline = session_id is None
             loss = errors.ConnectionLoss("no connection to ZooKeeper", sent=False) if self._offline else None
             self._reports.append(Report(None, None, loss))
-        for registration in list(self._all):
+        for registration in self.all:
             registration.session(session_id, now, read_only)
-            self._look(registration)
+            self._look(registration, now)
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """Something has happened to a node of ours, or to its watch."""
-        for registration in list(self._all):
+        for registration in self.all:
             if event.path is None or event.path == registration.node:
                 registration.watched(event, now)
-                self._look(registration)
+                self._look(registration, now)
 
     def answered(self, key: _Key, outcome: Any, now: float) -> None:
         """The outcome of operation `key`."""
         registration, number = key
         registration.answered(number, outcome, now)
-        self._look(registration)
+        self._look(registration, now)
 
     def timed_out(self, now: float) -> None:
         """Time has passed: try again what has failed."""
         for registration in [one for one, deadline in self._deadlines.items() if now >= deadline]:
             registration.timed_out(now)
-            self._look(registration)
+            self._look(registration, now)
 
     def ended(self, error: Exception, now: float) -> None:
         """There will never be a session again, for this cause."""
         self._end = error
-        for registration in list(self._all):
+        for registration in self.all:
             registration.ended(error, now)
-            self._look(registration)
+            self._look(registration, now)
         self._part()
 
     # -------------------------------------------------------------------------- inside
@@ -207,7 +218,7 @@ class Registry:
             self._offline = self._offline or session_id is None
             registration.session(session_id, now, read_only)
 
-    def _look(self, registration: Registration) -> None:
+    def _look(self, registration: Registration, now: float) -> None:
         """Take over what it wants, and has to say."""
         self._operations += [((registration, number), op) for number, op in registration.operations()]
         for token, outcome in registration.settled():
@@ -219,6 +230,8 @@ class Registry:
         else:
             self._deadlines[registration] = deadline
         self._report(registration)
+        if registration.stood(now):
+            self._stood.append(registration)
         if registration.at_rest and registration in self._all:
             del self._all[registration]
             if self._by_service.get(registration.service) is registration:

@@ -6,36 +6,37 @@ Owns decoding and sorting. One change costs the same whatever the number of inst
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
-from ._zkwire import Stat
-from .values import UndecodableDataError
+from .values import Node, UndecodableDataError
 
 
-class Held(NamedTuple):
-    """What a node was read to hold; None is data that was never given."""
-
-    data: Optional[bytes]
-    stat: Stat
+#: Nodes by name, in so many tables: of what a reader was given, a change copies one.
+TABLES = 64
+Nodes = Tuple[Dict[str, Node], ...]
 
 
 class Replica:
-    """Nodes by name, or why one could not be read; `instances` is what a reader wants."""
+    """Nodes by name, or why one could not be read; `instances` and `nodes` are what a reader wants."""
 
     def __init__(self) -> None:
+        self._nodes: List[Dict[str, Node]] = [{} for _ in range(TABLES)]
+        self._ours = set(range(TABLES))  # the tables that no reader has
         self._instances: Dict[str, str] = {}
         self._sorted: List[str] = []
         #: By name, why a node is left out.
         self.left_out: Dict[str, Exception] = {}
+        self._before: Dict[str, Optional[bytes]] = {}  # what was touched since `news`, as it was; None: not there
 
-    def put(self, name: str, value: Union[Held, Exception]) -> None:
-        """A node holds this (no data counts as empty, as Go kit has it), or cannot be read."""
+    def put(self, name: str, value: Union[Node, Exception]) -> None:
+        """A node holds this, or cannot be read."""
         self.drop(name)
         if isinstance(value, Exception):
             self.left_out[name] = value
             return
+        self._table(name)[name] = value
         try:
-            instance = (value.data or b"").decode()
+            instance = value.data.decode()
         except UnicodeDecodeError:
             self.left_out[name] = UndecodableDataError()
             return
@@ -45,6 +46,8 @@ class Replica:
     def drop(self, name: str) -> None:
         """A node is gone, if it was there."""
         self.left_out.pop(name, None)
+        node = self._table(name).pop(name, None)
+        self._before.setdefault(name, None if node is None else node.data)
         instance = self._instances.pop(name, None)
         if instance is not None:
             del self._sorted[bisect_left(self._sorted, instance)]
@@ -52,3 +55,25 @@ class Replica:
     def instances(self) -> Tuple[str, ...]:
         """The data of all nodes, sorted; equal data as often as it is there."""
         return tuple(self._sorted)
+
+    def news(self) -> bool:
+        """Whether a node has come or gone, or holds other data, since this was asked last."""
+        before, self._before = self._before, {}
+        return any(self._data(name) != data for name, data in before.items())
+
+    def nodes(self) -> Nodes:
+        """All nodes that could be read, by name: also those whose data is not UTF-8. They change no more."""
+        self._ours.clear()
+        return tuple(self._nodes)
+
+    def _data(self, name: str) -> Optional[bytes]:
+        node = self._nodes[hash(name) % TABLES].get(name)
+        return None if node is None else node.data
+
+    def _table(self, name: str) -> Dict[str, Node]:
+        """Where to change a node of this name."""
+        number = hash(name) % TABLES
+        if number not in self._ours:
+            self._ours.add(number)
+            self._nodes[number] = self._nodes[number].copy()
+        return self._nodes[number]

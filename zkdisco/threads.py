@@ -21,7 +21,7 @@ from .front import (
 from .observers import ThreadDelivery
 from .steps import create_parents, entries_of
 from .values import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Service, validate_directory,
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Event, Service, validate_directory,
 )  # fmt: skip
 
 #: So many session events wait for a slow handler.
@@ -63,7 +63,7 @@ class Client(ClientBase):
             check_usable(zk, ZooKeeper)
         below = zk if zk is not None else ZooKeeper(**options.zookeeper())
         self._dispatcher: Dispatcher = below.driver.another_dispatcher(logger, "zkdisco")
-        super().__init__(options, below, zk is None, self._dispatcher)
+        super().__init__(options, below, zk is None, self._dispatcher, self._delivery)
         self._stopper: Optional[int] = None
         self._stopped = self.zk.future()
         self._goodbye: Callable[[], None] = _nothing
@@ -82,6 +82,10 @@ class Client(ClientBase):
         self._goodbye = functools.partial(_stop, weakref.ref(self))
         if stop_at_exit:
             atexit.register(self._goodbye)
+
+    def _delivery(self, observer: Any) -> ThreadDelivery:
+        """What calls one observer, on a thread of its own."""
+        return ThreadDelivery(observer, self.zk.driver.another_dispatcher(logger, "zkdisco observer"))
 
     def _connect(self) -> None:
         """Wait for a session as long as was asked for."""
@@ -314,12 +318,8 @@ class Instancer(InstancerBase):
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
         wait: Optional[float] = None,
     ) -> None:  # fmt: skip
-        another = client.zk.driver.another_dispatcher
-
-        def deliver(observer: Any) -> ThreadDelivery:
-            return ThreadDelivery(observer, another(logger, "zkdisco observer"))
-
-        super().__init__(client, path, deliver, accept, wait)
+        super().__init__(client, path, accept, wait)
+        self._client = client
         first = self.begin()
         try:
             first.result(self._seconds(client, timeout))
@@ -331,6 +331,27 @@ class Instancer(InstancerBase):
             if isinstance(error, errors.OperationTimeoutError) and why is not None:
                 raise errors.OperationTimeoutError(f"{path}: no instances read in time; {why}") from None
             raise
+
+    def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
+        """Wait until at least `minimum` instances are live; the event that shows them.
+
+        It counts what is known to be so at the moment: while there is no connection, nothing is. Blocks at most
+        `timeout` seconds, by default the client's session and connect timeout together, and raises
+        `OperationTimeoutError` then. Raises the cause at once where there will never be such a set: after `stop`, or
+        where the client can never have a session again.
+        """
+        self._client.check_may_wait()
+        future = self.await_set(minimum)
+        try:
+            found: Event = future.result(self._client.options.timeout if timeout is None else timeout)
+            return found
+        except BaseException as error:
+            if future.done():
+                raise
+            self.forget(future)
+            if isinstance(error, errors.OperationTimeoutError):
+                raise self.too_few(minimum) from None
+            raise  # KeyboardInterrupt, say
 
     def _seconds(self, client: Client, timeout: Optional[float]) -> float:
         if self._wait_for is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ._zkwire import ACL, OPEN_ACL_UNSAFE, errors, paths
+from ._zkwire import ACL, OPEN_ACL_UNSAFE, Stat, errors, paths
 
 #: Anyone may do anything, as in Go kit.
 DEFAULT_ACL: Tuple[ACL, ...] = OPEN_ACL_UNSAFE
@@ -91,7 +91,7 @@ WITH_A_SET = (InstancesLeftOutError, ReadOnlyServerError)
 
 
 class Event(NamedTuple):
-    """What an observer hears: always the complete set.
+    """What an observer hears: always the complete set, whenever it has changed, or its nodes have (`Instancer.nodes`).
 
     `instances` is sorted, one entry for each instance (equal data stands there twice). With `error`, the set is the
     last one known to be true, except for `InstancesLeftOutError`, which names the children that are left out of it, and
@@ -100,6 +100,17 @@ class Event(NamedTuple):
 
     instances: Tuple[str, ...]
     error: Optional[Exception] = None
+
+
+class Node(NamedTuple):
+    """An instance as the node it is: `name` in its directory, `data` (bytes; b"" for none), and `stat` (`Stat`).
+
+    `stat.czxid` tells two nodes apart that had one name, one after the other; `stat.mzxid` two values of a node.
+    """
+
+    name: str
+    data: bytes
+    stat: Stat
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,13 @@ def validate_wait(seconds: Optional[float]) -> Optional[float]:
     if seconds is not None and not 0 <= seconds < LONGEST_TIMEOUT:
         raise ValueError(f"invalid wait {seconds!r}: seconds, 0 for not at all, None for as long as it takes")
     return seconds
+
+
+def validate_minimum(minimum: int) -> int:
+    """`minimum` itself, if it is a number of instances."""
+    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
+        raise ValueError(f"invalid minimum {minimum!r}: a number of instances, 0 or more")
+    return minimum
 
 
 def validate_acl(acl: Sequence[ACL]) -> Tuple[ACL, ...]:

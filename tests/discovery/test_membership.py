@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.kit.catalogue import fault
 from tests.kit.discovery.peer import Peer
 from tests.kit.discovery.tree import Tree
 from zkdisco.membership import LOSSES, Membership
-from zkdisco.values import WITH_A_SET, Event, InstancesLeftOutError, ReadOnlyServerError, UndecodableDataError
+from zkdisco.values import WITH_A_SET, Event, InstancesLeftOutError, Node, ReadOnlyServerError, UndecodableDataError
 from zkwire import errors, ops
 from zkwire.values import EventType, KeeperState, WatchedEvent
 
@@ -22,6 +22,11 @@ BAD = b"\xff\xfe"
 def decoded(held: Any) -> Tuple[str, ...]:
     """What a reader sees of a directory: all that is UTF-8, sorted."""
     return tuple(sorted((data or b"").decode() for data in held.values() if data != BAD))
+
+
+def whole(held: Any) -> Dict[str, bytes]:
+    """The nodes a reader sees: by name, null as empty."""
+    return {name: data or b"" for name, data in held.items()}
 
 
 class World:
@@ -35,6 +40,8 @@ class World:
         self.shown: List[Event] = []
         self.instant = 0  # of the newest set shown; time does not go back
         self.good: Optional[Event] = None  # the newest set shown without trouble
+        self.nodes: Dict[str, bytes] = {}  # of the newest event
+        self.held: Dict[str, Node] = {}  # the same, with Stat
 
     def change(self, op: Any) -> Any:
         outcome = self.tree.operator(op)
@@ -52,8 +59,12 @@ class World:
 
     def look(self) -> None:
         """Check what is new: a set that was true, no earlier than the one before; with trouble, the one before."""
-        for event in self.core.events():
-            assert not self.shown or event != self.shown[-1], "the same event twice"
+        before, self.held = self.held, {name: node for table in self.core.nodes for name, node in table.items()}
+        self.nodes = {name: node.data for name, node in self.held.items()}
+        events = self.core.events()
+        for event in events:
+            news = not self.shown or event != self.shown[-1] or self.held != before
+            assert news, "the same event twice, with the same nodes"
             self.shown.append(event)
             if event.error is not None and not isinstance(event.error, WITH_A_SET):
                 assert event.instances == (self.good.instances if self.good else ()), "not the last good set"
@@ -62,21 +73,23 @@ class World:
             nodes = event.error.nodes if isinstance(event.error, InstancesLeftOutError) else ()
             hidden = {path.rpartition("/")[2] for path, cause in nodes if not isinstance(cause, UndecodableDataError)}
             instants = range(self.instant, len(self.tree.history))
-            found = next((i for i in instants if self.seen_at(i, hidden) == event.instances), None)
+            newest = event is events[-1]
+            found = next((i for i in instants if self.was(i, hidden, event, newest)), None)
             assert found is not None, f"{event} never was, or was before"
             self.instant = found
 
-    def seen_at(self, instant: int, hidden: Set[str]) -> Tuple[str, ...]:
-        """What a reader saw then, who could not read some."""
+    def was(self, instant: int, hidden: Set[str], event: Event, newest: bool) -> bool:
+        """Whether this is what a reader saw then, who could not read some; of the newest event, its nodes too."""
         held = self.tree.history[instant]
-        return decoded({name: data for name, data in held.items() if name not in hidden and self.accept(name)})
+        seen = {name: data for name, data in held.items() if name not in hidden and self.accept(name)}
+        return decoded(seen) == event.instances and not (newest and whole(seen) != self.nodes)
 
     def run(self) -> Event:
         """Let everything go well until all is at rest: the newest event is the truth, without trouble."""
         self.peer.settle()
         self.look()
         event, held = self.shown[-1], {name: data for name, data in self.tree.held().items() if self.accept(name)}
-        assert event.instances == decoded(held)
+        assert event.instances == decoded(held) and self.nodes == whole(held)
         bad = [name for name, data in held.items() if data == BAD]
         if bad:
             assert isinstance(event.error, UndecodableDataError) and event.error.path.rpartition("/")[2] in bad
@@ -235,7 +248,8 @@ def test_a_transaction_is_seen_whole(world: World) -> None:
     assert world.shown[seen:] == [Event(("2", "3"))]
     world.change(ops.Multi([ops.Delete(f"{DIRECTORY}/new"), ops.Create(f"{DIRECTORY}/newer", b"3")]))
     world.run()
-    assert world.shown[seen:] == [Event(("2", "3"))]  # no change that a reader could see
+    assert world.shown[seen:] == [Event(("2", "3"))] * 2  # the data is the same, but not the nodes
+    assert sorted(world.nodes) == ["newer", "other"]
 
 
 def test_the_end_of_a_session_is_seen_whole(world: World) -> None:

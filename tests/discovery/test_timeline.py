@@ -6,15 +6,15 @@ import random
 from typing import Any, Dict, List, Optional, Tuple
 
 from tests.kit.catalogue import fault
-from zkdisco.replica import Held
+from zkdisco.values import Node
 from zkdisco.timeline import GONE, LIST, Timeline
 from zkwire import Stat
 
 STAT = Stat(*[0] * 11)
 
 
-def held(text: str) -> Held:
-    return Held(text.encode(), STAT)
+def held(text: str) -> Node:
+    return Node("", text.encode(), STAT)
 
 
 def loaded(**values: str) -> Timeline:

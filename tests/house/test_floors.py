@@ -23,7 +23,7 @@ HOUSE = {
     ),
     "zkdisco": (
         {"_zkwire"},
-        {"values", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
+        {"values", "reports", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
         {"observers", "runner", "front"},
         {"threads", "aio"},
         {"demo", "cli"},

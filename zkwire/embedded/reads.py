@@ -13,7 +13,7 @@ from ..typed import NamedTuple
 from ..values import Id, Permissions
 from .identity import Identities
 from .requests import Part, Request
-from .tree import CHANGED, CHILD, CREATED, DELETED, Node, Tree
+from .tree import CHANGED, CHILD, CREATED, DELETED, Znode, Tree
 from .versions import Profile
 from .watches import PERSISTENT, RECURSIVE, STANDARD, Watches
 
@@ -32,7 +32,7 @@ class Reader(NamedTuple):
     watcher: Hashable
     catch_up: Callable[[int, str], None]
 
-    def find(self, path: Optional[str]) -> Node:
+    def find(self, path: Optional[str]) -> Znode:
         """The node; `NoNodeError`, or `MarshallingError` for a null path."""
         if path is None:
             raise MarshallingError("a read without a path")
@@ -41,7 +41,7 @@ class Reader(NamedTuple):
             raise NoNodeError(path=path)
         return node
 
-    def readable(self, path: Optional[str]) -> Node:
+    def readable(self, path: Optional[str]) -> Znode:
         """As `find`, with a check of the READ permission."""
         node = self.find(path)
         self.identities.check(node.acl, Permissions.READ, self.ids)

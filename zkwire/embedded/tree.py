@@ -39,7 +39,7 @@ class Change(NamedTuple):
     acl: Sequence[ACL]
 
 
-class Node:
+class Znode:
     """One node. `creates` counts children ever created: the next sequence number, and half of the client's cversion."""
 
     __slots__ = ("data", "acl", "owner", "czxid", "mzxid", "pzxid", "ctime", "mtime", "version", "creates",
@@ -65,8 +65,8 @@ class Tree:
     """All nodes by path. The root has two names, "/" and "", as in the real server, where reads may use either."""
 
     def __init__(self, config_node: bool = True) -> None:
-        self._root = Node(b"", OPEN_ACL_UNSAFE)
-        self.nodes: Dict[str, Node] = {"": self._root, "/": self._root}
+        self._root = Znode(b"", OPEN_ACL_UNSAFE)
+        self.nodes: Dict[str, Znode] = {"": self._root, "/": self._root}
         self.quotas = Quotas(self.nodes)
         self.ephemerals: Dict[int, Dict[str, None]] = {}
         #: The paths of containers and TTL nodes.
@@ -85,8 +85,8 @@ class Tree:
             config = self._add_special(SPECIAL[3])
             config.acl, config.aversion = READ_ACL_UNSAFE, -1
 
-    def _add_special(self, path: str) -> Node:
-        node = self.nodes[path] = Node(b"", OPEN_ACL_UNSAFE)
+    def _add_special(self, path: str) -> Znode:
+        node = self.nodes[path] = Znode(b"", OPEN_ACL_UNSAFE)
         self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
         return node
 
@@ -94,7 +94,7 @@ class Tree:
         """The number of nodes, as the real server counts them: the root twice."""
         return len(self.nodes)
 
-    def get(self, path: str) -> Optional[Node]:
+    def get(self, path: str) -> Optional[Znode]:
         """The node, or None."""
         return self.nodes.get(path)
 
@@ -107,13 +107,13 @@ class Tree:
 
     def create(
         self, path: str, data: Optional[bytes], acl: Sequence[ACL], owner: int, creates: int, zxid: int, time: int
-    ) -> Tuple[Node, List[Change]]:
+    ) -> Tuple[Znode, List[Change]]:
         """Add a node; `creates` is the parent's new count of creations."""
         above, _, name = path.rpartition("/")
         parent = self.nodes[above]
         if creates > parent.creates:
             parent.creates, parent.pzxid = creates, zxid
-        node = self.nodes[path] = Node(data, acl, owner, zxid, time)
+        node = self.nodes[path] = Znode(data, acl, owner, zxid, time)
         parent.children[name] = None
         if is_session(owner):
             self.ephemerals.setdefault(owner, {})[path] = None
