@@ -1,7 +1,6 @@
 """The blocking front: `Client`, `Registrar`, `Instancer`.
 
-Owns how a caller waits, the thread on which the cores run, and those on which observers are called. Must not know what
-the cores decide.
+Owns how a caller waits, and the thread on which the cores run. Must not know what the cores decide.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from time import monotonic
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
+from .crew import Crew
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
     logger, session_event,
@@ -64,6 +64,8 @@ class Client(ClientBase):
         below = zk if zk is not None else ZooKeeper(**options.zookeeper())
         self._dispatcher: Dispatcher = below.driver.another_dispatcher(logger, "zkdisco")
         super().__init__(options, below, zk is None, self._dispatcher)
+        #: The threads that call observers.
+        self.crew = Crew(self._dispatcher)
         self._stopper: Optional[int] = None
         self._stopped = self.zk.future()
         self._goodbye: Callable[[], None] = _nothing
@@ -194,6 +196,7 @@ class Client(ClientBase):
                 began = monotonic()
                 if not self._wait_for(left, min(LEAVE, self.options.timeout)) and self.zk.connected:
                     self._wait_for(left, began + self.options.timeout - monotonic())
+            self.crew.end()
             if self._handler is not None:
                 self.zk.remove_listener(self._session_event)
                 self._handler.end()  # it hears of the end, too
@@ -314,12 +317,7 @@ class Instancer(InstancerBase):
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
         wait: Optional[float] = None,
     ) -> None:  # fmt: skip
-        another = client.zk.driver.another_dispatcher
-
-        def deliver(observer: Any) -> ThreadDelivery:
-            return ThreadDelivery(observer, another(logger, "zkdisco observer"))
-
-        super().__init__(client, path, deliver, accept, wait)
+        super().__init__(client, path, client.crew.deliver, accept, wait)
         first = self.begin()
         try:
             first.result(self._seconds(client, timeout))
