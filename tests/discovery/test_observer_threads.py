@@ -24,6 +24,8 @@ from zkwire.ops import Create, SetData
 HANDFUL = 4
 #: Seconds in which an observer hears, whatever others do.
 SOON = 0.3
+#: On the event loop there are tasks, and nothing to be had of this kind.
+THREADS = pytest.mark.parametrize("front", ["threads"], indirect=True)
 
 
 def observers_threads() -> int:
@@ -146,11 +148,10 @@ def test_a_thousand_observers_of_one_service_cost_a_handful_of_threads(scene: An
     assert (most == 0) if one.front.is_asyncio else (1 <= most <= HANDFUL)
 
 
+@THREADS
 @fault("Y20")
 def test_threads_that_were_needed_once_end(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene(10)
-    if one.front.is_asyncio:
-        pytest.skip("no threads")
     monkeypatch.setattr(crew, "IDLE", 0.05)
     one.register(*[one.blocks.observer(number) for number in range(20)], *one.quick)
     one.heard(0)
@@ -193,13 +194,12 @@ def test_one_who_waits_behind_a_blocked_one_hears_though_no_other_event_comes(sc
     assert one.heard(0) < SOON
 
 
+@THREADS
 @pytest.mark.timed
 @fault("Y20")
 def test_many_who_take_a_little_are_called_side_by_side(scene: Any) -> None:
     """None of them takes long, all together take six seconds, and nobody has to wait for the others."""
     one, heard = scene(1), Log()
-    if one.front.is_asyncio:
-        pytest.skip("no threads")
 
     def observer() -> Callable[[Event], None]:
         def takes_a_little(event: Event) -> None:
@@ -224,12 +224,11 @@ class NoTimers:
         """Never."""
 
 
+@THREADS
 @fault("Y20")
 def test_those_who_were_slow_are_not_waited_for_again(scene: Any) -> None:
     """Even if nobody looks: they are known."""
     one = scene(0)
-    if one.front.is_asyncio:
-        pytest.skip("no threads")
     gates, heard = [threading.Event() for _ in range(3)], Log()
 
     def slow(event: int) -> None:
@@ -310,12 +309,11 @@ def test_who_is_deregistered_while_it_blocks_hears_nothing_more(scene: Any) -> N
     assert one.blocks.entered[0] == [Event(("0",))]
 
 
+@THREADS
 @fault("Y20", "Y09", "X05")
 def test_observers_hear_once_there_is_a_thread(scene: Any, limit: Limit, caplog: Any) -> None:  # noqa: F811
     """There is none for the first, then none for more: nobody is raised at, all hear in the end, and it is logged once."""
     one = scene(5)
-    if one.front.is_asyncio:
-        pytest.skip("no threads")
 
     def complaints() -> int:
         return len([line for line in caplog.messages if line.startswith("observers have to wait for a thread")])
