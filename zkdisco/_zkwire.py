@@ -21,7 +21,7 @@ if TYPE_CHECKING or __package__ == "zkdisco":
     )  # fmt: skip
     from zkwire.io.dispatch import Dispatcher
     from zkwire.io.future import Future
-    from zkwire.io.process import Guard
+    from zkwire.io.process import Guard, track
     from zkwire.session.host_provider import parse_hosts
     from zkwire.values import OPEN_ACL_UNSAFE, Watcher
 else:
@@ -31,7 +31,7 @@ else:
     )  # fmt: skip
     from ..zkwire.io.dispatch import Dispatcher
     from ..zkwire.io.future import Future
-    from ..zkwire.io.process import Guard
+    from ..zkwire.io.process import Guard, track
     from ..zkwire.session.host_provider import parse_hosts
     from ..zkwire.values import OPEN_ACL_UNSAFE, Watcher
 
@@ -55,5 +55,5 @@ def _module(name: str) -> Any:
 __all__ = [
     "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "Stat",
     "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
-    "parse_hosts", "paths", "recipes",
+    "parse_hosts", "paths", "recipes", "track",
 ]  # fmt: skip

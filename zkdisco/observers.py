@@ -1,7 +1,7 @@
 """The newest event and its observers, each served in its own time.
 
 Owns who hears what: the newest event at once, then every newer one or the newest (conflated). Must not know where
-events come from, nor how an observer is called: by a thread of its own here, by a task in `aio`.
+events come from, nor how an observer is called: by a thread of the client's `Crew`, or by a task in `aio`.
 """
 
 from __future__ import annotations
@@ -85,37 +85,38 @@ def target_of(observer: Any) -> Callable[[Any], Any]:
     return function
 
 
+def tell(target: Callable[[Any], Any], event: Any) -> None:
+    """Call it with this event. What it raises is logged."""
+    try:
+        target(event)
+    except BaseException:  # SystemExit too: it would end the thread that serves others
+        try:
+            logger.exception("exception in the observer %r", target)
+        except BaseException:  # noqa: S110  # of a log handler, or of the observer's __repr__: user code, too
+            pass
+
+
 class ThreadDelivery:
-    """Calls one observer on the thread of `dispatcher`, which is its own and lives while the observer is registered.
+    """Calls one function on the thread of `dispatcher`, which calls nothing else: the handler of session events.
 
     Of what has not been delivered the newest `keep` are kept. Without a lock: a signal handler may come in anywhere.
     """
 
-    def __init__(self, observer: Any, dispatcher: Dispatcher, keep: int = 1) -> None:
-        self._target = target_of(observer)
+    def __init__(self, handler: Any, dispatcher: Dispatcher, keep: int) -> None:
+        self._handler = handler
         self._dispatcher = dispatcher
         self._waiting: Deque[Any] = deque(maxlen=keep)
-        self._stopped = False
 
     def offer(self, event: Any) -> None:
-        """Deliver this one too, or in the place of those before it."""
+        """Deliver this one too."""
         self._waiting.append(event)
         if not self._dispatcher.waiting:  # or else the call that waits will find it
             self._dispatcher.call(self._deliver)
-
-    def stop(self) -> None:
-        """Deliver nothing more."""
-        self._stopped = True
-        self.end()
 
     def end(self) -> None:
         """Deliver what there is, and let the thread go."""
         self._dispatcher.end(0.0)
 
     def _deliver(self) -> None:
-        while self._waiting and not self._stopped:
-            event = self._waiting.popleft()
-            try:
-                self._target(event)
-            except BaseException:  # SystemExit too: it would end this call, and leave what waits
-                logger.exception("exception in the observer %r", self._target)
+        while self._waiting:
+            tell(self._handler, self._waiting.popleft())

@@ -1,7 +1,6 @@
 """The blocking front: `Client`, `Registrar`, `Instancer`.
 
-Owns how a caller waits, the thread on which the cores run, and those on which observers are called. Must not know what
-the cores decide.
+Owns how a caller waits, and the thread on which the cores run. Must not know what the cores decide.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from time import monotonic
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
+from .crew import Crew
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
     logger, session_event,
@@ -63,7 +63,8 @@ class Client(ClientBase):
             check_usable(zk, ZooKeeper)
         below = zk if zk is not None else ZooKeeper(**options.zookeeper())
         self._dispatcher: Dispatcher = below.driver.another_dispatcher(logger, "zkdisco")
-        super().__init__(options, below, zk is None, self._dispatcher, self._delivery)
+        self._crew = Crew(self._dispatcher)  # the threads that call observers
+        super().__init__(options, below, zk is None, self._dispatcher, self._crew.deliver)
         self._stopper: Optional[int] = None
         self._stopped = self.zk.future()
         self._goodbye: Callable[[], None] = _nothing
@@ -82,10 +83,6 @@ class Client(ClientBase):
         self._goodbye = functools.partial(_stop, weakref.ref(self))
         if stop_at_exit:
             atexit.register(self._goodbye)
-
-    def _delivery(self, observer: Any) -> ThreadDelivery:
-        """What calls one observer, on a thread of its own."""
-        return ThreadDelivery(observer, self.zk.driver.another_dispatcher(logger, "zkdisco observer"))
 
     def _connect(self) -> None:
         """Wait for a session as long as was asked for."""
@@ -198,6 +195,7 @@ class Client(ClientBase):
                 began = monotonic()
                 if not self._wait_for(left, min(LEAVE, self.options.timeout)) and self.zk.connected:
                     self._wait_for(left, began + self.options.timeout - monotonic())
+            self._crew.end()
             if self._handler is not None:
                 self.zk.remove_listener(self._session_event)
                 self._handler.end()  # it hears of the end, too

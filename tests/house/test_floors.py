@@ -25,7 +25,7 @@ HOUSE = {
         {"_zkwire"},
         {"values", "reports", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
         {"observers", "runner", "front"},
-        {"threads", "aio"},
+        {"crew", "threads", "aio"},
         {"demo", "cli"},
     ),
 }

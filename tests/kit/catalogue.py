@@ -287,6 +287,6 @@ ROWS: Dict[str, Row] = {
     "Y17": Row("E", "A path that does not exist, one level too high or too low, a missing chroot"),
     "Y18": Row("ES", "A read-only server below"),
     "Y19": Row("EU", "Children that are no instances, busy grandchildren"),
-    "Y20": Row("ES", "A thousand instances: their first load, and a reconnect with an unchanged directory, cost few requests"),
+    "Y20": Row("ES", "A thousand instances: first load and reconnect cost few requests; a thousand observers, few threads"),
     "Y21": Row("U", "A process ends without stop()"),
 }
