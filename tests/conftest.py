@@ -19,6 +19,7 @@ from typing import Any, Callable, NoReturn, Union
 
 import pytest
 
+from tests.kit import children
 from tests.kit.harness import packages, watchdog
 from tests.kit.harness.servers import Ensemble, External, Server
 from tests.kit.fronts import front  # noqa: F401  # a fixture
@@ -50,6 +51,7 @@ def unavailable(why: str) -> NoReturn:
 
 def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
+    children.hear_signals()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
     config.addinivalue_line("markers", "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine")

@@ -32,20 +32,13 @@ def where(unique: str) -> str:
     return f"/disco-{unique}"
 
 
-#: The command, with SIGHUP as it is for most: where the tests run below nohup, it is ignored, and then stays so.
-HEARD = """
-import runpy, signal
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-runpy.run_module("zkdisco", run_name="__main__", alter_sys=True)
-"""
-
-
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[Any]:
     """The command, running."""
     with subprocess.Popen(
-        [sys.executable, "-c", HEARD, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+        [sys.executable, "-m", "zkdisco", *arguments], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
         try:
             yield process
         finally:
