@@ -13,13 +13,13 @@ import gc
 import itertools
 import os
 import platform
-import signal
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Callable, NoReturn, Union
 
 import pytest
 
+from tests.kit import children
 from tests.kit.harness import packages, watchdog
 from tests.kit.harness.servers import Ensemble, External, Server
 from tests.kit.fronts import front  # noqa: F401  # a fixture
@@ -49,18 +49,9 @@ def unavailable(why: str) -> NoReturn:
 # -- the run
 
 
-def heed_signals() -> None:
-    """What ignores signals here (nohup, or a script that runs the tests in its background) is not under test."""
-    defaults = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
-    for name, handler in defaults.items():
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    heed_signals()
     watchdog.configure()
+    children.hear_signals()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
     config.addinivalue_line("markers", "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine")

@@ -271,3 +271,23 @@ def test_failed_fetch_says_why_and_is_not_repeated(tmp_path: Path, monkeypatch: 
             packages.classpath("3.8.0")
         monkeypatch.setattr(debian, "unpack", lambda *_: pytest.fail("asked the network again"))
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+IN_THE_BACKGROUND = """
+import signal, subprocess, sys
+numbers = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]
+for number in numbers:
+    signal.signal(number, signal.SIG_IGN)
+if sys.argv[1] == "heard":
+    from tests.kit import children
+    children.hear_signals()
+child = "import signal, sys; print([signal.getsignal(int(n)) is not signal.SIG_IGN for n in sys.argv[1:]])"
+print(subprocess.run([sys.executable, "-c", child, *[str(int(n)) for n in numbers]], capture_output=True, text=True).stdout)
+"""
+
+
+@pytest.mark.parametrize("how", ["heard", "ignored"])
+def test_children_hear_signals_though_the_tests_run_in_the_background(how: str) -> None:
+    """What a shell lets a background job ignore is inherited: a test would wait in vain for the effect of a signal."""
+    done = subprocess.run([sys.executable, "-c", IN_THE_BACKGROUND, how], cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    assert done.stdout.strip() == str([how == "heard"] * 3), done.stderr

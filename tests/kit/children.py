@@ -1,10 +1,11 @@
 """A Python of its own for a scenario that may hang, stop or end the process it runs in.
 
-Owns the child's start, its time limit and what it has printed. Must not know what is tested.
+Owns the child's start, its time limit, what it has printed, and that it hears signals. Must not know what is tested.
 """
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,9 @@ from pathlib import Path
 
 #: Where both packages can be imported from.
 ROOT = Path(__file__).parents[2]
+
+#: What a shell lets the commands ignore that it starts in the background, and `nohup` the one it starts.
+IGNORED = ("SIGINT", "SIGQUIT", "SIGHUP")
 
 _LIMIT = "import faulthandler; faulthandler.dump_traceback_later({seconds}, exit=True)\n"
 
@@ -30,4 +34,15 @@ def run(code: str, *arguments: str, seconds: float = 20.0) -> str:
     return done.stdout
 
 
-__all__ = ["ROOT", "command", "run"]
+def hear_signals() -> None:
+    """From now on children hear what this process was started to ignore, and it hears Ctrl-C itself.
+
+    A signal that is ignored is ignored by every program that is started from here; one that has a handler is not.
+    """
+    for name in IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else lambda *_: None)
+
+
+__all__ = ["ROOT", "command", "hear_signals", "run"]
