@@ -20,8 +20,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from ._zkwire import errors
+from ._zkwire import KazooState, errors
 from .front import logger
+from .probes import HEARTBEAT, ProbeFiles
 from .runner import ENDED
 from .threads import Client, Instancer, Registrar
 from .tls import client_arguments
@@ -34,6 +35,7 @@ EXAMPLES = """\
 examples:
   python -m zkdisco register --servers zk1,zk2 --path /services --name api --data 10.0.2.10:80
   python -m zkdisco register --wait 0 --path /services --name api --data 10.0.2.10:80     though ZooKeeper may be down
+  python -m zkdisco register --ready-file /run/ready --path /services --name api --data 10.0.2.10:80     for a probe
   python -m zkdisco watch --servers zk1:2181 --path /services --name api
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
@@ -111,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
             continue
         verb.add_argument("--path", required=True, help="where services are, as /services")
         verb.add_argument("--name", required=name == "register", help="the service, as api")
+        if name != "list":
+            verb.add_argument("--ready-file", metavar="FILE", help="that is there while the instance is listed, as "
+                              "far as can be known, or while what is printed is of the moment")  # fmt: skip
+            verb.add_argument("--health-file", metavar="FILE", help="with a line of JSON on how all stands, "
+                              f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
         if name == "register":
             verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
     return parser
@@ -147,6 +154,10 @@ def _say(what: object, status: int) -> int:
     if sys.stderr is not None:
         print(f"zkdisco: {printable(str(what))}", file=sys.stderr)
     return status
+
+
+def _complain(text: str) -> None:
+    _say(text, TROUBLE)
 
 
 def _drop_output() -> None:
@@ -232,7 +243,10 @@ class _Session:
     def __init__(self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any]) -> None:
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
+        self._files = ProbeFiles(getattr(options, "ready_file", None), getattr(options, "health_file", None), _complain)
+        self._files.begin()
         self._client = Client(**arguments, wait=0)
+        self._instancer: Optional[Instancer] = None
         self._registrar: Optional[Registrar] = None
         self._nodes: Tuple[str, ...] = ()  # of the registration, the newest last
 
@@ -251,6 +265,7 @@ class _Session:
             pass
         finally:
             registered = service is not None and bool(self._nodes)
+            self._files.end()
             in_time = self._leave(self._registrar if registered else None)
         if registered and not in_time:
             seconds = self._client.options.session_timeout
@@ -278,14 +293,40 @@ class _Session:
         return bool(gone)
 
     def _next(self, seconds: Optional[float]) -> Any:
-        """What arrives next, or `Empty` is raised. `Stopped` for a signal."""
-        try:
-            what = self._inbox.get(True, seconds)
-        except Empty:
-            raise
-        if what is None:
-            raise Stopped
-        return what
+        """What arrives next, or `Empty` is raised. `Stopped` for a signal. Meanwhile probes see how all stands."""
+        end = None if seconds is None else monotonic() + seconds
+        while True:
+            self._show_probes()
+            left = LOOK if end is None else max(0.0, min(LOOK, end - monotonic()))
+            try:
+                what = self._inbox.get(True, left)
+            except Empty:
+                if end is not None and monotonic() >= end:
+                    raise
+                continue
+            if what is None:
+                raise Stopped
+            return what
+
+    def _show_probes(self) -> None:
+        if not self._files.wanted:
+            return
+        report = self._client.report()
+        told = report.as_dict()
+        text = json.dumps({"time": _time(), **told})
+        for one in told["registrations"]:
+            del one["since"]  # which is reckoned anew each time
+        for one in told["instancers"]:
+            one["age"] = one["age"] > 0
+        self._files.show(self._ready(), text, told, monotonic())
+
+    def _ready(self) -> Optional[str]:
+        """What the ready file says, or None if it is not to be there."""
+        if self._registrar is not None:
+            return self._registrar.node if self._client.zk.state != KazooState.LOST else None
+        if self._instancer is not None and self._instancer.stale_since is None:
+            return str(len(self._instancer.state.instances))
+        return None
 
     def _call(self, function: Callable[[], Any]) -> Any:
         """What the function returns or raises; a signal is heard while it waits."""
@@ -342,7 +383,7 @@ class _Session:
     # --------------------------------------------------------------------- watch, list
 
     def _watch(self, directory: str) -> None:
-        instancer = self._instancer(directory)
+        instancer = self._follow(directory)
         if self._client.zk.connected:
             self._call(lambda: self._look_around(directory))
         instancer.register(self._inbox)
@@ -361,13 +402,14 @@ class _Session:
             if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
                 raise error if not isinstance(error, ClientClosedError) else Stopped
 
-    def _instancer(self, directory: str) -> Instancer:
+    def _follow(self, directory: str) -> Instancer:
         wait = None if self._wait is None else 0.0
         instancer: Instancer = self._call(lambda: Instancer(self._client, directory, wait=wait))
+        self._instancer = instancer
         return instancer
 
     def _list(self, directory: str) -> None:
-        instancer = self._instancer(directory)
+        instancer = self._follow(directory)
         if not self._look_around(directory):
             raise NotThere(f"there is no {directory}; {self._nearest(directory)}")
         event = instancer.state

@@ -26,7 +26,8 @@ HOUSE = {
         {"values", "reports", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
         {"observers", "runner", "front"},
         {"crew", "threads", "aio"},
-        {"demo", "cli"},
+        {"demo", "probes"},
+        {"cli"},
     ),
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
