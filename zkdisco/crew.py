@@ -43,7 +43,6 @@ class Post:
         self._target = target_of(observer)
         self._crew = crew
         self._waiting: Deque[Any] = deque(maxlen=1)
-        self._stopped = False
         #: Whether it stands in the queue or is called; set by the executor, cleared by the thread that has called it.
         self.taken = False
         #: Whether its last call was a long one.
@@ -60,8 +59,7 @@ class Post:
         self._crew.offered(self)
 
     def stop(self) -> None:
-        """Deliver nothing more. Never blocks."""
-        self._stopped = True
+        """Deliver nothing more; nothing more is offered. Never blocks."""
         self._waiting.clear()
 
     def deliver(self) -> None:
@@ -70,8 +68,7 @@ class Post:
             event = self._waiting.popleft()
         except IndexError:  # it was stopped
             return
-        if not self._stopped:
-            tell(self._target, event)
+        tell(self._target, event)
 
 
 class Worker:

@@ -310,6 +310,10 @@ class Instancer(InstancerBase):
 
     Children whose names `accept(name)` does not take are no instances: they are not read. It is called on the thread
     on which the client's cores run, and must not block.
+
+    Observers are called by threads of the client, of which there are few: each observer by one at a time, not always by
+    the same. (One that is registered with several instancers may be called for two of them at a time.) They may block:
+    nobody waits for them.
     """
 
     def __init__(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
 from collections import defaultdict
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Deque, Dict, Iterator, List
 
 import pytest
 
@@ -214,46 +215,140 @@ def test_many_who_take_a_little_are_called_side_by_side(scene: Any) -> None:
     assert time.monotonic() - began < 2.0
 
 
-class NoTimers:
-    """An executor on a thread on which it is never later."""
-
-    def __init__(self, below: Any) -> None:
-        self.call, self.here = below.call, below.here
-
-    def call_later(self, delay: float, function: Any, *arguments: Any) -> None:
-        """Never."""
+# ------------------------------------------------------------------ the crew alone, step by step
 
 
-@THREADS
+class ByHand:
+    """An executor whose time passes when the test says so, on the test's thread."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.looks: List[Callable[[], None]] = []
+
+    def here(self) -> bool:
+        return True
+
+    def call(self, function: Any, *arguments: Any) -> None:
+        self._calls.put((function, arguments))
+
+    def call_later(self, delay: float, function: Any) -> None:
+        self.looks.append(function)
+
+    def run(self) -> None:
+        """Make the calls there are."""
+        while not self._calls.empty():
+            function, arguments = self._calls.get()
+            function(*arguments)
+
+    def look(self) -> None:
+        """It is later."""
+        self.looks.pop()()
+
+
+class Team:
+    """A crew, and observers that wait for the test."""
+
+    def __init__(self) -> None:
+        self.executor, self.heard, self.gates = ByHand(), Log(), defaultdict(threading.Event)
+        self.crew = crew.Crew(self.executor)  # type: ignore[arg-type]
+
+    def slow(self, name: str) -> Any:
+        """An observer that returns from its call once `gates[event]` is set."""
+
+        def waits(event: str) -> None:
+            self.heard((name, event))
+            self.gates[event].wait(30)
+
+        return self.crew.deliver(waits)
+
+    def quick(self, name: str) -> Any:
+        return self.crew.deliver(lambda event: self.heard((name, event)))
+
+    def long_calls(self) -> None:
+        """Wait until all threads are in calls that are long, or in none."""
+        until(lambda: not any(worker.since and worker.called_lately() for worker in self.crew._workers))
+
+    def close(self) -> None:
+        self.crew.end()
+        for gate in list(self.gates.values()):
+            gate.set()
+        self.executor.run()
+        until(lambda: observers_threads() == 0)
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    one = Team()
+    yield one
+    one.close()
+
+
 @fault("Y20")
-def test_those_who_were_slow_are_not_waited_for_again(scene: Any) -> None:
-    """Even if nobody looks: they are known."""
-    one = scene(0)
-    gates, heard = [threading.Event() for _ in range(3)], Log()
+def test_who_comes_while_all_are_in_long_calls_gets_a_thread_at_once(team: Team) -> None:
+    """Nobody has to look for it."""
+    team.slow("a").offer("1")
+    team.heard.wait(1)
+    team.long_calls()
+    team.quick("b").offer("1")
+    assert team.heard.wait(2)[1] == ("b", "1") and observers_threads() == 2
 
-    def slow(event: int) -> None:
-        heard(event)
-        gates[event].wait(30)
 
-    team = crew.Crew(one.client._dispatcher)
-    posts, quick = [team.deliver(lambda event, n=n: slow(event)) for n in range(10)], Log()
-    for post in posts:
-        post.offer(1)
-    heard.wait(10)
-    until(lambda: all(worker.since is None or time.monotonic() - worker.since > 0.1 for worker in team._workers))
-    gates[1].set()
-    until(lambda: all(post.slow and not post.taken for post in posts))
-    team._executor = NoTimers(one.client._dispatcher)  # type: ignore[assignment]
-    for post in posts:
-        post.offer(2)
-    last = team.deliver(quick)
-    last.offer(2)
-    try:
-        assert quick.wait() == [2]
-        heard.wait(20)
-    finally:
-        gates[2].set()
-        team.end()
+@fault("Y20")
+def test_those_who_were_slow_are_waited_for_by_nobody(team: Team) -> None:
+    """They get threads when they come again, though none of them has been long in its call by then, and nobody looks."""
+    slow = [team.slow(f"slow {number}") for number in range(10)]
+    for count, one in enumerate(slow, 1):
+        one.offer("1")
+        team.heard.wait(count)
+        team.long_calls()
+    team.gates["1"].set()
+    until(lambda: all(one.slow and not one.taken for one in slow))
+    for one in slow:
+        one.offer("2")
+    team.quick("quick").offer("2")
+    team.heard.until(lambda seen: ("quick", "2") in seen and len(seen) == 21)
+
+
+@fault("Y20")
+@pytest.mark.parametrize("late", [False, True])
+def test_a_look_brings_threads_unless_the_whole_process_has_stood_still(team: Team, late: bool) -> None:
+    """Then it counts nothing, once: who has made no call in that time may be quick."""
+    for name in ("a", "b", "c", "d"):
+        team.slow(name).offer("1")
+    team.heard.wait(1)
+    team.crew._due = time.monotonic() - (1.0 if late else 0.0)
+    team.executor.look()
+    team.heard.wait(1 if late else 3)
+    assert len(team.crew._workers) == (1 if late else 3)
+    team.crew._due = time.monotonic() - (1.0 if late else 0.0)
+    team.executor.look()
+    team.heard.wait(3 if late else 4)
+    assert len(team.crew._workers) == (3 if late else 4)
+
+
+class Empties(Deque[Any]):
+    """A queue that is found empty by a thread just before one comes."""
+
+    then: Callable[[], None]
+
+    def popleft(self) -> Any:
+        try:
+            return super().popleft()
+        except IndexError:
+            then, self.then = self.then, lambda: None
+            then()
+            raise
+
+
+@fault("Y20")
+def test_who_comes_when_a_thread_has_just_found_nobody_is_not_overlooked(team: Team) -> None:
+    """The thread is not free yet, so that nobody wakes it, and has no call any more, so that nobody starts another."""
+    late = team.quick("late")
+    queue_ = team.crew._queue = Empties()
+    queue_.then = lambda: until(lambda: team.crew._workers) and late.offer("1")
+    team.quick("first").offer("1")
+    assert team.heard.wait(2) == [("first", "1"), ("late", "1")]
+    assert observers_threads() == 1
 
 
 # --------------------------------------------------------------------------------- promises
@@ -394,6 +489,23 @@ client.stop()
 def test_the_child_of_a_fork_in_an_observer_ends_with_the_call() -> None:
     with EmbeddedServer() as server:
         children.run("import warnings\nwarnings.simplefilter('ignore')\n" + FORKS, server.hosts)
+
+
+@THREADS
+@fault("Y20")
+def test_no_thread_is_started_where_an_observer_is_registered(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That may be in a signal handler, which has interrupted who knows what."""
+    one, threads, line_up = scene(50), set(), crew.Crew._line_up
+
+    def noted(self: crew.Crew, post: crew.Post) -> None:
+        threads.add(threading.current_thread().name)
+        line_up(self, post)
+
+    monkeypatch.setattr(crew.Crew, "_line_up", noted)
+    one.register(*one.quick)
+    one.heard(0)
+    one.change(1)
+    assert threads == {"zkdisco"}
 
 
 SIGNALS = """
