@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", COOKBOOK, re.
 
 
 def test_every_example_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 6
+    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 9
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
