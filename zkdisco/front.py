@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 from time import monotonic
@@ -405,7 +406,7 @@ class InstancerBase:
         self._sorted: Tuple[Nodes, Tuple[Node, ...]] = ((), ())  # of which nodes, and these
         self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
-        self._core = Membership(directory, self._runner.watcher, _careful(accept))
+        self._core = Membership(directory, self._runner.watcher, _careful(accept), random.random)
         self._first: Any = None
         self._began = 0.0  # when
         self._stopped: Optional[float] = None  # when

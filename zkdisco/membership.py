@@ -54,6 +54,11 @@ SWEEP = 0.1
 #: any two continents with a sweep on top, and no more than the shortest session timeout, as a dead process has.
 LATE = 1.0
 
+#: After a reconnect a set that is known is read afresh at a random moment: one of so many nodes within a second, a
+#: smaller one sooner, a larger one no later. Where a whole fleet comes back, what is small is served first, and so are
+#: registrations.
+RELOADS, LONGEST_DELAY, SHORTEST_DELAY = 10_000, 1.0, 0.01
+
 _WATCH, _LIST, _EXISTS, _DATA, _SIZE, _BARRIER, _SWEEP = "watch", "list", "exists", "data", "size", "barrier", "sweep"
 _Key = Tuple[int, str, str]
 #: What tells two values of a node apart: when it was made, and how often it was set since.
@@ -63,15 +68,15 @@ _Version = Tuple[int, int]
 class Membership:
     """The instances in `directory`. `watcher` is what ZooKeeper should call; it must end up in `watched`.
 
-    Children whose names `accept` does not take are no instances.
+    Children whose names `accept` does not take are no instances. `random` gives numbers from 0.0 to 1.0.
     """
 
     def __init__(
         self, directory: str, watcher: Callable[[WatchedEvent], object],
-        accept: Optional[Callable[[str], bool]] = None,
+        accept: Optional[Callable[[str], bool]] = None, random: Callable[[], float] = lambda: 0.0,
     ) -> None:  # fmt: skip
         self.directory = directory
-        self._watcher, self._accept = watcher, accept
+        self._watcher, self._accept, self._random = watcher, accept, random
         self._inside = directory if directory == "/" else directory + "/"
         self._connected = self._read_only = self._over = False
         self._recursive = True
@@ -155,10 +160,14 @@ class Membership:
             self._retry(now)
             return
         self._pause = FIRST_PAUSE
-        if self._recursive and self._losses > 1:
-            self._later(ALONE * 2 ** (self._losses - 2), now)
-        else:
+        alone = ALONE * 2 ** (self._losses - 2) if self._recursive and self._losses > 1 else 0.0
+        known = sum(map(len, self.nodes))
+        delay = max(alone, self._random() * min(known / RELOADS, LONGEST_DELAY))
+        if delay < SHORTEST_DELAY:
             self._load(now)
+        else:
+            self._abort(now)
+            self._later(delay, now)
 
     def ended(self, error: Exception, now: float) -> None:
         """There will never be a session again: the last set stays, with the cause, and nothing follows."""

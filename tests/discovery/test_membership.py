@@ -13,7 +13,7 @@ from tests.kit.discovery.tree import Tree
 from zkdisco.membership import LOSSES, Membership
 from zkdisco.values import WITH_A_SET, Event, InstancesLeftOutError, Node, ReadOnlyServerError, UndecodableDataError
 from zkwire import errors, ops
-from zkwire.values import EventType, KeeperState, WatchedEvent
+from zkwire.values import EventType, KeeperState, Stat, WatchedEvent
 
 DIRECTORY = "/org/api"
 BAD = b"\xff\xfe"
@@ -671,3 +671,50 @@ def test_ten_thousand_short_schedules_end_with_the_truth() -> None:
             schedule(seed, 8)
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+# ------------------------------------------------------------------------ a fleet comes back
+
+
+def reload_after(nodes: int, chance: float) -> float:
+    """Seconds from a reconnect until a directory of so many nodes is asked for again."""
+    core = Membership(DIRECTORY, lambda event: None, None, lambda: chance)
+    core.nodes = ({f"n{number}": Node(f"n{number}", b"x", Stat(*[0] * 11)) for number in range(nodes)},)
+    core.session(1, 10.0)
+    if core.operations():
+        return 0.0
+    at = core.deadline()
+    assert at is not None
+    core.timed_out(at)
+    assert core.operations(), "then all is asked for"
+    return at - 10.0
+
+
+@fault("Y20")
+@pytest.mark.parametrize(
+    ("nodes", "latest"), [(0, 0.0), (5, 0.0), (99, 0.0), (1000, 0.1), (5000, 0.5), (10_000, 1.0), (50_000, 1.0)]
+)
+def test_a_large_set_is_read_afresh_at_a_random_moment_after_a_reconnect(nodes: int, latest: float) -> None:
+    moments = [reload_after(nodes, chance / 10) for chance in range(11)]
+    assert moments[-1] == pytest.approx(latest) and moments == sorted(moments) and moments[0] == 0.0
+    if latest:
+        assert moments[5] == pytest.approx(latest / 2)
+
+
+@fault("Y20")
+def test_what_happens_before_a_set_is_read_afresh_is_not_missed() -> None:
+    world = World()
+    world.core = Membership(DIRECTORY, lambda event: None, None, lambda: 1.0)
+    world.peer = Peer(world.tree, world.core)
+    world.make_directory()
+    for number in range(500):
+        world.add(f"n{number}", b"%d" % number)
+    world.run()
+    world.cut()
+    world.look()
+    world.peer.connect()
+    world.look()
+    assert world.core.stale_since(0.0) is not None and world.shown[-1].error is not None, "still to be read"
+    world.change(ops.Delete(f"{DIRECTORY}/n7"))
+    world.run()
+    assert len(world.nodes) == 499 and world.core.stale_since(0.0) is None
