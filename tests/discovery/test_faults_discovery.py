@@ -222,6 +222,7 @@ def test_a_directory_that_is_missing_deleted_and_made_again(front: Front, versio
 
 @fault("I08")
 @VERSIONS
+@pytest.mark.timed  # what is a tenth of a second behind is read once more, in a sweep
 def test_a_burst_costs_no_more_reads_than_changes(front: Front, version: str) -> None:
     scene = Scene(front, version, timeout=9.0)
     scene.add("a")
