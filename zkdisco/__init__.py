@@ -17,12 +17,12 @@ from ._zkwire import __version__
 from .threads import Client, Instancer, Registrar
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
-    InstancesLeftOutError, InvalidCredentialsError, NodeNotFoundError, NotRegisteredError, ReadOnlyServerError, Service,
-    UndecodableDataError,
+    IdentityTakenError, InstancesLeftOutError, InvalidCredentialsError, NodeNotFoundError, NotRegisteredError,
+    ReadOnlyServerError, Service, UndecodableDataError,
 )  # fmt: skip
 
 __all__ = [
     "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "Entries",
-    "Event", "Instancer", "InstancesLeftOutError", "InvalidCredentialsError", "NodeNotFoundError", "NotRegisteredError",
-    "ReadOnlyServerError", "Registrar", "Service", "UndecodableDataError", "__version__",
+    "Event", "IdentityTakenError", "Instancer", "InstancesLeftOutError", "InvalidCredentialsError", "NodeNotFoundError",
+    "NotRegisteredError", "ReadOnlyServerError", "Registrar", "Service", "UndecodableDataError", "__version__",
 ]  # fmt: skip

@@ -40,15 +40,15 @@ def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> R
     raise failed[0]
 
 
-def ours(directory: str, prefix: str) -> Recipe[List[Tuple[str, Stat]]]:
-    """The nodes in `directory` whose names start with `prefix`, with Stat, as the leader knows them."""
+def ours(directory: str, prefixes: Tuple[str, ...]) -> Recipe[List[Tuple[str, Stat]]]:
+    """The nodes in `directory` whose names start with one of `prefixes`, with Stat, as the leader knows them."""
     synced, names = yield [ops.Sync(directory), ops.GetChildren(directory)]
     for outcome in (synced, names):
         if isinstance(outcome, errors.NoNodeError):
             return []
         if isinstance(outcome, errors.ZookeeperError):
             raise outcome
-    found = [paths.join(directory, name) for name in names if name.startswith(prefix) and paths.is_name(name)]
+    found = [paths.join(directory, name) for name in names if name.startswith(prefixes) and paths.is_name(name)]
     stats = yield [ops.Exists(path) for path in found]
     for stat in stats:
         if isinstance(stat, errors.ZookeeperError):
