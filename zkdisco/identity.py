@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from ._zkwire import ACL, Stat, errors, ops, paths
-from .steps import Recipe, ours
+from .steps import ATTEMPTS, Recipe, ours
 from .values import is_guid
 
 
@@ -51,7 +51,7 @@ class Random:
 
     def find(self, directory: str) -> Recipe[List[Found]]:
         """All nodes of this name, as the leader knows them."""
-        return [Found(path, stat) for path, stat in (yield from ours(directory, self._prefixes))]
+        return [Found(path, stat) for path, stat in (yield from ours(directory, self._prefixes)) or ()]
 
     def precedes(self, found: Found, data: bytes) -> bool:
         """Whether an ephemeral node may be what a predecessor has left of us, who are to hold `data`."""
@@ -71,6 +71,17 @@ class Guid(Random):
         super().__init__(guid)
         dashed = "-".join((guid[:8], guid[8:12], guid[12:16], guid[16:20], guid[20:]))
         self._prefixes += (f"_c_{dashed}-",)
+
+    def find(self, directory: str) -> Recipe[List[Found]]:
+        """All nodes of this name, as the leader knows them.
+
+        One that has gone since the list was read may have been replaced, and then not be missed: the list is read anew.
+        """
+        for _ in range(ATTEMPTS):
+            found = yield from ours(directory, self._prefixes, True)
+            if found is not None:
+                return [Found(path, stat) for path, stat in found]
+        raise errors.NoNodeError(f"{directory}: others make nodes with our guid, again and again", directory)
 
 
 class Name(Random):

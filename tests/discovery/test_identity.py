@@ -89,8 +89,10 @@ class Process:
 
     def step_to(self, kind: type) -> None:
         """All goes well until an operation of this kind is on its way."""
-        while not (self.peer.up and isinstance(self.peer.up[0][1], kind)):
+        while True:
             self.peer.step()
+            if self.peer.up and isinstance(self.peer.up[0][1], kind):
+                return
 
     def lose(self, applied: bool) -> None:
         """The answer to what is on its way is lost, and the connection with it."""
@@ -451,6 +453,20 @@ def test_a_takeover_while_a_caller_still_waits_leaves_no_watch(identity: str) ->
     world.settle(older, newer)
     assert isinstance(older.outcomes[number], IdentityTakenError) and newer.registered()
     assert not older.peer.watches["data"] and older.core.at_rest
+
+
+def test_a_replacement_between_the_list_and_a_look_at_its_nodes_is_no_gap() -> None:
+    """Found by twenty processes with one guid on a real loop: the oldest made a node beside the newest one's."""
+    world = World(GUID)
+    older, newer = Process(world), Process(world)
+    older.register()
+    newer.register()
+    older.step_to(ops.Exists)  # it has read the list
+    newer.kill()
+    node = newer.register()
+    seen = len(world.tree.history)
+    world.settle(older, newer)
+    assert newer.registered() and world.ours() == [node] and older.taken() and len(world.tree.history) == seen
 
 
 def test_what_goes_before_it_is_watched_is_no_trouble_any_more() -> None:

@@ -524,7 +524,7 @@ def create_repeated_without_looking() -> List[Patch]:
 
 def stranger_taken_for_ours() -> List[Patch]:
     """Whatever is in the directory is cleaned away as an orphan."""
-    return [(identity_module, "ours", lambda directory, prefixes: ours(directory, ("",)))]
+    return [(identity_module, "ours", lambda directory, prefixes, whole=False: ours(directory, ("",), whole))]
 
 
 def read_together_and_mixed_up() -> List[Patch]:
