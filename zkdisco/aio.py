@@ -252,8 +252,8 @@ class Client(ClientBase):
 class Registrar(RegistrarBase):
     """Registers a service, and keeps it registered until `deregister` or `client.stop()`; see `zkdisco.Registrar`."""
 
-    def __init__(self, client: Client, service: Service) -> None:
-        super().__init__(client, service)
+    def __init__(self, client: Client, service: Service, *, identity: Optional[str] = None) -> None:
+        super().__init__(client, service, identity)
         self._client = client
         self._callers = 0  # of `register`, under way
         self._told = False  # whether one of them has returned since

@@ -28,7 +28,7 @@ from .threads import Client, Instancer, Registrar
 from .tls import client_arguments
 from .values import (
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, SHORTEST_TIMEOUT, ClientClosedError, Event, Service,
-    validate_directory, validate_wait,
+    validate_directory, validate_identity, validate_wait,
 )  # fmt: skip
 
 EXAMPLES = """\
@@ -120,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
                               f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
         if name == "register":
             verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
+            verb.add_argument("--identity", metavar="ID", help="a guid, or the name of the node, that no other process "
+                              "has: once killed and back, it replaces its own old node at once")  # fmt: skip
     return parser
 
 
@@ -132,6 +134,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         service, directory = _target(options)
         validate_wait(getattr(options, "wait", None))
+        validate_identity(getattr(options, "identity", None))
         arguments = client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})
         _listen(inbox)
         if options.verb == "demo":
@@ -243,6 +246,7 @@ class _Session:
     def __init__(self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any]) -> None:
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
+        self._identity: Optional[str] = getattr(options, "identity", None)
         self._files = ProbeFiles(getattr(options, "ready_file", None), getattr(options, "health_file", None), _complain)
         self._files.begin()
         self._client = Client(**arguments, wait=0)
@@ -356,7 +360,7 @@ class _Session:
     # ------------------------------------------------------------------------ register
 
     def _register(self, service: Service) -> NoReturn:
-        registrar = self._registrar = Registrar(self._client, service)
+        registrar = self._registrar = Registrar(self._client, service, identity=self._identity)
         if self._wait is None:
             self._call(registrar.register)
         else:

@@ -24,7 +24,7 @@ from .replica import Nodes
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
     WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, validate_acl, validate_credentials,
-    validate_directory, validate_minimum, validate_payload, validate_timeout, validate_wait,
+    validate_directory, validate_identity, validate_minimum, validate_payload, validate_timeout, validate_wait,
 )  # fmt: skip
 
 #: The logger of this package, wherever it is vendored.
@@ -111,11 +111,10 @@ class ClientBase:
 
     # ------------------------------------------------------------------ registrations
 
-    def registration(self, service: Service) -> Registration:
-        """A new one."""
-        return Registration(
-            service, self.options.acl, self.options.payload, os.urandom(16).hex(), self._runner.watcher
-        )
+    def registration(self, service: Service, identity: Optional[str] = None) -> Registration:
+        """A new one; `identity` is a valid one, or None for a random one."""
+        options, guid = self.options, os.urandom(16).hex()
+        return Registration(service, options.acl, options.payload, guid, self._runner.watcher, identity)
 
     def ask(self, function: Callable[..., None], *arguments: Any) -> Any:
         """Call a method of the registry with these arguments and a future, which it settles; the future."""
@@ -319,12 +318,13 @@ def _log(report: Report) -> None:
 class RegistrarBase:
     """What both registrars share."""
 
-    def __init__(self, client: ClientBase, service: Service) -> None:
+    def __init__(self, client: ClientBase, service: Service, identity: Optional[str]) -> None:
         if not isinstance(service, Service):
             raise TypeError(f"a registrar takes a Service, not {service!r}")
+        stable = validate_identity(identity)
         client.check()
         self._owner = client
-        self._core = client.registration(service)
+        self._core = client.registration(service, stable)
         self._made = monotonic()
         self._observers: Observers[RegistrationReport] = Observers(client.deliver)
         self._guard = Guard(self)
@@ -339,7 +339,8 @@ class RegistrarBase:
         """The newest trouble in keeping the registration up, or None if all is well.
 
         It is a `ConnectionLoss` from before the server may take the node for dead, until there is a connection again.
-        Where there will never be one, it is the cause; after the client's stop, `ClientClosedError`.
+        Where there will never be one, it is the cause; after the client's stop, `ClientClosedError`. While another
+        process has our identity, it is an `IdentityTakenError`, which says which one.
         """
         if self._owner.closed:
             return ClientClosedError()

@@ -3,7 +3,8 @@
 Owns the intent, the node, and what is done when they differ. `Registry` hands it what happens, and takes `operations`.
 Rules:
 
-1. Our node has a name nobody else makes (`_c_<32 hex>-`); only nodes of that name are ever deleted.
+1. Without a stable identity, our node has a name nobody else makes (`_c_<32 hex>-`); only nodes of that name are ever
+   deleted. With one, see 8.
 2. A create whose outcome is unknown puts us in doubt: before another one, we look.
 3. A session that survived a lost connection needs nothing. A new session takes the node of the old one over in one
    transaction, delete and create, so that nobody ever sees both or none.
@@ -14,15 +15,21 @@ Rules:
    set once more after a lost answer, we look. What somebody else sets is left alone.
 7. A caller who was told of a failure to register has no registration: what may be there is cleaned away, unless
    somebody was told before that it stands.
+8. With a stable identity, others may have our name, so we look before each create. Ours is what we made, in this
+   session or an earlier one. A new registration has a *claim*, until it has made its node, or may have: what it finds
+   and takes for its predecessor's goes in the transaction of the create. Whatever else has our name is another's: it is
+   never touched, nothing is made beside it, and we come when it goes. So of two processes with one identity the newer
+   one has it, and neither fights.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Generator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ._zkwire import ACL, Stat, WatchedEvent, errors, ops, paths
-from .values import NotRegisteredError, Service
-from .steps import create_parents, delete_quietly, ours
+from ._zkwire import ACL, Stat, WatchedEvent, errors, ops
+from .identity import Found, identity_of
+from .values import IdentityTakenError, NotRegisteredError, Service, identity_taken
+from .steps import create_parents, delete_quietly
 
 #: Pauses between tries in the background, in seconds; a new session is a reason to try at once.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -31,7 +38,12 @@ TRANSIENT = (
     errors.ConnectionLoss, errors.SessionExpiredError, errors.OperationTimeoutError, errors.SessionMovedError,
     errors.NotReadOnlyCallError,
 )  # fmt: skip
+#: What has become of a node since we looked, where others may have its name.
+MOVED = (errors.NoNodeError, errors.NodeExistsError, errors.BadVersionError)
 ATTEMPTS = 10
+#: So many times a node of an exact name is only deleted if nothing was made beside it since we looked: where others
+#: make nodes all the time, the version of its data has to do.
+CAREFUL = 5
 
 Settled = Tuple[Any, Any]
 
@@ -45,11 +57,14 @@ class Standing(NamedTuple):
 
 
 class Registration:
-    """One registration of `service`; `guid` is 32 hex digits, `watcher` what to call when the node changes."""
+    """One registration of `service`; `watcher` is what to call when the node changes.
+
+    `guid` is 32 hex digits, random ones. A stable `identity`, as `validate_identity` gives it, stands in its place.
+    """
 
     def __init__(
         self, service: Service, acl: Sequence[ACL], payload: Sequence[bytes], guid: str,
-        watcher: Callable[[WatchedEvent], object],
+        watcher: Callable[[WatchedEvent], object], identity: Optional[str] = None,
     ) -> None:  # fmt: skip
         self.service = service
         #: What our node is to hold.
@@ -65,12 +80,16 @@ class Registration:
         self.standing = Standing()
         self._acl, self._payload = acl, payload
         self.directory = self._directory = service.directory
-        self._prefix = f"_c_{guid}-"
+        self._identity = identity_of(identity, guid)
         self._watcher = watcher
         self._session: Optional[int] = None  # of the newest connection
         self._connected = False
         self._owner: Optional[int] = None  # of the node
         self._in_doubt = False  # whether there may be nodes of ours we do not know
+        self._made: Set[int] = set()  # the sessions in which we made nodes, or may have
+        self._claim = False  # whether what a predecessor has left may go
+        self._older: Set[int] = set()  # the czxids of what was found with the claim, and may go
+        self._taken: Optional[IdentityTakenError] = None  # whose node has our identity, and is watched
         self._dirty = False
         self._promised = False  # whether somebody was told that it is registered
         self._intent = False  # what the work is for
@@ -137,6 +156,7 @@ class Registration:
             return
         if wanted != self.wanted:
             self._drop_waiting(lambda: NotRegisteredError(f"{self._directory}: taken back meanwhile"), self.wanted)
+            self._claim = wanted
         self.wanted = wanted
         self._promised = self._promised and wanted
         self._waiting.append((token, wanted))
@@ -165,6 +185,7 @@ class Registration:
         """The user wants it from now on, whatever it takes, and nobody waits: trouble is for `error`."""
         if self._end is None and not (self.wanted and self._promised):
             self._drop_waiting(lambda: NotRegisteredError(f"{self._directory}: taken back meanwhile"), False)
+            self._claim = self._claim or not self.wanted
             self.wanted = self._promised = self._dirty = True
             self._go(now)
 
@@ -181,7 +202,7 @@ class Registration:
         self._end = self.error = error
         self._drop_waiting(lambda: error, True)
         self._drop_waiting(lambda: error, False)
-        self._work, self.node, self.wanted = None, None, False
+        self._work, self.node, self.wanted, self._taken = None, None, False, None
         self._in_doubt = self._dirty = self._connected = False
         self._operations, self._retry_at = [], None
 
@@ -211,15 +232,21 @@ class Registration:
             self.error = None
         if self.node is not None and self._owner != session_id:
             self._dirty = True
+        if self._taken is not None:
+            self.error = self._taken  # with a new session, the end of the watch is a reason to look
         if self._dirty:
             self._pause = FIRST_PAUSE
             self._go(now)
 
     def watched(self, event: WatchedEvent, now: float) -> None:
-        """Something has happened to our node, or to its watch."""
-        if event.path is None or event.path == self.node:
+        """Something has happened to our node, or to the one that has our identity, or to the watch."""
+        if self.concerned(event.path):
             self._dirty = True
             self._go(now)
+
+    def concerned(self, path: Optional[str]) -> bool:
+        """Whether what has happened to a node matters; None is for all."""
+        return path is None or path == self.node or (self._taken is not None and path == self._taken.path)
 
     def timed_out(self, now: float) -> None:
         """Try again."""
@@ -274,7 +301,7 @@ class Registration:
             self._dirty = self._dirty or self.wanted != done
             self._go(now)
             return
-        self._dirty = True
+        heard, self._dirty = self._dirty, True
         if not isinstance(error, TRANSIENT):
             self._failed(error)
         if not (self.wanted or self._in_doubt or self.node is not None):
@@ -282,6 +309,9 @@ class Registration:
             self._tell(False, None)
         elif self.wanted != self._intent:
             self._go(now)  # what failed is not what is to be done
+        elif error is self._taken:
+            self._dirty = heard
+            self._go(now)  # at once, or when it goes
         else:
             self._retry_at = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -311,67 +341,151 @@ class Registration:
 
     def _register(self) -> Generator[Any, Any, None]:
         """See that our node is there, in this session, and that we hear when it goes."""
-        orphans: List[str] = []
-        for _ in range(ATTEMPTS):
-            if self.node is not None:
+        self._taken = None
+        old: List[Found] = []
+        stable, spied = self._identity.stable, None
+        for attempt in range(ATTEMPTS):
+            if self.node is not None and not (stable and self._owner != self._session):  # or else a search finds it
                 stat = yield from self._look_at(self.node)
                 if stat is not None and stat.ephemeralOwner == self._session:
                     if self._owner != self._session:  # it was made in this session already, and looked at unwatched
                         self._owner = self._session
                         continue
-                    yield from self._write(self.node)
-                    for path in orphans:
-                        yield from delete_quietly(path)
+                    if self._in_doubt:
+                        old = yield from self._search(stat, spied)
+                        if self.node is None:
+                            continue
+                    if not (yield from self._write(self.node, stat)):
+                        continue
+                    for found in old:
+                        yield from delete_quietly(found.path)
+                    self._in_doubt = self._claim = False
+                    self._older.clear()
                     return
                 if stat is not None:
-                    orphans.append(self.node)
-                self.node = None
-            if self._in_doubt:
-                for path, stat in (yield from ours(self._directory, self._prefix)):
-                    if stat.ephemeralOwner == self._session and self.node is None:
-                        self.node, self._owner = path, self._session
-                    elif path not in orphans:
-                        orphans.append(path)
-                self._in_doubt = False
+                    spied = self.node  # another's, if it has our name, and there is a watch on it now
+                    old = [Found(self.node, stat)]
+            self.node = None
+            if self._in_doubt or stable:
+                old = yield from self._search(None, spied)
             if self.node is None:
-                self.node = yield from self._create(orphans)
-                orphans = []
+                self.node = yield from self._create(old, attempt < CAREFUL)
+                old = []
         raise errors.NoNodeError(f"{self._directory}: somebody deletes our node again and again", self._directory)
 
     def _look_at(self, node: str) -> Generator[Any, Any, Optional[Stat]]:
         """Our node's Stat, or None if it is gone; if it is this session's, we hear when it goes."""
-        if self._owner == self._session:
-            try:
-                held, stat = yield ops.GetData(node, self._watcher)
-                self._owed = self._owed and held != self.data
-                return stat  # type: ignore[no-any-return]
-            except errors.NoNodeError:
-                return None
-            except errors.NoAuthError:
-                pass  # an ACL that lets nobody read: only Exists needs no right
-        found: Optional[Stat] = yield ops.Exists(node, self._watcher if self._owner == self._session else None)
-        return found
+        if self._owner != self._session:
+            found: Optional[Stat] = yield ops.Exists(node)
+            return found
+        held, stat = yield from self._watch(node)
+        self._owed = self._owed and (stat is None or held != self.data)
+        return stat
 
-    def _write(self, node: str) -> Generator[Any, Any, None]:
-        """See that our node holds what it is to hold."""
+    def _watch(self, node: str) -> Generator[Any, Any, Tuple[Optional[bytes], Optional[Stat]]]:
+        """A node's data, if it may be read, and its Stat, or None if it is gone; we hear when it goes."""
+        try:
+            held, stat = yield ops.GetData(node, self._watcher)
+            return held, stat
+        except errors.NoNodeError:
+            return None, None
+        except errors.NoAuthError:
+            pass  # an ACL that lets nobody read: only Exists needs no right
+        return None, (yield ops.Exists(node, self._watcher))
+
+    def _is_ours(self, found: Found) -> bool:
+        return not self._identity.stable or found.stat.ephemeralOwner in self._made
+
+    def _search(self, standing: Optional[Stat], spied: Optional[str]) -> Generator[Any, Any, List[Found]]:
+        """What has our identity and is to go; our node, if we did not know it. `standing` is the Stat of the known one.
+
+        Where another has it, it is left to that one: see `_leave_to`.
+        """
+        old: List[Found] = []
+        other: Optional[Found] = None
+        for found in (yield from self._identity.find(self._directory)):
+            mine = self._is_ours(found)
+            if found.path == self.node:
+                continue
+            if mine and self.node is None and found.stat.ephemeralOwner == self._session:
+                self.node, self._owner = found.path, self._session
+            elif mine or self._precedes(found, standing):
+                old.append(found)
+            elif other is None or found.stat.czxid > other.stat.czxid:
+                other = found
+        self._in_doubt = bool(old)
+        if other is not None:
+            yield from self._leave_to(other, old, spied)
+        return old
+
+    def _precedes(self, found: Found, standing: Optional[Stat]) -> bool:
+        """Whether it is older than our registration: left by a predecessor, or made by another process before."""
+        created = found.stat.czxid
+        if not found.stat.ephemeralOwner:
+            return False
+        if self._claim and self._identity.precedes(found, self.data):
+            self._older.add(created)
+        return created in self._older or (standing is not None and created < standing.czxid)
+
+    def _leave_to(self, other: Found, old: Sequence[Found], spied: Optional[str]) -> Generator[Any, Any, None]:
+        """Nothing of ours stands beside it. Raises `IdentityTakenError`, unless it is gone by then.
+
+        It is watched if the registration is wanted whatever it takes. `spied` is watched already.
+        """
+        for path in [self.node, *(found.path for found in old if self._is_ours(found))]:
+            if path is not None:
+                yield from delete_quietly(path)
+        self.node, self._in_doubt = None, False
+        error = identity_taken(other.path, other.stat.ephemeralOwner)
+        if self._promised:
+            self._taken = error
+            _, stat = yield from self._watch(other.path)
+            if stat is None or stat.czxid != other.stat.czxid:
+                self._taken = None
+                return
+        elif spied == other.path:
+            yield from self._watch_no_more(spied)
+        raise error
+
+    def _watch_no_more(self, path: str) -> Generator[Any, Any, None]:
+        """The watch on another's node is taken back; no server is told, since those before 3.5 hang up on it."""
+        try:
+            yield ops.RemoveWatches(path, watcher=self._watcher, local=True)
+        except errors.NoWatcherError:
+            pass  # it has fired
+
+    def _write(self, node: str, stat: Stat) -> Generator[Any, Any, bool]:
+        """See that our node holds what it is to hold; False if it is not the one that was looked at any more."""
         while self._owed:
             data = self.data
-            yield ops.SetData(node, data)
+            try:
+                stat = yield ops.SetData(node, data, stat.version if self._identity.exact else -1)
+            except (errors.BadVersionError, errors.NoNodeError):
+                if not self._identity.exact:
+                    raise
+                return False
             self._written, self._owed = data, self.data != data
+            if self._identity.exact and stat.ephemeralOwner != self._owner:
+                return False
+        return True
 
-    def _create(self, orphans: Sequence[str]) -> Generator[Any, Any, str]:
-        """Create our node, in the place of what is left of earlier sessions; its path."""
+    def _create(self, old: Sequence[Found], careful: bool) -> Generator[Any, Any, Optional[str]]:
+        """Create our node, in the place of what is old; its path, or None if others have come in between."""
         data = self.data
-        create = ops.Create(f"{self._directory}/{self._prefix}", data, self._acl, True, True)
-        replace = [ops.Delete(path) for path in orphans]
+        create = self._identity.create(self._directory, data, self._acl)
+        replace = self._identity.replace(old, self._acl, careful)
         for _ in range(ATTEMPTS):
             owner = self._session
             try:
                 self._in_doubt = True
                 path: str = (yield ops.Multi([*replace, create]))[-1] if replace else (yield create)
             except Exception as error:
-                # Of the orphans, too, nobody else would know.
+                # Of what is old, too, nobody else would know.
                 self._in_doubt = bool(replace) or getattr(error, "maybe_applied", False)
+                if getattr(error, "maybe_applied", False):
+                    self._has_made(owner)
+                if self._identity.stable and isinstance(error, MOVED if replace else errors.NodeExistsError):
+                    return None
                 if not isinstance(error, errors.NoNodeError):
                     raise
                 if replace and error.path != create.path:
@@ -379,19 +493,38 @@ class Registration:
                 else:
                     yield from create_parents(self._directory, self._acl, self._payload)
                 continue
-            if paths.parent_of(path) != self._directory or not path.rpartition("/")[2].startswith(self._prefix):
+            if not self._identity.made(path, create):
                 raise errors.ProtocolError(f"the server made {path!r} of {create.path!r}", path)
-            self._in_doubt, self._owner = False, owner
+            self._has_made(owner)
+            self._in_doubt, self._owner = self._identity.ambiguous, owner
             self._written, self._owed = data, self.data != data
             return path
         raise errors.NoNodeError(None, self._directory)
 
+    def _has_made(self, owner: Optional[int]) -> None:
+        """A node of ours was made in this session, or may have been: whatever is found and is newer comes after us."""
+        if owner is not None and self._identity.stable:
+            self._made.add(owner)
+        self._claim = False
+
     def _remove(self) -> Generator[Any, Any, None]:
-        """See that no node of ours is there."""
-        if self.node is not None:
+        """See that no node of ours is there; another's that has our identity stays."""
+        if self._taken is not None:
+            taken, self._taken = self._taken, None
+            yield from self._watch_no_more(str(taken.path))
+        if self.node is not None and not self._identity.exact:
             yield from delete_quietly(self.node)
             self.node = None
-        if self._in_doubt:
-            for path, _ in (yield from ours(self._directory, self._prefix)):
-                yield from delete_quietly(path)
-            self._in_doubt = False
+        for attempt in range(ATTEMPTS):
+            if not self._in_doubt and self.node is None:
+                return
+            left = [found for found in (yield from self._identity.find(self._directory)) if self._is_ours(found)]
+            if left and self._identity.exact:
+                try:
+                    yield ops.Multi(self._identity.replace(left, self._acl, attempt < CAREFUL))
+                except MOVED:
+                    continue
+            for found in left if not self._identity.exact else ():
+                yield from delete_quietly(found.path)
+            self._in_doubt, self.node = False, None
+        raise errors.NoNodeError(f"{self._directory}: others make our node again and again", self._directory)

@@ -181,7 +181,7 @@ class Registry:
     def watched(self, event: WatchedEvent, now: float) -> None:
         """Something has happened to a node of ours, or to its watch."""
         for registration in self.all:
-            if event.path is None or event.path == registration.node:
+            if registration.concerned(event.path):
                 registration.watched(event, now)
                 self._look(registration, now)
 

@@ -6,7 +6,7 @@ threads, asyncio or intents.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Generator, List, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, Generator, List, Optional, Sequence, Tuple, TypeVar
 
 from ._zkwire import ACL, Stat, WatchedEvent, errors, ops, paths, recipes
 from .values import Entries, NodeNotFoundError, UndecodableDataError, left_out
@@ -40,20 +40,23 @@ def create_parents(path: str, acl: Sequence[ACL], payload: Sequence[bytes]) -> R
     raise failed[0]
 
 
-def ours(directory: str, prefix: str) -> Recipe[List[Tuple[str, Stat]]]:
-    """The nodes in `directory` whose names start with `prefix`, with Stat, as the leader knows them."""
+def ours(directory: str, prefixes: Tuple[str, ...], whole: bool = False) -> Recipe[Optional[List[Tuple[str, Stat]]]]:
+    """The nodes in `directory` whose names start with one of `prefixes`, with Stat, as the leader knows them.
+
+    If it is to be the `whole` set, None if one of them has gone meanwhile: there may be another one instead.
+    """
     synced, names = yield [ops.Sync(directory), ops.GetChildren(directory)]
     for outcome in (synced, names):
         if isinstance(outcome, errors.NoNodeError):
             return []
         if isinstance(outcome, errors.ZookeeperError):
             raise outcome
-    found = [paths.join(directory, name) for name in names if name.startswith(prefix) and paths.is_name(name)]
+    found = [paths.join(directory, name) for name in names if name.startswith(prefixes) and paths.is_name(name)]
     stats = yield [ops.Exists(path) for path in found]
     for stat in stats:
         if isinstance(stat, errors.ZookeeperError):
             raise stat
-    return [(path, stat) for path, stat in zip(found, stats) if stat is not None]
+    return None if whole and None in stats else [(path, stat) for path, stat in zip(found, stats) if stat is not None]
 
 
 def delete_quietly(path: str) -> Recipe[None]:

@@ -245,16 +245,30 @@ class Registrar(RegistrarBase):
     somebody deleted it; it is left alone when a connection was lost and the session survived. `with Registrar(client,
     service):` registers and deregisters. `timeout` is in seconds, by default the client's session and connect timeout
     together.
+
+    With `identity`, a process that was killed and comes back replaces its own old node, instead of standing beside it
+    until the old session has expired: in one transaction, so that nobody ever sees both or none. It is one of
+
+    - a guid, 32 hex digits or as `str(uuid.uuid4())`, for a node as above. It is the process's own, kept in a file,
+      say. Whatever ephemeral node has it is replaced, those of Apache Curator with this guid, too.
+    - the name of the node, `<path>/<name>/<identity>`, as Kafka's /brokers/ids/<id>, Solr's live_nodes/<host:port>_solr
+      and those of Curator's `ServiceInstance`. A node of that name is only replaced if it is ephemeral and holds the
+      same data, as that of a predecessor at the same host and port does. Any other one is left alone.
+
+    No two processes may have one identity at a time. If they do, the newer one has it: the other does not fight, its
+    `error` is an `IdentityTakenError`, and it comes back when the newer one's node goes. `ValueError` or `TypeError` if
+    it can be no identity.
     """
 
-    def __init__(self, client: Client, service: Service) -> None:
-        super().__init__(client, service)
+    def __init__(self, client: Client, service: Service, *, identity: Optional[str] = None) -> None:
+        super().__init__(client, service, identity)
         self._client = client
 
     def register(self, *, timeout: Optional[float] = None) -> str:
         """Register; the path of the node. If it is registered already, nothing happens.
 
-        Raises what the server says (`NoAuthError`, ...), or `OperationTimeoutError`; then there is no registration.
+        Raises what the server says (`NoAuthError`, ...), `IdentityTakenError` if another has the identity, or
+        `OperationTimeoutError`; then there is no registration.
         """
         self._client.check_may_wait()
         node: str = self._client.wait(self._client.want(self._core, True), timeout)
@@ -262,6 +276,8 @@ class Registrar(RegistrarBase):
 
     def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none.
+
+        That of another process which has our identity stays.
 
         After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted
         a call of this client: then this returns at once, with the request sent, unless the handler came while the

@@ -38,6 +38,27 @@ class NotRegisteredError(errors.ZookeeperError):
     explanation = "not registered"
 
 
+class IdentityTakenError(errors.NodeExistsError):
+    """The identity of a registrar belongs to another process, or to a node that is no instance, and is left to it.
+
+    `path` is the node, `session_id` the session that owns it, or 0 if it is persistent. The text says what to do.
+    """
+
+    explanation = "the identity is taken"
+    session_id = 0
+
+
+def identity_taken(path: str, session_id: int) -> IdentityTakenError:
+    """The error that says whose the node `path` is; 0 if it is persistent."""
+    if session_id:
+        whose = f"belongs to session 0x{session_id:x}, which is not one of ours: end that process"
+    else:
+        whose = "is persistent, and no instance: delete it"
+    error = IdentityTakenError(f"{path!r} {whose}, or give this registrar another identity", path)
+    error.session_id = session_id
+    return error
+
+
 class NodeNotFoundError(errors.NoNodeError):
     """The node does not exist."""
 
@@ -142,6 +163,27 @@ def validate_directory(path: str) -> str:
     if isinstance(path, str) and len(path) > 1 and path.endswith("/") and path != "//":
         path = path[:-1]
     return paths.validate_path(path)
+
+
+def validate_identity(identity: Optional[str]) -> Optional[str]:
+    """`identity` itself if it is None or can be the name of a node; a guid, with dashes or not, as 32 hex digits.
+
+    `TypeError` if it is no str, `ValueError` if it can be no name.
+    """
+    if identity is None:
+        return None
+    if not isinstance(identity, str):
+        raise TypeError(f"an identity is a str, a guid or the name of a node, not {type(identity).__name__}")
+    parts = identity.split("-")
+    guid = "".join(parts).lower()
+    if [len(part) for part in parts] in ([32], [8, 4, 4, 4, 12]) and is_guid(guid):
+        return guid
+    return paths.validate_name(identity)
+
+
+def is_guid(identity: str) -> bool:
+    """Whether it is 32 hex digits, in lower case."""
+    return len(identity) == 32 and not identity.strip("0123456789abcdef")
 
 
 def validate_timeout(name: str, seconds: float) -> float:

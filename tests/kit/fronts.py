@@ -297,11 +297,11 @@ class Front:
             self._discos.append(client)
         return client
 
-    def registrar(self, client: Any, service: zkdisco.Service) -> Any:
+    def registrar(self, client: Any, service: zkdisco.Service, **options: Any) -> Any:
         """A registrar of this client."""
         from zkdisco import aio
 
-        return self._make(zkdisco.Registrar, aio.Registrar, client, service)
+        return self._make(zkdisco.Registrar, aio.Registrar, client, service, **options)
 
     def instancer(self, client: Any, path: str, **options: Any) -> Any:
         """An instancer of this client, with its first set."""

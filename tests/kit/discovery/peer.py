@@ -205,6 +205,9 @@ class Peer:
         self.pump()
 
     def _armed(self, op: Any, outcome: Any) -> None:
+        if isinstance(op, ops.RemoveWatches):
+            for name in ("data", "exist"):
+                self.watches[name].discard(op.path)
         if getattr(op, "watch", None) is None and not isinstance(op, ops.AddWatch):
             return
         if isinstance(op, ops.Exists):

@@ -20,8 +20,10 @@ class Node:
         self.czxid = self.mzxid = self.pzxid = zxid
         self.creates = self.version = 0
 
-    def stat(self) -> Stat:
-        return Stat(self.czxid, self.mzxid, 0, 0, self.version, self.creates, 0, self.owner, len(self.data or b""), 0, self.pzxid)
+    def stat(self, children: int = 0) -> Stat:
+        """As DataNode.copyStat: `cversion` counts what has come and gone."""
+        changes = 2 * self.creates - children
+        return Stat(self.czxid, self.mzxid, 0, 0, self.version, changes, 0, self.owner, len(self.data or b""), children, self.pzxid)
 
 
 class Connection:
@@ -70,8 +72,9 @@ class Tree:
         self.denial: Any = errors.NoAuthError
         #: Nodes whose data may not be read.
         self.unreadable: Set[str] = set()
-        #: (session, path) of each delete done by an operation of a session.
+        #: (session, path) of each delete done by an operation of a session; the node that went, and the transaction.
         self.deletes: List[Tuple[int, str]] = []
+        self.deleted: List[Tuple[Node, int]] = []
 
     # ---------------------------------------------------------------- sessions
 
@@ -116,7 +119,7 @@ class Tree:
     def _multi(self, op: ops.Multi, connection: Connection) -> Any:
         self._begin()
         saved = {path: (node, node.creates, node.data, node.pzxid, node.mzxid, node.version) for path, node in self.nodes.items()}
-        queue, results = self._events, []
+        queue, results, before = self._events, [], len(self.deletes)
         try:
             for one in op.ops:
                 if self.denied and isinstance(one, self.denied):
@@ -124,6 +127,7 @@ class Tree:
                 results.append(self._write(one, connection.session))
         except errors.ZookeeperError:
             queue.clear()
+            del self.deletes[before:], self.deleted[before:]
             self.nodes = {path: entry[0] for path, entry in saved.items()}
             for node, creates, data, pzxid, mzxid, version in saved.values():
                 node.creates, node.data, node.pzxid, node.mzxid, node.version = creates, data, pzxid, mzxid, version
@@ -137,6 +141,8 @@ class Tree:
             return self.create_now(op.path, op.value, session if op.flags & 1 else 0, bool(op.flags & 2))
         if op.path not in self.nodes:
             raise errors.NoNodeError(None, op.path)
+        if op.version not in (-1, self.nodes[op.path].version):
+            raise errors.BadVersionError(None, op.path)
         if isinstance(op, ops.SetData):
             node = self.nodes[op.path]
             node.data, node.mzxid, node.version = op.value, self.zxid, node.version + 1
@@ -145,6 +151,7 @@ class Tree:
         if any(parent_of(p) == op.path for p in self.nodes if p != "/"):
             raise errors.NotEmptyError(None, op.path)
         self.deletes.append((session, op.path))
+        self.deleted.append((self.nodes[op.path], self.zxid))
         self._delete(op.path)
         return None
 
@@ -180,9 +187,11 @@ class Tree:
         if isinstance(op, ops.Exists):
             if watch:
                 connection.data.add(op.path)
-            return None if node is None else node.stat()
+            return None if node is None else node.stat(len(self.children(op.path)))
         if isinstance(op, ops.Sync):
             return op.path
+        if isinstance(op, ops.RemoveWatches):
+            return None  # of the client alone
         if node is None:
             raise errors.NoNodeError(None, op.path)
         if isinstance(op, ops.GetData):

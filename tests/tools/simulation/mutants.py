@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
+from zkdisco import identity as identity_module
 from zkdisco import membership as membership_module
-from zkdisco import registration as registration_module
 from zkdisco.membership import Membership
 from zkdisco.registration import Registration
 from zkdisco.registry import Registry
@@ -157,10 +157,11 @@ def watch_left_on_a_dead_node() -> List[Patch]:
 def answer_to_an_update_taken_for_done() -> List[Patch]:
     """Data whose setting was lost are taken to be set."""
 
-    def wrong(self: Registration, node: str) -> Any:
+    def wrong(self: Registration, node: str, stat: Any) -> Any:
         if self._owed:
             self._owed = False
             yield SetData(node, self.data)
+        return True
 
     return [(Registration, "_write", wrong)]
 
@@ -512,9 +513,9 @@ def create_repeated_without_looking() -> List[Patch]:
     """After a lost answer the node is created once more: two of them."""
     create = Registration._create
 
-    def wrong(self: Registration, orphans: Any) -> Any:
+    def wrong(self: Registration, old: Any, careful: bool) -> Any:
         try:
-            return (yield from create(self, orphans))
+            return (yield from create(self, old, careful))
         finally:
             self._in_doubt = False
 
@@ -523,7 +524,7 @@ def create_repeated_without_looking() -> List[Patch]:
 
 def stranger_taken_for_ours() -> List[Patch]:
     """Whatever is in the directory is cleaned away as an orphan."""
-    return [(registration_module, "ours", lambda directory, prefix: ours(directory, ""))]
+    return [(identity_module, "ours", lambda directory, prefixes, whole=False: ours(directory, ("",), whole))]
 
 
 def read_together_and_mixed_up() -> List[Patch]:
