@@ -114,7 +114,9 @@ class ClientBase:
     def registration(self, service: Service, identity: Optional[str] = None) -> Registration:
         """A new one; `identity` is a valid one, or None for a random one."""
         options, guid = self.options, os.urandom(16).hex()
-        return Registration(service, options.acl, options.payload, guid, self._runner.watcher, identity)
+        made = Registration(service, options.acl, options.payload, guid, self._runner.watcher, identity)
+        made.since = time.time()
+        return made
 
     def ask(self, function: Callable[..., None], *arguments: Any) -> Any:
         """Call a method of the registry with these arguments and a future, which it settles; the future."""
@@ -209,6 +211,7 @@ class ClientBase:
             if not self._closed:  # what its own end brings about is no trouble
                 _log(report)
         for registration in self._registry.stood():
+            registration.since = time.time()
             registrar = self._observed.get(registration)
             if registrar is not None:
                 registrar.look()
@@ -325,7 +328,6 @@ class RegistrarBase:
         client.check()
         self._owner = client
         self._core = client.registration(service, stable)
-        self._made = monotonic()
         self._observers: Observers[RegistrationReport] = Observers(client.deliver)
         self._guard = Guard(self)
 
@@ -352,7 +354,7 @@ class RegistrarBase:
 
     def report(self) -> RegistrationReport:
         """How the registration stands just now. Never blocks."""
-        report = registration_report(self._core, self.error, self._made)
+        report = registration_report(self._core, self.error)
         return report._replace(node=None) if self._owner.closed else report
 
     def observe(self, observer: Any) -> None:
@@ -383,11 +385,10 @@ class RegistrarBase:
         self._observers.stop(self.report())
 
 
-def registration_report(core: Registration, error: Optional[Exception], made: float = 0.0) -> RegistrationReport:
-    """How it stands; `error` is of more than this registration, and `made` when there was nothing to say of it yet."""
-    node, trouble, since = core.standing
-    ago = monotonic() - (made if since is None else since)
-    return RegistrationReport(core.directory, node, error or trouble, round(time.time() - ago, 3))
+def registration_report(core: Registration, error: Optional[Exception]) -> RegistrationReport:
+    """How it stands; `error` is of more than this registration."""
+    node, trouble = core.standing
+    return RegistrationReport(core.directory, node, error or trouble, core.since)
 
 
 class InstancerBase:

@@ -49,11 +49,10 @@ Settled = Tuple[Any, Any]
 
 
 class Standing(NamedTuple):
-    """The path of our node or None, the newest trouble or None, and since when it is so (None: from the beginning)."""
+    """The path of our node or None, and the newest trouble or None."""
 
     node: Optional[str] = None
     error: Optional[Exception] = None
-    since: Optional[float] = None
 
 
 class Registration:
@@ -78,6 +77,8 @@ class Registration:
         self.error: Optional[Exception] = None
         #: Node and trouble, as of when they last said something that was more than the middle of a change.
         self.standing = Standing()
+        #: When that was last another one, as whoever has a clock has noted it.
+        self.since = 0.0
         self._acl, self._payload = acl, payload
         self.directory = self._directory = service.directory
         self._identity = identity_of(identity, guid)
@@ -130,13 +131,13 @@ class Registration:
         """Whether something is under way: what `node` says may change any moment."""
         return self._work is not None
 
-    def stood(self, now: float) -> bool:
+    def stood(self) -> bool:
         """Whether `standing` is another one, now."""
         before, error = self.standing, self.error
         same_error = type(error) is type(before.error) and str(error) == str(before.error)
         if (self.settling and error is None) or (self.node == before.node and same_error):
             return False
-        self.standing = Standing(self.node, error, now)
+        self.standing = Standing(self.node, error)
         return True
 
     @property

@@ -119,7 +119,7 @@ class Registry:
         self._adopt(registration, now)
         self._tokens[token] = registration
         registration.want(wanted, token, now)
-        self._look(registration, now)
+        self._look(registration)
 
     def want_service(self, service: Service, wanted: bool, token: Any, now: float) -> None:
         """As `want`, of the one registration of this service."""
@@ -140,21 +140,21 @@ class Registry:
         if registration in self._all:
             self._tokens[token] = registration
         registration.update(data, token, now)
-        self._look(registration, now)
+        self._look(registration)
 
     def promise(self, registration: Registration, now: float) -> None:
         """It is wanted from now on, and no caller waits for it."""
         if not self._leaving:
             self._adopt(registration, now)
             registration.promise(now)
-            self._look(registration, now)
+            self._look(registration)
 
     def withdraw(self, token: Any, now: float) -> None:
         """The caller waits no more: see `Registration.withdraw`."""
         registration = self._tokens.get(token)
         if registration is not None:
             registration.withdraw(token, now)
-            self._look(registration, now)
+            self._look(registration)
 
     def leave(self, token: Any, now: float) -> None:
         """The client stops; `token` is settled once nothing of ours is left."""
@@ -162,7 +162,7 @@ class Registry:
         self._left.append(token)
         for registration in self.all:
             registration.leave(ClientClosedError, now)
-            self._look(registration, now)
+            self._look(registration)
         self._part()
 
     # --------------------------------------------------------------------- of the world
@@ -176,33 +176,33 @@ class Registry:
             self._reports.append(Report(None, None, loss))
         for registration in self.all:
             registration.session(session_id, now, read_only)
-            self._look(registration, now)
+            self._look(registration)
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """Something has happened to a node of ours, or to its watch."""
         for registration in self.all:
             if registration.concerned(event.path):
                 registration.watched(event, now)
-                self._look(registration, now)
+                self._look(registration)
 
     def answered(self, key: _Key, outcome: Any, now: float) -> None:
         """The outcome of operation `key`."""
         registration, number = key
         registration.answered(number, outcome, now)
-        self._look(registration, now)
+        self._look(registration)
 
     def timed_out(self, now: float) -> None:
         """Time has passed: try again what has failed."""
         for registration in [one for one, deadline in self._deadlines.items() if now >= deadline]:
             registration.timed_out(now)
-            self._look(registration, now)
+            self._look(registration)
 
     def ended(self, error: Exception, now: float) -> None:
         """There will never be a session again, for this cause."""
         self._end = error
         for registration in self.all:
             registration.ended(error, now)
-            self._look(registration, now)
+            self._look(registration)
         self._part()
 
     # -------------------------------------------------------------------------- inside
@@ -218,7 +218,7 @@ class Registry:
             self._offline = self._offline or session_id is None
             registration.session(session_id, now, read_only)
 
-    def _look(self, registration: Registration, now: float) -> None:
+    def _look(self, registration: Registration) -> None:
         """Take over what it wants, and has to say."""
         self._operations += [((registration, number), op) for number, op in registration.operations()]
         for token, outcome in registration.settled():
@@ -230,7 +230,7 @@ class Registry:
         else:
             self._deadlines[registration] = deadline
         self._report(registration)
-        if registration.stood(now):
+        if registration.stood():
             self._stood.append(registration)
         if registration.at_rest and registration in self._all:
             del self._all[registration]
