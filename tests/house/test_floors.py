@@ -26,7 +26,7 @@ HOUSE = {
         {"values", "replica", "timeline", "steps", "registration", "registry", "membership", "tls"},
         {"observers", "runner", "front"},
         {"threads", "aio"},
-        {"demo", "cli"},
+        {"demo", "cli", "signals", "output"},
     ),
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.

@@ -57,8 +57,9 @@ class Stage:
         self._acted = time.monotonic()
         self.say(what)
 
-    def start(self, command: Sequence[str], **options: Any) -> Any:
+    def start(self, command: Sequence[str], what: str = "a process is started", **options: Any) -> Any:
         """A process in a group of its own, with pipes unless `options` say otherwise; it is ended with the stage."""
+        self.act(what)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
             command, **{"cwd": children.ROOT, "text": True, "start_new_session": True, **pipes, **options}
@@ -68,7 +69,8 @@ class Stage:
 
     def register(self, data: str = "10.0.0.1:80", *options: str, prefix: Sequence[str] = (), **more: Any) -> Any:
         """`python -m zkdisco register`, which knows that it is listed when this returns."""
-        process = self.start([*prefix, *command("register", self.hosts, "--data", data, *options)], **more)
+        what = " ".join(["python -m zkdisco register --data", data, *options])
+        process = self.start([*prefix, *command("register", self.hosts, "--data", data, *options)], what, **more)
         assert process.stdout is None or process.stdout.readline().startswith(f"registered {PATH}/{NAME}/_c_")
         self.until(data)
         return process
