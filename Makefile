@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
 
-.PHONY: help check test faults lint demo bench bench-check crowd steady many fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test faults lint demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
@@ -16,6 +16,7 @@ help:
 	@echo "make crowd     how ten thousand clients come back to an ensemble, by simulation (ARGS=--compare: under other rules)"
 	@echo "make steady    what an observer sees of a directory that changes all the time, real servers, a slow line (ARGS='--seconds 5')"
 	@echo "make many      threads, memory, requests and seconds of a process that follows a thousand services (ARGS='--services 100')"
+	@echo "make ends      how processes end, as a transcript: process 1, systemd, gunicorn, kill -9, exit (ARGS='-k gunicorn')"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
@@ -52,6 +53,9 @@ steady:
 
 many:
 	@$(PYTHON) -m tests.tools.many $(ARGS)
+
+ends:
+	@$(PYTHON) tests/tools/venvs.py interop python -m tests.tools.ends $(ARGS)
 
 crowd:
 	@$(PYTHON) -m tests.tools.crowd $(ARGS)

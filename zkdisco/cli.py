@@ -11,8 +11,6 @@ import argparse
 import json
 import logging
 import os
-import select
-import signal
 import sys
 import threading
 from datetime import datetime, timezone
@@ -22,8 +20,10 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tupl
 
 from ._zkwire import KazooState, errors
 from .front import logger
+from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
 from .probes import HEARTBEAT, ProbeFiles
 from .runner import ENDED
+from .signals import Signals, Stopped
 from .threads import Client, Instancer, Registrar
 from .tls import client_arguments
 from .values import (
@@ -44,8 +44,8 @@ examples:
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
 'register' and 'watch' stay until SIGTERM, SIGINT, SIGHUP or SIGQUIT, and end within 2 s, whatever the servers do; a
-second signal ends at once. 'watch' ends, too, when nobody reads its output any more. An instance is printed as it is if
-it is plain text, otherwise as a JSON string (in quotes).
+second signal ends at once, unless it comes with the first. 'watch' ends, too, when nobody reads its output any more;
+'register' goes on. An instance is printed as it is if it is plain text, otherwise as a JSON string (in quotes).
 
 exit status: 0 done, 1 any trouble (one line on stderr says which), 2 arguments that cannot be right, 3 the path, or the
 chroot, is not there.
@@ -62,11 +62,6 @@ LEAVE = 2.0
 #: Seconds between two looks at what tells nobody: whether our output is still read, and how a registration stands.
 LOOK = 0.25
 DONE, TROUBLE, NOT_THERE = 0, 1, 3
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
-
-
-class Stopped(Exception):
-    """A signal has come."""
 
 
 class NotThere(Exception):
@@ -136,53 +131,23 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         validate_wait(getattr(options, "wait", None))
         validate_identity(getattr(options, "identity", None))
         arguments = client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})
-        _listen(inbox)
+        signals = Signals(inbox)
+        signals.listen()
         if options.verb == "demo":
             return _demo(options, inbox)
-        return _Session(options, arguments, inbox).run(service, directory)
+        output = Output(signals, needed=options.verb != "register")
+        return _Session(options, arguments, inbox, output).run(service, directory)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     except Stopped:
         return DONE
     except NotThere as error:
-        return _say(error, NOT_THERE)
+        return last_trouble(error, NOT_THERE)
     except BrokenPipeError:
-        _drop_output()
+        drop(sys.stdout)
         return TROUBLE if options.verb == "demo" else DONE  # it has not been seen to its end
     except Exception as error:
-        return _say(f"{type(error).__name__}: {error}", TROUBLE)
-
-
-def _say(what: object, status: int) -> int:
-    if sys.stderr is not None:
-        print(f"zkdisco: {printable(str(what))}", file=sys.stderr)
-    return status
-
-
-def _complain(text: str) -> None:
-    _say(text, TROUBLE)
-
-
-def _drop_output() -> None:
-    """Who read our output has left: there is nobody to tell, and nothing to flush at the end."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _listen(inbox: SimpleQueue[Any]) -> None:
-    """Put signals into the queue; the second one ends the process. One that is ignored already stays so (nohup)."""
-    seen: List[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        seen.append(number)
-        if len(seen) > 1:
-            os._exit(128 + number)
-        inbox.put(None)
-
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handle)
+        return last_trouble(f"{type(error).__name__}: {error}", TROUBLE)
 
 
 def _flag(options: argparse.Namespace) -> bool:
@@ -243,11 +208,15 @@ def _demo(options: argparse.Namespace, stop: SimpleQueue[Any]) -> int:
 class _Session:
     """One run of a verb: a client, and what arrives for the main thread. None in the inbox is a signal."""
 
-    def __init__(self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any], output: Output
+    ) -> None:
+        self._output = output
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
         self._identity: Optional[str] = getattr(options, "identity", None)
-        self._files = ProbeFiles(getattr(options, "ready_file", None), getattr(options, "health_file", None), _complain)
+        ready, health = getattr(options, "ready_file", None), getattr(options, "health_file", None)
+        self._files = ProbeFiles(ready, health, lambda text: last_trouble(text, TROUBLE))
         self._files.begin()
         self._client = Client(**arguments, wait=0)
         self._instancer: Optional[Instancer] = None
@@ -273,9 +242,11 @@ class _Session:
             in_time = self._leave(self._registrar if registered else None)
         if registered and not in_time:
             seconds = self._client.options.session_timeout
-            status = _say(f"not taken back in time; the node ends with the session, in {seconds:g} s at most", TROUBLE)
+            status = last_trouble(
+                f"not taken back in time; the node ends with the session, in {seconds:g} s at most", TROUBLE
+            )
         elif registered and not self._json:
-            self._print("deregistered")
+            last_line("deregistered")
         return status
 
     def _leave(self, registrar: Optional[Registrar]) -> bool:
@@ -371,13 +342,13 @@ class _Session:
             if node is not None and self._nodes[-1:] != (node,):
                 self._nodes += (node,)
                 line = json.dumps({"time": _time(), "node": node}) if self._json else f"registered {printable(node)}"
-                self._print(line)
+                self._output.line(line)
             if error is not None and self._client.zk.client_state in ENDED:
                 self._nodes = ()
                 raise error
             text = "" if error is None else f"{type(error).__name__}: {error}"
             if text != troubles:
-                _say(text or "all is well again", TROUBLE)
+                self._output.trouble(text or "all is well again")
             troubles = text
             try:
                 self._next(LOOK)
@@ -396,11 +367,11 @@ class _Session:
             try:
                 event = self._next(LOOK)
             except Empty:
-                if _nobody_reads():
+                if nobody_reads():
                     raise BrokenPipeError from None
                 continue
             if event != shown:  # or else a node has taken the place of another with the same data
-                self._print(self._line(event, instancer) if self._json else _text(event))
+                self._output.line(self._line(event, instancer) if self._json else _text(event))
             shown = event
             error = event.error
             if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
@@ -418,12 +389,12 @@ class _Session:
             raise NotThere(f"there is no {directory}; {self._nearest(directory)}")
         event = instancer.state
         if self._json:
-            self._print(self._line(event, instancer))
+            self._output.line(self._line(event, instancer))
             return
         for instance in event.instances:
-            self._print(printable(instance))
+            self._output.line(printable(instance))
         if event.error is not None:
-            _say(event.error, TROUBLE)
+            self._output.trouble(event.error)
 
     def _look_around(self, directory: str) -> bool:
         """Whether the path is there; if it is likely to be another one that was meant, that is said."""
@@ -431,13 +402,13 @@ class _Session:
         stat = zk.exists(directory)
         if stat is None:
             if self._verb == "watch":
-                _say(f"there is no {directory} yet; {self._nearest(directory)}", TROUBLE)
+                self._output.trouble(f"there is no {directory} yet; {self._nearest(directory)}")
             return False
         names = zk.get_children(directory)
         if stat.ephemeralOwner:
-            _say(f"{directory} is an instance, not a service: is the path one level too low?", TROUBLE)
+            self._output.trouble(f"{directory} is an instance, not a service: is the path one level too low?")
         elif names and any(zk.get_children(f"{directory.rstrip('/')}/{name}") for name in names[:3]):
-            _say(f"the children of {directory} have children: is the path one level too high?", TROUBLE)
+            self._output.trouble(f"the children of {directory} have children: is the path one level too high?")
         return True
 
     def _nearest(self, directory: str) -> str:
@@ -456,46 +427,9 @@ class _Session:
         error = None if event.error is None else str(event.error)
         return json.dumps({"time": _time(), "instances": list(event.instances), "age": age, "error": error})
 
-    def _print(self, line: str) -> None:
-        """One line; where nobody reads, that ends a watch, and is of no interest to a registration."""
-        if sys.stdout is None:
-            if self._verb != "register":
-                raise BrokenPipeError
-            return
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:
-            if self._verb != "register":
-                raise
-            _drop_output()
-
-
 def _time() -> str:
     """Now, in UTC, as ISO 8601 has it."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _nobody_reads() -> bool:
-    """Whether what we print goes to a pipe or a terminal that has ended."""
-    if sys.stdout is None:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        return any(flags & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, flags in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on this system, or no file below
-        return False
-
-
-def printable(text: str) -> str:
-    """`text` itself if it is plain and can be printed; otherwise a JSON string of ASCII, in quotes: always one line."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    plain = bool(text) and text.isprintable() and text == text.strip() and not text.startswith('"')
-    try:
-        text.encode(encoding)
-    except UnicodeError:
-        plain = False
-    return text if plain else json.dumps(text)
 
 
 def _text(event: Event) -> str:

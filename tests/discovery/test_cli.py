@@ -19,6 +19,8 @@ from tests.kit.catalogue import fault
 from tests.kit.harness import pki
 from tests.kit.tls import Relay
 from tests.kit.discovery.live import until
+from tests.kit.stage import signals_pending
+from zkdisco.signals import TOGETHER
 from zkdisco.tls import tls_context
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
@@ -261,19 +263,22 @@ def test_a_server_that_stands_still_holds_up_nobody_and_a_second_signal_ends_at_
                 server.black_hole()
                 it.send_signal(signal.SIGTERM)
                 if second:
-                    time_left = 1.5
-                    until(lambda process=it: not handles_more(process))
-                    it.send_signal(signal.SIGINT)
-                    ends_within(it, time_left, 128 + signal.SIGINT)
+                    until(lambda process=it: not signals_pending(process.pid))
+                    ended_by(it, signal.SIGINT, 1.5)
                 else:
                     ends_within(it, 3.5, 1)
             server.heal()
 
 
-def handles_more(process: Any) -> bool:
-    """Whether a signal is still waiting to be handled."""
-    with open(f"/proc/{process.pid}/status") as file:
-        return any(int(line.split()[1], 16) for line in file if line.startswith(("ShdPnd:", "SigPnd:")))
+def ended_by(process: Any, number: int, seconds: float) -> None:
+    """Sent again and again, as by somebody impatient: what comes with the first signal is not a second one."""
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < seconds:
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    assert process.returncode == 128 + number
+    assert time.monotonic() - began > TOGETHER / 2
 
 
 @fault("Y13", "Y04")

@@ -29,7 +29,7 @@ HOUSE = {
         },
         {"observers", "runner", "front"},
         {"crew", "threads", "aio"},
-        {"demo", "probes"},
+        {"demo", "probes", "signals", "output"},
         {"cli"},
     ),
 }
