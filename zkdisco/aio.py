@@ -16,7 +16,7 @@ from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
     logger, session_event,
 )  # fmt: skip
-from .observers import target_of
+from .observers import Delivery, target_of
 from .steps import create_parents, entries_of
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event, Service,
@@ -88,7 +88,10 @@ class _TaskDelivery:
 
 
 class _Mailbox:
-    """Holds the newest event for one who iterates, and that there will be no other."""
+    """Holds the newest event for one who iterates, and that there will be no other.
+
+    It is its own delivery: from a task the last event could come behind the word that it was the last.
+    """
 
     def __init__(self) -> None:
         self._event: Optional[Event] = None
@@ -100,12 +103,17 @@ class _Mailbox:
         self._event = event
         self._full.set()
 
-    def end(self, at_once: bool) -> None:
-        """There is no event after the one that waits; or not even that one."""
+    offer = put
+
+    def end(self) -> None:
+        """There is no event after the one that waits."""
         self._ended = True
-        if at_once:
-            self._event = None
         self._full.set()
+
+    def stop(self) -> None:
+        """There is no event any more, not even the one that waits."""
+        self._event = None
+        self.end()
 
     async def get(self) -> Optional[Event]:
         """The newest event not yet seen, or None at the end."""
@@ -115,6 +123,11 @@ class _Mailbox:
                 return event
             self._full.clear()
             await self._full.wait()
+
+
+def _delivery(observer: Any) -> Delivery:
+    """How events come to an observer."""
+    return observer if isinstance(observer, _Mailbox) else _TaskDelivery(observer)
 
 
 class Client(ClientBase):
@@ -136,7 +149,7 @@ class Client(ClientBase):
             wait,
         )  # fmt: skip
         below = zk if zk is not None else async_zookeeper()(**options.zookeeper())
-        super().__init__(options, below, zk is None, _LoopExecutor(), _TaskDelivery)
+        super().__init__(options, below, zk is None, _LoopExecutor(), _delivery)
         self._stopped: Optional[asyncio.Future[None]] = None
         self._watching = False
         self._handler = event_handler
@@ -326,6 +339,7 @@ class Instancer(InstancerBase):
         self._client = client
         self._iterations: List[_Mailbox] = []
         self._starters = 0
+        self._told = False  # whether one of them has returned
         self._over = False
 
     async def start(self, timeout: Optional[float] = None) -> None:
@@ -341,13 +355,16 @@ class Instancer(InstancerBase):
         if self._wait_for is not None:
             seconds = self._wait_for
         self._starters += 1
+        cancelled = True
         try:
             await asyncio.wait([first], timeout=seconds)
+            cancelled = False
         finally:
             self._starters -= 1
-            why, in_time = self.state.error, first.done()
-            failed = in_time and first.exception() is not None
-            if failed or not (in_time or self._starters or self._wait_for is not None):
+            why, in_time = self.state.error, first.done() and not cancelled
+            failed = first.done() and first.exception() is not None
+            self._told = self._told or in_time
+            if failed or not (self._told or self._starters or self._wait_for is not None):
                 self.leave()
         if in_time:
             first.result()
@@ -372,18 +389,12 @@ class Instancer(InstancerBase):
         """Stop watching; observers hear nothing more, and iterations end. May be called twice."""
         self.leave()
 
-    def end(self, error: ClientClosedError) -> None:
-        """Watch no more, tell nobody anything more, and let iterations end."""
-        super().end(error)
-        for mailbox in self._iterations:
-            mailbox.end(True)
-
     def _publish(self) -> None:
         super()._publish()
         self._over = self._core.over
         if self._over:
             for mailbox in self._iterations:
-                mailbox.end(False)
+                mailbox.end()
 
     def __await__(self) -> Generator[Any, None, Instancer]:
         yield from self.start().__await__()

@@ -223,6 +223,7 @@ class ClientBase:
                 self._running = False
                 self._runner.stop()
         if over and self._closed:
+            self._end_watch.stop()
             self._at_rest()
 
     def _at_rest(self) -> None:
@@ -272,7 +273,8 @@ class ClientBase:
         """All is told to end; a future for the end of the registrations, or None if there are none."""
         with self._lock:
             self._closed = True
-            self._end_watch.stop()
+            if not self._running:
+                self._end_watch.stop()  # or else what is left still has to hear of the end
             children, self._children = self._children, []
             observed, self._observed = self._observed, {}
             left = None
@@ -291,6 +293,7 @@ class ClientBase:
         if left is not None and not left.done() and not over:
             logger.warning("stopped, but not all registrations could be taken back yet: that goes on in the background")
         if over:
+            self._end_watch.stop()
             self._runner.stop()
             self._running = False
         while self._pending:
@@ -346,7 +349,7 @@ class RegistrarBase:
         """
         if self._owner.closed:
             return ClientClosedError()
-        return self._core.error or self._owner.end
+        return self._owner.end or self._core.error
 
     def start(self) -> None:
         """Register from now on, without waiting, whatever it takes: `error` says how it stands. Never blocks."""
@@ -531,7 +534,7 @@ class InstancerBase:
                 self._waiting.append((minimum, future))
 
     def end(self, error: ClientClosedError) -> None:
-        """Watch no more, and tell nobody anything more; the watch is taken back from a connection that goes on."""
+        """Watch no more, and tell nobody anything more; the watch is taken back from a session that goes on."""
         self._stopped = monotonic()
         self._runner.stop()
         self._observers.stop(Event(self.state.instances, error))
@@ -548,11 +551,17 @@ class InstancerBase:
 
     def _take_back(self) -> None:
         """On the executor, so that it comes behind whatever was asked for."""
-        if self._owner.zk.connected:
-            try:
-                self._owner.zk.submit(self._core.stop(), force=True).add_done_callback(_forget)
-            except errors.ZookeeperError:
-                pass  # no connection, no watch
+        try:
+            # Without a connection it is the client that must not set the watch again.
+            op = self._core.stop(not self._owner.zk.connected)
+            self._owner.zk.submit(op, force=True).add_done_callback(self._taken_back)
+        except errors.ZookeeperError:
+            pass  # no session, no watch
+
+    def _taken_back(self, future: Any) -> None:
+        """The answer; a watch of which none came is set again on the next connection."""
+        if not future.cancelled() and isinstance(future.exception(), errors.ConnectionLoss):
+            self._owner.executor.call(self._take_back)
 
     def _publish(self) -> None:
         self._nodes = self._core.nodes  # before the event, so that who hears of it finds them

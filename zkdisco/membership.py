@@ -122,9 +122,12 @@ class Membership:
         """Whether there will never be another event."""
         return self._over
 
-    def stop(self) -> ops.RemoveWatches:
-        """The operation that ends our watch; before 3.6 no server is told, since those before 3.5 hang up on it."""
-        return ops.RemoveWatches(self.directory, watcher=self._watcher, local=not self._recursive)
+    def stop(self, local: bool = False) -> ops.RemoveWatches:
+        """The operation that ends our watch; before 3.6 no server is told, since those before 3.5 hang up on it.
+
+        With `local` it is not told either: there is no connection, and no watch that the client does not set again.
+        """
+        return ops.RemoveWatches(self.directory, watcher=self._watcher, local=local or not self._recursive)
 
     def deadline(self) -> Optional[float]:
         """When to call `timed_out`, if at all."""

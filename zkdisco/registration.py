@@ -177,9 +177,11 @@ class Registration:
         self._go(now)
 
     def _rest(self) -> None:
-        """Where nothing was done yet, there is nothing to undo."""
+        """Where nothing is there, there is nothing to undo, and of the connection nothing more is heard."""
         if self.at_rest:
             self._dirty = False
+            if isinstance(self.error, TRANSIENT):
+                self.error = None
             self._tell(False, None)
 
     def promise(self, now: float) -> None:
@@ -305,9 +307,8 @@ class Registration:
         heard, self._dirty = self._dirty, True
         if not isinstance(error, TRANSIENT):
             self._failed(error)
-        if not (self.wanted or self._in_doubt or self.node is not None):
-            self._dirty = False  # nothing of ours is there, and nothing is wanted
-            self._tell(False, None)
+        if self.at_rest:
+            self._rest()
         elif self.wanted != self._intent:
             self._go(now)  # what failed is not what is to be done
         elif error is self._taken:

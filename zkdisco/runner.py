@@ -192,6 +192,7 @@ class Runner:
         self._core: Optional[Core] = None
         self._backlog: Deque[Tuple[Any, Any]] = deque()
         self._under_way: Set[Any] = set()
+        self._sent: Set[Any] = set()  # those of them that could not be taken back
         self._reads = Reads()
         self._connected = False
         self._timer: Any = None
@@ -230,7 +231,10 @@ class Runner:
         self._connected = state == KazooState.CONNECTED
         if not self._connected:
             for future in list(self._under_way):
-                future.cancel()  # what was sent has failed by now; this takes back what waits to be sent
+                # What was sent on the lost connection has failed by now; this takes back what waits to be sent. Where
+                # this is heard late, there is another connection already: what was sent on that has an unknown outcome.
+                if not future.cancel():
+                    self._sent.add(future)
         core = self._core
         if core is not None:
             client_id = self._zk.client_id if self._connected else None
@@ -254,7 +258,8 @@ class Runner:
     def _done(self, keys: List[Any], future: Any) -> None:
         self._under_way.discard(future)
         self._window.give()
-        error = _unsent() if future.cancelled() else future.exception()
+        error = _lost(future in self._sent) if future.cancelled() else future.exception()
+        self._sent.discard(future)
         outcome = error if error is not None else future.result()
         self._answered(keys, self._reads.answered(outcome, len(keys)))
 
@@ -323,7 +328,7 @@ class Runner:
         """Submit these, or see to it that they fail; False if they have to wait for others."""
         keys = [key for key, _ in taken]
         if not self._connected:
-            self._executor.call(self._answered, keys, [_unsent()] * len(keys))
+            self._executor.call(self._answered, keys, [_lost(False)] * len(keys))
             return True
         if not self._window.take(self):
             return False
@@ -423,5 +428,5 @@ def _forget(future: Any) -> None:
         future.exception()
 
 
-def _unsent() -> errors.ConnectionLoss:
-    return errors.ConnectionLoss("no connection to ZooKeeper", sent=False)
+def _lost(sent: bool) -> errors.ConnectionLoss:
+    return errors.ConnectionLoss("no connection to ZooKeeper", sent=sent)

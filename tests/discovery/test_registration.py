@@ -404,3 +404,15 @@ def test_an_update_of_a_registration_that_fails_is_told_of_the_failure() -> None
         operations = core.operations()
     assert {token: type(outcome) for token, outcome in settled} == dict.fromkeys(["registered", "updated"], errors.NoAuthError)
     assert not core.wanted
+
+
+def test_a_registration_given_up_without_a_connection_is_in_no_trouble() -> None:
+    """Found by simulation: it said for ever that there was no connection, since nobody tells it of the next one."""
+    core = Registration(Service("/org", "api", b"one"), OPEN_ACL_UNSAFE, (), GUID, lambda event: None)
+    core.session(None, 0.0)
+    core.want(True, "registered", 0.0)
+    assert isinstance(core.error, errors.ConnectionLoss)
+    core.withdraw("registered", 0.0)
+    ((_, outcome),) = core.settled()
+    assert isinstance(outcome, errors.OperationTimeoutError) and "no connection" in str(outcome)
+    assert core.at_rest and core.error is None

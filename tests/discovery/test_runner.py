@@ -66,6 +66,7 @@ class Quick:
         self.client_id = (7, b"")
         self.submitted: List[Any] = []
         self.at_once = True
+        self.kind = Done
         self.room: Optional[int] = None
         self.event: Any = None
         self.refuse: Optional[Exception] = None
@@ -82,7 +83,7 @@ class Quick:
             raise self.refuse
         if self.room == 0 and not force:
             raise errors.TooManyPendingError("no room")
-        future = Done("answer", then)
+        future = self.kind("answer", then)
         self.submitted.append((op, lambda done: then(future)))
         if self.at_once:
             then(future)
@@ -202,6 +203,28 @@ def test_the_state_at_the_start_is_that_of_the_moment_it_is_told() -> None:
     listener("SUSPENDED")
     loop.run()
     assert core.heard[-1] == ("session", None)
+
+
+class Sent(Done):
+    """A future of asyncio, of an operation that was sent: it can be cancelled, but not taken back."""
+
+    def cancel(self) -> bool:
+        super().cancel()
+        return False
+
+
+def test_what_was_sent_before_a_late_word_of_the_lost_connection_is_in_doubt() -> None:
+    """Found by simulation: it was called unsent, and a create was repeated, so that there were two nodes.
+
+    By the time the event loop told of the lost connection there was another one, and the create was sent on it.
+    """
+    loop, zk, core, _ = begun(1)
+    zk.at_once, zk.kind = False, Sent
+    loop.run()
+    zk.listeners[0]("SUSPENDED")
+    loop.run()
+    (loss,) = [entry[2] for entry in core.heard if entry[0] == "answer"]
+    assert isinstance(loss, errors.ConnectionLoss) and loss.sent and loss.maybe_applied
 
 
 class Ending:
