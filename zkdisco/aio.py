@@ -372,8 +372,10 @@ class Instancer(InstancerBase):
             raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
 
     async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
-        """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`."""
+        """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`. It starts what is not started."""
         future = self.await_set(minimum)
+        if self._first is None and self._stopped is None:
+            self.begin()
         seconds = self._client.options.timeout if timeout is None else timeout
         try:
             await asyncio.wait([future], timeout=seconds)

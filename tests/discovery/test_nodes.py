@@ -241,6 +241,20 @@ def test_what_is_no_number_of_instances_is_refused_at_once(front: Front, minimum
         instancer.wait(minimum)
 
 
+def test_an_instancer_that_is_not_started_is_started_by_who_waits() -> None:
+    from tests.kit.aio import run
+    from zkdisco.aio import Client, Instancer
+    from zkwire.embedded import EmbeddedServer
+
+    async def main(hosts: str) -> Event:
+        async with Client(hosts) as client:
+            instancer = Instancer(client, DIRECTORY)
+            return await instancer.wait(0, timeout=5.0)
+
+    with EmbeddedServer() as server:
+        assert run(main(server.hosts)) == Event(())
+
+
 def test_a_cancelled_wait_is_forgotten() -> None:
     import asyncio
 
