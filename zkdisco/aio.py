@@ -372,7 +372,7 @@ class Instancer(InstancerBase):
             raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
 
     async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
-        """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`. It starts what is not started."""
+        """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`. Starts what is not."""
         future = self.await_set(minimum)
         if self._first is None and self._stopped is None:
             self.begin()
