@@ -90,7 +90,8 @@ class Registration:
         self._made: Set[int] = set()  # the sessions in which we made nodes, or may have
         self._claim = False  # whether what a predecessor has left may go
         self._older: Set[int] = set()  # the czxids of what was found with the claim, and may go
-        self._taken: Optional[IdentityTakenError] = None  # whose node has our identity, and is watched
+        self._taken: Optional[IdentityTakenError] = None  # who has our identity, as long as we wait for that to change
+        self._other: Optional[str] = None  # another's node that we watch, or have watched
         self._dirty = False
         self._promised = False  # whether somebody was told that it is registered
         self._intent = False  # what the work is for
@@ -143,7 +144,12 @@ class Registration:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is wanted, nothing is there, and nothing is being done about it."""
-        return not (self.wanted or self._in_doubt or self._work or self.node is not None)
+        return not (self.wanted or self._work or self._left)
+
+    @property
+    def _left(self) -> bool:
+        """Whether something of ours is there, or may be."""
+        return self._in_doubt or self.node is not None or self._other is not None
 
     # --------------------------------------------------------------------------- in
 
@@ -205,7 +211,8 @@ class Registration:
         self._end = self.error = error
         self._drop_waiting(lambda: error, True)
         self._drop_waiting(lambda: error, False)
-        self._work, self.node, self.wanted, self._taken = None, None, False, None
+        self._work, self.node, self.wanted = None, None, False
+        self._taken = self._other = None
         self._in_doubt = self._dirty = self._connected = False
         self._operations, self._retry_at = [], None
 
@@ -249,7 +256,7 @@ class Registration:
 
     def concerned(self, path: Optional[str]) -> bool:
         """Whether what has happened to a node matters; None is for all."""
-        return path is None or path == self.node or (self._taken is not None and path == self._taken.path)
+        return path is None or path in (self.node, self._other)
 
     def timed_out(self, now: float) -> None:
         """Try again."""
@@ -345,7 +352,7 @@ class Registration:
         """See that our node is there, in this session, and that we hear when it goes."""
         self._taken = None
         old: List[Found] = []
-        stable, spied = self._identity.stable, None
+        stable = self._identity.stable
         for attempt in range(ATTEMPTS):
             if self.node is not None and not (stable and self._owner != self._session):  # or else a search finds it
                 stat = yield from self._look_at(self.node)
@@ -354,22 +361,22 @@ class Registration:
                         self._owner = self._session
                         continue
                     if self._in_doubt:
-                        old = yield from self._search(stat, spied)
+                        old = yield from self._search(stat)
                         if self.node is None:
                             continue
                     if not (yield from self._write(self.node, stat)):
                         continue
                     for found in old:
                         yield from delete_quietly(found.path)
-                    self._in_doubt = self._claim = False
+                    self._in_doubt, self._claim, self._other = False, False, None
                     self._older.clear()
                     return
                 if stat is not None:
-                    spied = self.node  # another's, if it has our name, and there is a watch on it now
+                    self._other = self.node if self._identity.exact else None  # it has our name, and is watched now
                     old = [Found(self.node, stat)]
             self.node = None
             if self._in_doubt or stable:
-                old = yield from self._search(None, spied)
+                old = yield from self._search(None)
             if self.node is None:
                 self.node = yield from self._create(old, attempt < CAREFUL)
                 old = []
@@ -398,27 +405,29 @@ class Registration:
     def _is_ours(self, found: Found) -> bool:
         return not self._identity.stable or found.stat.ephemeralOwner in self._made
 
-    def _search(self, standing: Optional[Stat], spied: Optional[str]) -> Generator[Any, Any, List[Found]]:
+    def _search(self, standing: Optional[Stat]) -> Generator[Any, Any, List[Found]]:
         """What has our identity and is to go; our node, if we did not know it. `standing` is the Stat of the known one.
 
-        Where another has it, it is left to that one: see `_leave_to`.
+        Raises `IdentityTakenError` where another has it: see `_leave_to`.
         """
-        old: List[Found] = []
-        other: Optional[Found] = None
-        for found in (yield from self._identity.find(self._directory)):
-            mine = self._is_ours(found)
-            if found.path == self.node:
-                continue
-            if mine and self.node is None and found.stat.ephemeralOwner == self._session:
-                self.node, self._owner = found.path, self._session
-            elif mine or self._precedes(found, standing):
-                old.append(found)
-            elif other is None or found.stat.czxid > other.stat.czxid:
-                other = found
-        self._in_doubt = bool(old)
-        if other is not None:
-            yield from self._leave_to(other, old, spied)
-        return old
+        for _ in range(ATTEMPTS):
+            old: List[Found] = []
+            other: Optional[Found] = None
+            for found in (yield from self._identity.find(self._directory)):
+                mine = self._is_ours(found)
+                if found.path == self.node:
+                    continue
+                if mine and self.node is None and found.stat.ephemeralOwner == self._session:
+                    self.node, self._owner = found.path, self._session
+                elif mine or self._precedes(found, standing):
+                    old.append(found)
+                elif other is None or found.stat.czxid > other.stat.czxid:
+                    other = found
+            self._in_doubt = bool(old or other)
+            if other is None:
+                return old
+            yield from self._leave_to(other, old)
+        raise errors.NoNodeError(f"{self._directory}: others make our node again and again", self._directory)
 
     def _precedes(self, found: Found, standing: Optional[Stat]) -> bool:
         """Whether it is older than our registration: left by a predecessor, or made by another process before."""
@@ -429,10 +438,10 @@ class Registration:
             self._older.add(created)
         return created in self._older or (standing is not None and created < standing.czxid)
 
-    def _leave_to(self, other: Found, old: Sequence[Found], spied: Optional[str]) -> Generator[Any, Any, None]:
-        """Nothing of ours stands beside it. Raises `IdentityTakenError`, unless it is gone by then.
+    def _leave_to(self, other: Found, old: Sequence[Found]) -> Generator[Any, Any, None]:
+        """Nothing of ours stands beside it. Raises `IdentityTakenError`, unless it has gone by then.
 
-        It is watched if the registration is wanted whatever it takes. `spied` is watched already.
+        It is watched if the registration is wanted whatever it takes.
         """
         for path in [self.node, *(found.path for found in old if self._is_ours(found))]:
             if path is not None:
@@ -440,21 +449,23 @@ class Registration:
         self.node, self._in_doubt = None, False
         error = identity_taken(other.path, other.stat.ephemeralOwner)
         if self._promised:
-            self._taken = error
+            self._other = other.path
             _, stat = yield from self._watch(other.path)
             if stat is None or stat.czxid != other.stat.czxid:
-                self._taken = None
                 return
-        elif spied == other.path:
-            yield from self._watch_no_more(spied)
+            self._taken = error
+        else:
+            yield from self._watch_no_more()
         raise error
 
-    def _watch_no_more(self, path: str) -> Generator[Any, Any, None]:
+    def _watch_no_more(self) -> Generator[Any, Any, None]:
         """The watch on another's node is taken back; no server is told, since those before 3.5 hang up on it."""
-        try:
-            yield ops.RemoveWatches(path, watcher=self._watcher, local=True)
-        except errors.NoWatcherError:
-            pass  # it has fired
+        if self._other is not None:
+            path, self._other = self._other, None
+            try:
+                yield ops.RemoveWatches(path, watcher=self._watcher, local=True)
+            except errors.NoWatcherError:
+                pass  # it has fired
 
     def _write(self, node: str, stat: Stat) -> Generator[Any, Any, bool]:
         """See that our node holds what it is to hold; False if it is not the one that was looked at any more."""
@@ -511,9 +522,8 @@ class Registration:
 
     def _remove(self) -> Generator[Any, Any, None]:
         """See that no node of ours is there; another's that has our identity stays."""
-        if self._taken is not None:
-            taken, self._taken = self._taken, None
-            yield from self._watch_no_more(str(taken.path))
+        self._taken = None
+        yield from self._watch_no_more()
         if self.node is not None and not self._identity.exact:
             yield from delete_quietly(self.node)
             self.node = None

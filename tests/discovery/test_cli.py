@@ -66,6 +66,34 @@ def test_register_until_a_signal(server38: Any, where: str, number: int) -> None
         assert zk.get_children(where + "/api") == []
 
 
+@pytest.mark.parametrize("identity", ["0123456789ABCDEF0123456789abcdef", "host-1"])
+@pytest.mark.parametrize("version", ["server34", "server393"])
+@fault("G03")
+def test_killed_and_back_with_an_identity(request: Any, where: str, version: str, identity: str) -> None:
+    """SIGKILL, and a new process long before the session of the first one is over."""
+    server = request.getfixturevalue(version)
+    options = ("register", "--servers", server.hosts, "--path", where, "--name", "api", "--data", "h:80",
+               "--identity", identity, "--session-timeout", "20")  # fmt: skip
+    with ZooKeeper(server.hosts) as zk:
+        owners = []
+        for _ in range(3):
+            with started(*options) as it:
+                node = it.stdout.readline().split()[1]
+                assert node.startswith(f"{where}/api/{'host-1' if identity == 'host-1' else f'_c_{identity.lower()}-'}")
+                assert zk.get_children(where + "/api") == [node.rpartition("/")[2]]
+                owners.append(zk.exists(node).ephemeralOwner)
+        assert len(set(owners)) == 3
+        if identity == "host-1":
+            taken = done(*options[:8], "h:81", *options[9:])
+            assert taken.returncode == 1 and f"session 0x{owners[-1]:x}" in taken.stderr and taken.stderr.count("\n") == 1
+            assert zk.get(node)[0] == b"h:80"
+
+
+def test_an_identity_that_can_be_none(where: str) -> None:
+    it = done("register", "--path", where, "--name", "api", "--data", "h:80", "--identity", "a/b")
+    assert it.returncode == 2 and "a/b" in it.stderr
+
+
 def test_watch_prints_one_line_per_event(server38: Any, where: str) -> None:
     with ZooKeeper(server38.hosts) as zk:
         with started("watch", "--servers", server38.hosts, "--path", where, "--json") as it:

@@ -469,6 +469,38 @@ def test_a_replacement_between_the_list_and_a_look_at_its_nodes_is_no_gap() -> N
     assert newer.registered() and world.ours() == [node] and older.taken() and len(world.tree.history) == seen
 
 
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_node_that_has_to_go_again_goes_though_the_answer_is_lost(persistent: bool) -> None:
+    """A stranger came between the look and the create: it is persistent, or newer than ours."""
+    world = World(GUID)
+    process = Process(world)
+    process.promise()
+    process.step_to(ops.Create)
+    if persistent:
+        world.stranger(b"persistent", True)
+    process.step_to(ops.GetData)
+    if not persistent:
+        world.stranger()
+    process.step_to(ops.Delete)
+    process.lose(False)
+    world.settle(process)
+    assert world.ours() == [world.path()] and process.taken().path == world.path()
+
+
+def test_a_replacement_before_it_is_watched_is_no_gap() -> None:
+    world = World(GUID)
+    older, newer = Process(world), Process(world)
+    older.register()
+    newer.register()
+    older.step_to(ops.GetChildren)
+    older.step_to(ops.GetData)  # the watch on what was found
+    newer.kill()
+    node = newer.register()
+    seen = len(world.tree.history)
+    world.settle(older, newer)
+    assert newer.registered() and world.ours() == [node] and older.taken() and len(world.tree.history) == seen
+
+
 def test_what_goes_before_it_is_watched_is_no_trouble_any_more() -> None:
     world = World(NAME)
     world.stranger()
@@ -516,6 +548,15 @@ class Rules:
         self.kept: List[Node] = []
         self.made: List[Node] = []  # all that ever had our name
         self._at = 0
+        create = world.tree.create_now
+
+        def create_now(path: str, *rest: Any) -> str:
+            made = create(path, *rest)
+            if made in world.ours():
+                self.made.append(world.tree.nodes[made])
+            return made
+
+        world.tree.create_now = create_now  # type: ignore[method-assign]
 
     def protect(self, node: Node) -> None:
         self.strangers.add(id(node))
@@ -523,7 +564,6 @@ class Rules:
 
     def check(self) -> None:
         tree = self.world.tree
-        self.made += [tree.nodes[path] for path in self.world.ours() if tree.nodes[path] not in self.made]
         for (session, path), (node, when) in list(zip(tree.deletes, tree.deleted))[self._at :]:
             process = next((one for one in self.processes if session in one.sessions), None)
             if process is None:
