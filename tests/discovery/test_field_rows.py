@@ -79,6 +79,39 @@ def test_deregister_and_stop_in_a_handler_take_effect_at_every_line_of_a_call(ca
     check_errors(report["told"])
 
 
+STANDS_STILL = EVERY_LINE + """
+from zkdisco import Client, Instancer, Service
+free, inside = threading.Event(), threading.Event()
+def accept(name):
+    if name == "other":
+        inside.set()
+        free.wait()
+    return True
+service = Service("/svc", "api", b"10.0.0.1:80")
+with EmbeddedServer() as server, ZooKeeper(server.hosts) as other, Client(server.hosts) as client:
+    node = client.register(service)
+    instancer = Instancer(client, "/svc/api", accept=accept)
+    other.create("/svc/api/other", b"10.0.0.2:80")
+    inside.wait()                                   # the thread of the cores stands still from here
+    signal.signal(signal.SIGALRM, lambda *_: handled(lambda: client.deregister(service)))
+    server.delay(0.3)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    client.zk.exists("/svc")
+    server.heal()
+    gone = until(lambda: other.exists(node) is None, 2.0)
+    free.set()
+    report(gone=gone)
+"""
+
+
+@fault("X01")
+def test_deregister_in_a_handler_sends_the_delete_itself() -> None:
+    """Its process may end at once: it does not wait for the thread on which the registry runs."""
+    report = told(children.run(STANDS_STILL))
+    assert report["gone"], "while the registry could not do anything"
+    assert report["longest"] < 1.0 and report["told"] == []
+
+
 GOODBYE = """
 import os, signal, sys, threading
 from zkdisco import Client, Registrar, Service

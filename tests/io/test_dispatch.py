@@ -16,7 +16,7 @@ from tests.kit.fronts import Log, until
 from zkwire import NoNodeError, ZooKeeper
 from zkwire.embedded import EmbeddedServer
 from zkwire.io.dispatch import Dispatcher
-from zkwire.ops import GetData
+from zkwire.ops import GetData, SetData
 
 LOGGER = logging.getLogger("zkwire.test")
 
@@ -44,6 +44,49 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
         scarce[0] = on
 
     return switch
+
+
+def test_it_rests_when_no_calls_are_left() -> None:
+    """Not between two calls that were waiting; a rest that raises is logged, and ends nothing."""
+    log: List[Any] = []
+    go, rested = threading.Event(), threading.Semaphore(0)
+
+    def rest() -> None:
+        log.append("rest")
+        rested.release()
+        raise ValueError("of the rest")
+
+    one = Dispatcher(LOGGER, "test dispatch", rest=rest)
+    one.call(go.wait)
+    for number in range(3):
+        one.call(log.append, number)
+    go.set()
+    assert rested.acquire(timeout=10)
+    one.call(log.append, "more")
+    assert rested.acquire(timeout=10)
+    one.end(5)
+    assert log[:6] == [0, 1, 2, "rest", "more", "rest"]
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_what_a_call_submits_is_one_round_trip(count: int) -> None:
+    """The first request is sent at once, and the others do not wait for its answer, though nobody waits for theirs."""
+    with EmbeddedServer() as server, ZooKeeper(server.hosts, timeout=60.0) as zk:
+        zk.create("/a", b"x")
+        dispatcher, futures = zk.driver.another_dispatcher(LOGGER, "test dispatch"), Log()
+        server.black_hole("out", zk.client_id[0])  # so that no answer comes that could send the others
+
+        def submit() -> None:
+            for number in range(count):
+                zk.submit(SetData("/a", b"%d" % number), futures)
+
+        dispatcher.call(submit)
+        with ZooKeeper(server.hosts) as other:
+            until(lambda: other.get("/a")[0] == b"%d" % (count - 1))
+        assert not futures.seen
+        server.heal()
+        futures.wait(count)
+        dispatcher.end(5)
 
 
 # --------------------------------------------------------------------------------- timers

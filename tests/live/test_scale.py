@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any, List, Tuple
+from typing import Any, List
 
 import pytest
 
 from tests.kit.harness.proxy import FaultProxy
+from tests.kit.discovery.tap import Tap
 from tests.kit.discovery.live import Seen, data_below, elapsed, kill_session, until
 from zkdisco import Client, Event, Instancer, Registrar, Service
 from zkwire import ZooKeeper
@@ -20,23 +21,6 @@ MANY = 10_000
 @pytest.fixture
 def where(unique: str) -> str:
     return f"/disco-{unique}"
-
-
-class Tap:
-    """Counts what comes down to one client, and when it sends."""
-
-    def __init__(self) -> None:
-        self.log: List[Tuple[str, int]] = []
-
-    def __call__(self, direction: str, connection: int, data: bytes) -> None:
-        self.log.append((direction, len(data)))
-
-    def round_trips(self) -> int:
-        """How often the client sent something and then waited for something."""
-        return sum(a[0] == "up" and b[0] == "down" for a, b in zip(self.log, self.log[1:]))
-
-    def received(self) -> int:
-        return sum(size for direction, size in self.log if direction == "down")
 
 
 def fill(zk: ZooKeeper, directory: str, count: int) -> None:
@@ -72,7 +56,7 @@ def test_one_change_among_ten_thousand_costs_two_round_trips_and_a_kilobyte(own_
                 tap.log.clear()
                 result = change()
                 seen.wait(lambda events: len(events[-1].instances) == size)
-                assert tap.round_trips() <= 2 and tap.received() <= 1000, tap.log
+                assert tap.round_trips() <= 2 and tap.bytes("down") <= 1000, tap.log
                 return result
 
             registrar = Registrar(other, Service(where, "api", b"10.0.0.2:80"))
@@ -83,7 +67,7 @@ def test_one_change_among_ten_thousand_costs_two_round_trips_and_a_kilobyte(own_
             zk.set(registrar.node, b"10.0.0.3:80")
             seen.wait(lambda events: len(events) > count)
             assert "10.0.0.3:80" in seen.events[-1].instances
-            assert tap.round_trips() <= 2 and tap.received() <= 1000, tap.log
+            assert tap.round_trips() <= 2 and tap.bytes("down") <= 1000, tap.log
             cost(registrar.deregister, MANY)
             assert len(seen.events) == 4
 

@@ -64,13 +64,15 @@ class Dispatcher:
     """Calls functions one after the other on a thread of its own, which starts with the first call.
 
     If the system gives no thread, waiting calls stay queued and `stuck(self)` is called. The owner then calls `start`
-    now and then; each further `call` also tries. After `end`, a thread lives as long as calls are queued.
+    now and then; each further `call` also tries. After `end`, a thread lives as long as calls are queued. `rest()` is
+    called on the thread when no calls are left, before it waits.
     """
 
     def __init__(
-        self, logger: logging.Logger, name: str, stuck: Callable[[Dispatcher], object] = lambda dispatcher: None
-    ) -> None:
-        self._logger, self._name, self._stuck = logger, name, stuck
+        self, logger: logging.Logger, name: str, stuck: Callable[[Dispatcher], object] = lambda dispatcher: None,
+        rest: Optional[Callable[[], object]] = None,
+    ) -> None:  # fmt: skip
+        self._logger, self._name, self._stuck, self._rest = logger, name, stuck, rest
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._new_timers: SimpleQueue[Tuple[float, int, Timer]] = SimpleQueue()
         self._timers: List[Tuple[float, int, Timer]] = []  # used by the thread only
@@ -169,6 +171,8 @@ class Dispatcher:
             timer = heapq.heappop(self._timers)[2]
             self._call(timer.function, timer.arguments)
             del timer
+        if self._rest is not None and not due and self._jobs.empty():
+            self._call(self._rest, ())
         try:
             function, arguments = self._jobs.get(not due and not self._ended, delay)
         except Empty:

@@ -270,9 +270,10 @@ class Driver:
     def another_dispatcher(self, logger: logging.Logger, name: str) -> Dispatcher:
         """One more dispatcher, for calls that must not wait for the watchers' code.
 
-        If the system gives it no thread, the I/O thread tries again.
+        What its calls submit one after the other is sent when the last of them returns, not with the next receipt. If
+        the system gives it no thread, the I/O thread tries again.
         """
-        return Dispatcher(logger, name, self._io.unstarted.add)
+        return Dispatcher(logger, name, self._io.unstarted.add, self._flush)
 
     def future(self) -> Future[Any]:
         """A future that the caller settles."""
