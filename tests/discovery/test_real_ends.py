@@ -506,3 +506,18 @@ def test_children_of_multiprocessing(stage: Stage, tmp_path: Path, method: str) 
     stage.until()
     assert stage.ended(process)[0] == 0
     assert all(ONE in one for one in stage.sets[1:-1]), "the parent was listed all the time"
+
+
+# -------------------------------------------------------------------------------- make ends
+
+
+def test_the_transcript() -> None:
+    """A scene, without a server of Apache's; each line has its time, and what was done comes before what was seen."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tools.ends", "--version", "embedded", "-k", "systemd reloads"],
+        cwd=children.ROOT, capture_output=True, text=True, timeout=25,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = ["follows /svc/api", "shown 0", "started", "shown 1: 10.0.0.1:80", "SIGHUP", "reloaded", "SIGTERM", "shown 0", "exit status 0"]
+    lines = iter(line for line in done.stdout.splitlines() if line[:4].isdigit())
+    assert all(any(step in line for line in lines) for step in steps), done.stdout

@@ -37,6 +37,7 @@ class Stage:
         self._client = Client(hosts, session_timeout=10.0)
 
     def __enter__(self) -> Stage:
+        self.act(f"somebody else follows {PATH}/{NAME}")
         Instancer(self._client, f"{PATH}/{NAME}").register(self._observe)
         return self
 
