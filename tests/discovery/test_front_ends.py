@@ -11,7 +11,8 @@ from typing import Any, Callable, Coroutine, List, Tuple
 from zkdisco.aio import Client, Instancer, Registrar
 from zkdisco.values import Event, Service
 from zkwire import errors
-from zkwire.ops import AddWatch, RemoveWatches
+from zkwire.ops import AddWatch, Create, Delete, GetData, RemoveWatches
+from zkwire.values import Stat
 
 
 class Below:
@@ -186,3 +187,26 @@ def test_an_iteration_that_is_busy_at_the_end_hears_the_cause() -> None:
         assert [event async for event in iteration] == []
 
     run(main)
+
+
+def test_a_register_by_service_cancelled_at_the_moment_of_success_leaves_nothing() -> None:
+    """Only a registrar's did."""
+
+    async def main(after: int) -> bool:
+        zk = Below()
+        task = asyncio.ensure_future(Client(zk=zk).register(Service("/org", "api", b"one")))
+        await turns()
+        create, made = zk.asked[-1]
+        assert isinstance(create, Create)
+        made.set_result(f"{create.path}0000000000")
+        await turns(2)
+        look, seen = zk.asked[-1]
+        assert isinstance(look, GetData)
+        seen.set_result((b"one", Stat(*[0] * 7, 7, 3, 0, 0)))
+        await turns(after)
+        task.cancel()
+        await turns()
+        assert task.cancelled() == (len(zk.of(Delete)) == 1)
+        return task.cancelled()
+
+    assert {asyncio.run(main(after)) for after in range(8)} == {True, False}
