@@ -96,6 +96,8 @@ class Client:
         self.busy = self._started = False
         #: When it had come to its end, by the world's clock.
         self.ended_at: Optional[float] = None
+        #: How it comes to its end soon after its next session has begun, or None.
+        self.doom: Optional[str] = None
         #: Whether everybody must have heard of that, and has.
         self.is_told = False
         self.reconnects = 0
@@ -386,6 +388,8 @@ class Client:
         self._state = event.state
         if event.state == KazooState.CONNECTED:
             self.reconnects += 1
+            if self.doom is not None:
+                self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
             for watch in [w for watches in self.watches.values() for w in watches]:
                 require(watch.sid in (0, self.sid), "I7", "a watch of an earlier session: {}", watch)
                 watch.sid = self.sid  # those set at a read-only server go along

@@ -147,7 +147,7 @@ def no_sweeps() -> List[Patch]:
 
 def silent_changes_taken_for_one() -> List[Patch]:
     """Before 3.6, a watch that has fired once is taken to have told of all changes since (Y01)."""
-    return [(Membership, "_changed_once", lambda self, before, version: True)]
+    return [(Membership, "_changed_once", lambda self, name, before, version: True)]
 
 
 def watch_left_on_a_dead_node() -> List[Patch]:

@@ -393,8 +393,22 @@ class World:
         live = [client for client in self.live if not client.frozen]
         if len(live) > 1:
             client = rng.choice(live)
-            client.session.close(client.now())
-            client.settle()
+            client.doom = rng.choice(("", "cut", "hold"))
+            if rng.random() < 0.5:
+                self.close(client)
+            else:  # soon after its next session has begun, while what waited for that is on its way
+                self.server.expire(client.sid, self.clock.now)
+                self.flush()
+
+    def close(self, client: Client) -> None:
+        """Its session ends for good; the connection may break before."""
+        wire, fate, client.doom = client.wire, client.doom, None
+        if wire is not None and fate == "hold":
+            wire.up.held = wire.down.held = True
+        client.session.close(client.now())
+        client.settle()
+        if wire is not None and fate == "cut":
+            wire.cut(True, True)
 
     def _stranger(self, rng: Random) -> None:
         """Somebody else, by other means, works in the directories."""
@@ -429,12 +443,12 @@ class World:
             self.inject(Create(path, b""))
         watching = [party for party in self.instancers if party.directory == directory and party.client in self.live]
         self.clock.run(5.0)
-        slow = rng.random() < 0.3
+        slow, come = rng.random() < 0.3, rng.choice((0.05, 0.05, 0.5))
         if slow:
             for wire, _, _ in self.wires:
                 wire.down.latency = 1.5
         for _ in range(int(4 / pause)):
-            self._churned(rng, directory, busy)
+            self._churned(rng, directory, busy, come)
             self.clock.run(pause * (0.5 + rng.random()))
             self._check()
             for party in watching if not slow else ():
@@ -446,9 +460,9 @@ class World:
         self.clock.run(5.0)
         self.resting = False
 
-    def _churned(self, rng: Random, directory: str, busy: List[str]) -> None:
+    def _churned(self, rng: Random, directory: str, busy: List[str], come: float) -> None:
         self.strangers += 1
-        if rng.random() < 0.05:
+        if rng.random() < come:
             name = f"{directory}/come{self.strangers % 3}"
             gone = name.rpartition("/")[2] in self.server.names(directory)
             self.inject(Delete(name) if gone else Create(name, b"come%d" % self.strangers))
@@ -557,7 +571,7 @@ class World:
             client.jump(rng.random() * rng.choice((1.0, 20.0)))
 
     def _throttle(self, rng: Random) -> None:
-        self.server.faults.answer(-127, rng.choice((None, None, 101, 105, 106)), times=rng.randrange(1, 3))
+        self.server.faults.answer(-127, rng.choice((None, None, 1, 1, 101, 105, 106)), times=rng.randrange(1, 3))
 
     def _hosts(self, rng: Random) -> None:
         if self.live:
