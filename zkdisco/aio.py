@@ -8,8 +8,9 @@ instancer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from typing import Any, AsyncIterator, Callable, Generator, List, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional, Sequence, Tuple, Union
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .front import (
@@ -130,6 +131,15 @@ def _delivery(observer: Any) -> Delivery:
     return observer if isinstance(observer, _Mailbox) else _TaskDelivery(observer)
 
 
+class _Holders:
+    """Of one registration: the tasks that wait for it, and whether anybody was told that it stands."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.told = False
+        self.stray = False  # whether it stands, and somebody who had been cancelled would have been told
+
+
 class Client(ClientBase):
     """A connection to ZooKeeper for registrars and instancers; arguments as for `zkdisco.Client`.
 
@@ -152,6 +162,7 @@ class Client(ClientBase):
         super().__init__(options, below, zk is None, _LoopExecutor(), _delivery)
         self._stopped: Optional[asyncio.Future[None]] = None
         self._watching = False
+        self._holders: Dict[Any, _Holders] = {}
         self._handler = event_handler
         if event_handler is not None:
             self.zk.add_listener(self._session_event)
@@ -210,13 +221,54 @@ class Client(ClientBase):
         await self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
 
     async def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
-        """Register `service`, and keep it registered; the path of its node. An equal service is registered once."""
-        node: str = await self.wait(self.want_service(service, True), timeout)
-        return node
+        """Register `service`, and keep it registered; the path of its node. An equal service is registered once.
+
+        Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
+        """
+        release = functools.partial(self.want_service, service, False)
+        return await self.claim(service, self.want_service(service, True), release, timeout)
 
     async def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
+        self.unwanted(service)
         await self.wait(self.want_service(service, False), timeout)
+
+    def holders(self, what: Any) -> _Holders:
+        """Of a registration, by service or by core."""
+        return self._holders.setdefault(what, _Holders())
+
+    def unwanted(self, what: Any) -> None:
+        """Somebody wants it no more: who has wanted it until now holds nothing."""
+        self._holders.pop(what, None)
+
+    async def claim(
+        self, what: Any, future: asyncio.Future[Any], release: Callable[[], asyncio.Future[Any]],
+        timeout: Optional[float],
+    ) -> str:  # fmt: skip
+        """Wait for a registration; if it stands in the end, and nobody knows since all were cancelled, `release` it."""
+        holders = self.holders(what)
+        holders.waiting += 1
+
+        def unclaimed(done: asyncio.Future[Any]) -> None:
+            holders.stray = not done.cancelled() and done.exception() is None
+            look()
+
+        def look() -> None:
+            if holders.stray and not (holders.told or holders.waiting or self.closed):
+                holders.stray = False
+                if self._holders.get(what) is holders:
+                    release().add_done_callback(_forget)
+
+        try:
+            node: str = await self.wait(future, timeout)
+            holders.told = True
+        except asyncio.CancelledError:
+            future.add_done_callback(unclaimed)
+            raise
+        finally:
+            holders.waiting -= 1
+            look()
+        return node
 
     async def wait(self, future: asyncio.Future[Any], timeout: Optional[float]) -> Any:
         """Wait for the registry's word, and tell it if nobody waits any more."""
@@ -268,40 +320,23 @@ class Registrar(RegistrarBase):
     def __init__(self, client: Client, service: Service, *, identity: Optional[str] = None) -> None:
         super().__init__(client, service, identity)
         self._client = client
-        self._callers = 0  # of `register`, under way
-        self._told = False  # whether one of them has returned since
 
     async def register(self, *, timeout: Optional[float] = None) -> str:
         """Register; the path of the node. If it is registered already, nothing happens.
 
         Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
         """
-        future = self._client.want(self._core, True)
-        self._callers += 1
-        try:
-            node: str = await self._client.wait(future, timeout)
-        except asyncio.CancelledError:
-            future.add_done_callback(self._unclaimed)
-            raise
-        finally:
-            self._callers -= 1
-        self._told = True
-        return node
-
-    def _unclaimed(self, future: asyncio.Future[Any]) -> None:
-        """Its caller was cancelled. If it stands after all, and nobody else knows, it is taken back."""
-        stands = not future.cancelled() and future.exception() is None
-        if stands and self._core.wanted and not (self._told or self._callers or self._client.closed):
-            self._client.want(self._core, False).add_done_callback(_forget)
+        release = functools.partial(self._client.want, self._core, False)
+        return await self._client.claim(self._core, self._client.want(self._core, True), release, timeout)
 
     def start(self) -> None:
         """Register from now on, without waiting, whatever it takes: `error` says how it stands. Plain, not awaited."""
-        self._told = True
+        self._client.holders(self._core).told = True
         super().start()
 
     async def deregister(self, *, timeout: Optional[float] = None) -> None:
         """Delete our node; when this returns, none of ours is left. Raises `NotRegisteredError` if there was none."""
-        self._told = False
+        self._client.unwanted(self._core)
         await self._client.wait(self._client.want(self._core, False), timeout)
 
     async def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:

@@ -37,6 +37,9 @@ GRACE = 1.0
 #: Seconds that leaving takes while there is no connection; what is left is taken back by itself once there is one.
 LEAVE = 2.0
 
+#: Seconds until a server that takes no more requests is asked again.
+AGAIN = 1.0
+
 
 class Options:
     """What both clients take, checked before anything is dialled."""
@@ -559,9 +562,12 @@ class InstancerBase:
             pass  # no session, no watch
 
     def _taken_back(self, future: Any) -> None:
-        """The answer; a watch of which none came is set again on the next connection."""
-        if not future.cancelled() and isinstance(future.exception(), errors.ConnectionLoss):
+        """The answer; a watch of which none came is set again on the next connection, or stays where it is."""
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, errors.ConnectionLoss):
             self._owner.executor.call(self._take_back)
+        elif isinstance(error, errors.ThrottledOpError):
+            self._owner.executor.call_later(AGAIN, self._take_back)
 
     def _publish(self) -> None:
         self._nodes = self._core.nodes  # before the event, so that who hears of it finds them

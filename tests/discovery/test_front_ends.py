@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Callable, Coroutine, List, Tuple
 
+import pytest
+
 from zkdisco.aio import Client, Instancer, Registrar
 from zkdisco.values import Event, Service
 from zkwire import errors
-from zkwire.ops import AddWatch, RemoveWatches
+from zkwire.ops import AddWatch, Create, Delete, GetData, RemoveWatches
+from zkwire.values import Stat
 
 
 class Below:
@@ -78,8 +81,9 @@ def test_an_instancer_that_stops_without_a_connection_takes_its_watch_back_from_
     run(main)
 
 
-def test_a_watch_whose_removal_is_not_answered_is_taken_back_once_more() -> None:
-    """The removal was lost with its connection, and the watch was set again on the next one."""
+def test_a_watch_whose_removal_fails_is_taken_back_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The removal was lost with its connection, and the watch was set again on the next one; or it was throttled."""
+    monkeypatch.setattr("zkdisco.front.AGAIN", 0.0)
 
     async def main() -> None:
         zk = Below()
@@ -90,13 +94,15 @@ def test_a_watch_whose_removal_is_not_answered_is_taken_back_once_more() -> None
         await turns()
         op, future = zk.asked[-1]
         assert isinstance(op, RemoveWatches) and not op.local
-        zk.become("SUSPENDED", "CONNECTING")
-        future.set_exception(errors.ConnectionLoss("no answer"))
+        future.set_exception(errors.ThrottledOpError("later"))
         await turns()
-        assert [op.local for op in zk.of(RemoveWatches)] == [False, True]
+        zk.become("SUSPENDED", "CONNECTING")
+        zk.asked[-1][1].set_exception(errors.ConnectionLoss("no answer"))
+        await turns()
+        assert [op.local for op in zk.of(RemoveWatches)] == [False, False, True]
         zk.asked[-1][1].set_exception(errors.NoWatcherError("no such watch"))
         await turns()
-        assert len(zk.of(RemoveWatches)) == 2
+        assert len(zk.of(RemoveWatches)) == 3
 
     run(main)
 
@@ -186,3 +192,26 @@ def test_an_iteration_that_is_busy_at_the_end_hears_the_cause() -> None:
         assert [event async for event in iteration] == []
 
     run(main)
+
+
+def test_a_register_by_service_cancelled_at_the_moment_of_success_leaves_nothing() -> None:
+    """Only a registrar's did."""
+
+    async def main(after: int) -> bool:
+        zk = Below()
+        task = asyncio.ensure_future(Client(zk=zk).register(Service("/org", "api", b"one")))
+        await turns()
+        create, made = zk.asked[-1]
+        assert isinstance(create, Create)
+        made.set_result(f"{create.path}0000000000")
+        await turns(2)
+        look, seen = zk.asked[-1]
+        assert isinstance(look, GetData)
+        seen.set_result((b"one", Stat(*[0] * 7, 7, 3, 0, 0)))
+        await turns(after)
+        task.cancel()
+        await turns()
+        assert task.cancelled() == (len(zk.of(Delete)) == 1)
+        return task.cancelled()
+
+    assert {asyncio.run(main(after)) for after in range(8)} == {True, False}

@@ -9,6 +9,7 @@ from tests.tools.simulation.mutants import MUTANTS, catch
 from tests.tools.simulation.rules import Violation
 from tests.tools.simulation.run import Failure, run_seed, run_steps, shrink
 from tests.tools.simulation.schedule import make
+from tests.tools.simulation.world import World as Simulated
 from tests.kit.world import STAT0, Heard, World, event_frame, reply_frame
 from zkwire.errors import ConnectionLoss
 from zkwire.ops import Create, Exists, GetData
@@ -62,6 +63,18 @@ def test_a_seed_repeats() -> None:
     runs = [run_steps(7, make(7, 200))[1].counts for _ in range(2)]
     assert runs[0] == runs[1]
     assert runs[0]["requests"] > 50
+
+
+def test_a_seed_repeats_what_the_fronts_tell() -> None:
+    """Word for word, and at the same time, on threads and on event loops."""
+    fronts = set()
+    for seed in range(1, 7):
+        worlds = [Simulated(seed) for _ in range(2)]
+        for world in worlds:
+            world.run(make(seed, 200))
+        assert worlds[0].trail == worlds[1].trail and len(worlds[0].trail) > 10
+        fronts |= {type(one).__name__ for one in worlds[0].discoveries}
+    assert fronts == {"AsyncDiscovery", "BlockingDiscovery"}
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@
     python -m tests.tools.simulation --mutants                    proof that it can see: known bugs, put back one at a time
 
 `schedule` makes steps of a seed, `world` carries them out. `clock`, `network` and `server` are the surroundings; `client`
-drives a session core as a front does; `users` and `parties` submit operations and hold the answers to the invariants of
-`rules`; `tap` reads every byte on its way, in both directions.
+drives a session core as a front does; `users` submit operations; `tap` reads every byte on its way, in both directions.
+`discoveries` and `parties` call zkdisco through its own fronts, blocking and asyncio: `below` is the ZooKeeper that they
+have, `executors` are their threads and event loops, `surroundings` their clock. What calls return, and what is told, is held
+to the invariants of `rules`.
 """

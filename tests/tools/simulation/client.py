@@ -1,16 +1,16 @@
-"""One client: a session core and its driver, as a front has it, on the virtual clock.
+"""One client, a process: a session core and its driver, as a front has it, on the virtual clock.
 
-Owns the way between the core, the network and those who wait; the client's own clock, its freezes and jumps. What the
+Owns the way between the core, the network and those who wait; the process's own clock, its freezes and jumps. What the
 core reports is held to the invariants before anybody hears of it. Must not know servers.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple
 
-import zkdisco.runner
 from zkwire.errors import ZookeeperError
 from zkwire.session.host_provider import Host
 from zkwire.wire.operation import Op
@@ -22,11 +22,13 @@ from zkwire.session.actions import METHODS, StateChanged
 from zkwire.session.link import Link
 
 from .calls import Call, Standing, Watch, check_outcome
+from .executors import Executor, Loop, Timer
 from .network import Wire
 from .rules import key_of, require
 from .tap import Tap
 
 if TYPE_CHECKING:
+    from .discoveries import Discovery
     from .world import World
 
 GRAPH = {
@@ -38,14 +40,14 @@ SLACK = 10.0
 
 
 class Client:
-    """`lag` is how many seconds its dispatcher is behind, at most."""
+    """`lag` is how many seconds its dispatchers, or its event loop, are behind, at most."""
 
     def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float, root: str) -> None:
         self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
         self.ledger, self.root, self.read_only = world.ledger, root, rng.random() < 0.3
         #: A node nobody else may read.
         self.private = f"/private{number}"
-        self._clock, self._lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
+        self._clock, self.lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
         self.session = Session(
             [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
             scope=Scope(root), read_only=self.read_only,
@@ -72,7 +74,13 @@ class Client:
         self.standing: List[Standing] = []
         self.seen: Dict[str, int] = {}
         self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
-        self._listeners: List[Callable[[str], object]] = []
+        #: The ZooKeeper that discovery has on this session, once there is one.
+        self.zk: Any = None
+        self.loop = Loop(self, lag)
+        self.discoveries: List[Discovery] = []
+        #: Whether discovery has the asyncio front here, and whether it has made the ZooKeeper below itself.
+        self.is_async = rng.random() < 0.5
+        self.is_owned = False
         self._state = KazooState.LOST
         self._ended = False
         # Of the driver.
@@ -81,9 +89,17 @@ class Client:
         self._timer: Optional[float] = None
         self.frozen_until = 0.0
         self._inbox: Deque[Tuple[Wire, Optional[bytes]]] = deque()
-        self._jobs: Deque[Tuple[Callable[..., object], Tuple[Any, ...]]] = deque()
-        self._timers: List[Timer] = []
-        self._busy = self._scheduled = False
+        #: The executors that have something to run, and no lag.
+        self.ready: Deque[Executor] = deque()
+        self._timers: List[Tuple[float, int, Timer]] = []
+        self._number_of_timers = 0
+        self.busy = self._started = False
+        #: When it had come to its end, by the world's clock.
+        self.ended_at: Optional[float] = None
+        #: How it comes to its end soon after its next session has begun, or None.
+        self.doom: Optional[str] = None
+        #: Whether everybody must have heard of that, and has.
+        self.is_told = False
         self.reconnects = 0
         self.jumped = False
 
@@ -91,8 +107,16 @@ class Client:
         """The time, as this client has it."""
         return self._clock.now + self._skew
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the process stands still."""
+        return self._clock.now < self.frozen_until
+
     def start(self) -> None:
         """Begin to connect."""
+        if self._started:
+            return
+        self._started = True
         self.session.start(self.now())
         self.submit(Auth("digest", b"owner%d:secret" % self.number))
         self.settle()
@@ -129,76 +153,45 @@ class Client:
         self._forget_calls()
         return True
 
-    def abandon(self, call: Call) -> None:
-        """Its user waits no more: it may be done, but nobody hears of it."""
+    def abandon(self, call: Call) -> bool:
+        """Its user waits no more: it may be done, but nobody hears of it. Whether it never was sent."""
         call.settled()
         if call.watch is not None:
             self.unclaimed[call.watch.path] = None
         if isinstance(call.op.__dict__.get("watch"), Standing):
             call.op.watch.unclaimed = True  # type: ignore[union-attr]
-        if self.session.cancel(call, forget=True) and not isinstance(call.op, Auth):
+        unsent = self.session.cancel(call, forget=True)
+        if unsent and not isinstance(call.op, Auth):
             self.ledger.unsent(call.key)
         self._forget_calls()
+        return unsent
 
     def _forget_calls(self) -> None:
         while self.calls and self.calls[0].over:
             self.calls.popleft()
-
-    def add_listener(self, listener: Callable[[str], object]) -> None:
-        """Tell it of states."""
-        self._listeners.append(listener)
 
     def truth(self, path: str) -> Optional[Stat]:
         """How the server has a node now."""
         node = self.world.server.data.tree.get(self.root + path if path != "/" else self.root or "/")
         return node.stat() if node is not None else None
 
-    # -------------------------------------------------------------------- the executor
+    def remind(self, timer: Timer, delay: float) -> None:
+        """Hand it to its executor when it is due."""
+        self._number_of_timers += 1
+        heappush(self._timers, (timer.due, self._number_of_timers, timer))
+        self._clock.at(self._clock.now + delay, self._due, timer)
 
-    def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Run it on the dispatcher, soon."""
-        self._jobs.append((function, arguments))
-        self._kick()
-
-    def on(self, function: Callable[..., object]) -> Callable[..., None]:
-        """A function that runs it there."""
-        return lambda *arguments: self.call(function, *arguments)
-
-    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
-        """Run it there, later; the result has `cancel`."""
-        timer = Timer(self.now() + delay, function, arguments)
-        self._timers.append(timer)
-        self._clock.at(self._clock.now + delay, self._wake)
-        return timer
-
-    def _kick(self) -> None:
-        if self._lag and not self._scheduled:
-            self._scheduled = True
-            self._clock.at(self._clock.now + self.rng.random() * self._lag, self._work)
-
-    def _work(self) -> None:
-        """Run what waits."""
-        self._scheduled = False
-        if self._clock.now < self.frozen_until:
-            self._scheduled = True
-            self._clock.at(self.frozen_until, self._work)
-            return
-        zkdisco.runner.monotonic = self.now  # type: ignore[attr-defined]
-        for _ in range(len(self._jobs)):
-            function, arguments = self._jobs.popleft()
-            function(*arguments)
-        if self._jobs:
-            self._kick()
-        if self._lag:
-            self.settle()
+    def _due(self, timer: Timer) -> None:
+        if not timer.cancelled:
+            self._wake()
 
     # ---------------------------------------------------------------------- the driver
 
     def settle(self) -> None:
         """Act on all the core has to say, send what it wants to, and see to its deadline."""
-        if self._busy or self._clock.now < self.frozen_until:
+        if self.busy or self._clock.now < self.frozen_until:
             return
-        self._busy = True
+        self.busy = True
         session = self.session
         while True:
             if session.queued:
@@ -207,11 +200,11 @@ class Client:
                 if self.link is not session.link:
                     self._take_over()
             self._send()
-            if self._jobs and not self._lag:
-                self._work()
+            if self.ready:
+                self.ready.popleft().work()
             elif not session.queued:
                 break
-        self._busy = False
+        self.busy = False
         deadline = session.deadline()
         if deadline is not None:
             when = deadline - self._skew
@@ -246,12 +239,11 @@ class Client:
             return
         self._read_inbox()
         now = self.now()
-        due = [timer for timer in self._timers if timer.due <= now + 1e-9]
-        if due:
-            self._timers = [timer for timer in self._timers if timer.due > now + 1e-9]
-            for timer in due:
-                if not timer.cancelled:
-                    self.call(timer.function, *timer.arguments)
+        timers = self._timers
+        while timers and timers[0][0] <= now + 1e-9:
+            timer = heappop(timers)[2]
+            if not timer.cancelled:
+                timer.executor.call(timer.run)
         if self._timer is not None and self._timer <= self._clock.now:
             self._timer = None
         deadline = self.session.deadline()
@@ -316,7 +308,7 @@ class Client:
 
     def set_hosts(self, numbers: List[int]) -> None:
         """Its list of servers is another one now."""
-        if self._clock.now >= self.frozen_until:
+        if self._clock.now >= self.frozen_until and self.session._closing is None:
             self.session.set_hosts([Host(f"server{number}", 2181) for number in numbers], self.now())
             self.settle()
 
@@ -324,12 +316,14 @@ class Client:
         """The process stands still; the world goes on."""
         self.frozen_until = max(self.frozen_until, self._clock.now + seconds)
         self._drift += seconds
+        self.world.drift += seconds
         self._clock.at(self.frozen_until, self._wake)
 
     def jump(self, seconds: float) -> None:
         """Its clock leaps ahead."""
         self._skew += seconds
         self._drift += seconds
+        self.world.drift += seconds
         self.jumped, self._timer = True, None
         self._wake()
 
@@ -378,7 +372,10 @@ class Client:
     def fire(self, watchers: Any, event: Any, lasting: Any) -> None:
         """A watch has fired."""
         for watcher in watchers:
-            watcher(event)
+            if type(watcher) is Watch or type(watcher) is Standing:
+                watcher(event)
+            else:
+                self.zk.driver.fire((watcher,), event, ())
 
     def note(self, what: str) -> None:
         """What the server said was not understood."""
@@ -388,21 +385,24 @@ class Client:
         event = StateChanged(state, client_state, error)
         require((self._state, event.state) in GRAPH, "I9", "{} after {}", event.state, self._state)
         require(not self._ended, "I9", "{} after the end", event.client_state)
-        told, self._state = self._state, event.state
+        self._state = event.state
         if event.state == KazooState.CONNECTED:
             self.reconnects += 1
+            if self.doom is not None:
+                self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
             for watch in [w for watches in self.watches.values() for w in watches]:
                 require(watch.sid in (0, self.sid), "I7", "a watch of an earlier session: {}", watch)
                 watch.sid = self.sid  # those set at a read-only server go along
         elif event.state == KazooState.LOST:
             self._lost(event)
-        if event.state != told:
-            for listener in list(self._listeners):
-                listener(event.state)
+        if self.zk is not None:
+            self.zk.state_changed(event)
 
     def _lost(self, event: StateChanged) -> None:
         """The session is over; whose word is that?"""
         self._ended = event.client_state == KeeperState.CLOSED
+        if self._ended:
+            self.ended_at = self._clock.now
         require(event.client_state != KeeperState.AUTH_FAILED, "I9", "authentication failed, without a reason")
         silent = self.now() - self.contact_at >= self.granted * 4 / 3 - 1e-3
         gone = self.world.server.sessions.get(self.sid) is None
@@ -425,8 +425,8 @@ class Client:
         if self.session.phase == OPEN:
             limit = self.replied_at + self.granted * 4 / 3 + 0.1
             require(now <= limit, "I1", "connected, and no reply for {:.1f} s", now - self.replied_at)
-        if not self._lag:
-            require(not self._jobs and not self.session.queued, "I12", "something is left to be done")
+        if not self.lag:
+            require(not self.ready and not self.session.queued, "I12", "something is left to be done: {}", [(one, one._jobs) for one in self.ready])
 
 
 def _closed(wire: Optional[Wire]) -> None:
@@ -434,16 +434,3 @@ def _closed(wire: Optional[Wire]) -> None:
     if wire is not None:
         wire.up.finish()
         wire.down.kill()
-
-
-class Timer:
-    """A call to come, at a time of its client's clock."""
-
-    __slots__ = ("due", "function", "arguments", "cancelled")
-
-    def __init__(self, due: float, function: Callable[..., object], arguments: Tuple[Any, ...]) -> None:
-        self.due, self.function, self.arguments, self.cancelled = due, function, arguments, False
-
-    def cancel(self) -> None:
-        """It is not to be."""
-        self.cancelled = True

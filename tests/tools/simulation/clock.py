@@ -6,7 +6,7 @@ Owns the order of things. Must not know what they are.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 
 class Clock:
@@ -22,14 +22,16 @@ class Clock:
         self._number += 1
         heappush(self._heap, (max(when, self.now), self._number, function, arguments))
 
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
+    def run(self, seconds: float, enough: Optional[Callable[[], bool]] = None) -> None:
+        """Let time pass, until `enough()` if it is given. What happens may let time pass, too."""
         end, heap = self.now + seconds, self._heap
         for _ in range(200_000):
             if not heap or heap[0][0] > end:
-                self.now = end
+                self.now = max(self.now, end)
                 return
             when, _, function, arguments = heappop(heap)
-            self.now = when
+            self.now = max(self.now, when)
             function(*arguments)
+            if enough is not None and enough():
+                return
         raise AssertionError("time does not pass: something is due again and again")

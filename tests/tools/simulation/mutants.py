@@ -5,17 +5,22 @@ Owns the bugs, as patches of classes while a run lasts. Each is seen within a bo
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
+from zkdisco import aio as aio_module
 from zkdisco import identity as identity_module
 from zkdisco import membership as membership_module
+from zkdisco import threads as threads_module
+from zkdisco.crew import Post
+from zkdisco.front import ClientBase, InstancerBase, RegistrarBase
 from zkdisco.membership import Membership
 from zkdisco.registration import Registration
 from zkdisco.registry import Registry
-from zkdisco.runner import EndWatch, Reads
+from zkdisco.runner import EndWatch, Reads, Runner
 from zkdisco.steps import delete_quietly, ours
 from zkdisco.timeline import Timeline
 from zkdisco.values import ClientClosedError, left_out
@@ -142,7 +147,7 @@ def no_sweeps() -> List[Patch]:
 
 def silent_changes_taken_for_one() -> List[Patch]:
     """Before 3.6, a watch that has fired once is taken to have told of all changes since (Y01)."""
-    return [(Membership, "_changed_once", lambda self, before, version: True)]
+    return [(Membership, "_changed_once", lambda self, name, before, version: True)]
 
 
 def watch_left_on_a_dead_node() -> List[Patch]:
@@ -550,6 +555,215 @@ def unread_together_left_out() -> List[Patch]:
     return [(Reads, "answered", wrong)]
 
 
+def name_taken_for_the_node_it_was() -> List[Patch]:
+    """A name in the list is taken for the node that was found there, whatever the list has become (ours, until it was found; Y01)."""
+    return [(Timeline, "listed_once", lambda self, name: True)]
+
+
+def update_waits_behind_a_failure() -> List[Patch]:
+    """An update waits for ever behind a registration that has failed (ours, until it was found)."""
+
+    def wrong(self: Registration, error: Exception) -> None:
+        if self.wanted == self._intent:
+            waited = bool(self._waiting)
+            self._tell(self.wanted, error)
+            if self._owed and waited and not self._fresh:
+                self.data, self._owed = self._written, False
+            if self.wanted and waited and not self._promised:
+                self.wanted = False
+
+    return [(Registration, "_failed", wrong)]
+
+
+def lost_request_taken_for_the_cause() -> List[Patch]:
+    """The request that asks for the end is lost on its way there, and that is told as the cause (ours, until it was found; Y04)."""
+    return [(EndWatch, "_cause", lambda self: None)]
+
+
+def sent_request_taken_back() -> List[Patch]:
+    """What was sent when a lost connection is heard of late is called unsent (ours, until it was found)."""
+    state = Runner._state
+
+    def wrong(self: Runner, told: str) -> None:
+        state(self, told)
+        self._sent.clear()
+
+    return [(Runner, "_state", wrong)]
+
+
+def trouble_of_what_is_not_wanted() -> List[Patch]:
+    """A registration that was given up is without a connection for ever (ours, until it was found)."""
+
+    def wrong(self: Registration) -> None:
+        if self.at_rest:
+            self._dirty = False
+            self._tell(False, None)
+
+    return [(Registration, "_rest", wrong)]
+
+
+def call_without_a_limit() -> List[Patch]:
+    """A call that awaits the registry's word does so as long as it takes."""
+
+    async def wrong(self: aio_module.Client, future: Any, timeout: Optional[float]) -> Any:
+        await asyncio.wait([future])
+        return future.result()
+
+    return [(aio_module.Client, "wait", wrong)]
+
+
+def time_out_kept_to_oneself() -> List[Patch]:
+    """A caller that waits no longer does not say so: what it had asked for is done later."""
+
+    def wrong(self: threads_module.Client, future: Any, timeout: Optional[float]) -> Any:
+        return future.result(self.options.timeout if timeout is None else timeout)
+
+    return [(threads_module.Client, "wait", wrong)]
+
+
+def cancellation_kept_to_oneself() -> List[Patch]:
+    """A task that is cancelled does not say so: what it had asked for is done later."""
+
+    async def wrong(self: aio_module.Client, what: Any, future: Any, release: Any, timeout: Optional[float]) -> Any:
+        return await asyncio.shield(asyncio.ensure_future(self.wait(future, timeout)))
+
+    return [(aio_module.Client, "claim", wrong)]
+
+
+def success_of_the_cancelled_stands() -> List[Patch]:
+    """A register that is cancelled at the moment of success leaves a registration (ours, until it was found)."""
+
+    async def wrong(self: aio_module.Client, what: Any, future: Any, release: Any, timeout: Optional[float]) -> Any:
+        return await self.wait(future, timeout)
+
+    return [(aio_module.Client, "claim", wrong)]
+
+
+def stop_waits_without_a_connection() -> List[Patch]:
+    """`stop` waits for registrations to be taken back, though there is no connection."""
+    return [(threads_module, "LEAVE", 60.0), (aio_module, "LEAVE", 60.0)]
+
+
+def stop_gives_up_for_good() -> List[Patch]:
+    """What could not be taken back when `stop` waits no longer is forgotten."""
+    give_up = ClientBase._give_up
+
+    def wrong(self: ClientBase, left: Any) -> None:
+        give_up(self, left)
+        self._runner.stop()
+        self._running = False
+
+    return [(ClientBase, "_give_up", wrong)]
+
+
+def stopped_client_deaf_to_the_end() -> List[Patch]:
+    """A client that has stopped in doubt never hears that there is nothing left to do (ours, until it was found)."""
+    begin = ClientBase._begin_to_stop
+
+    def wrong(self: ClientBase) -> Any:
+        self._end_watch.stop()
+        return begin(self)
+
+    return [(ClientBase, "_begin_to_stop", wrong)]
+
+
+def waiting_calls_outlive_stop() -> List[Patch]:
+    """Who waits when the client stops waits for ever."""
+
+    def wrong(self: ClientBase, future: Any, outcome: Any) -> None:
+        if self._closed and isinstance(outcome, ClientClosedError):
+            self._pending.discard(future)
+        else:
+            conclude(self, future, outcome)
+
+    conclude = ClientBase._conclude
+    return [(ClientBase, "_conclude", wrong)]
+
+
+def end_told_to_registrations_only() -> List[Patch]:
+    """Instancers never hear that there will be no session again."""
+    return [(InstancerBase, "told_end", lambda self, error: None)]
+
+
+def registrar_without_the_end() -> List[Patch]:
+    """A registrar of which nothing is wanted says that all is well, when nothing ever will be."""
+    return [(RegistrarBase, "error", property(lambda self: ClientClosedError() if self._owner.closed else self._core.error))]
+
+
+def unknown_called_fresh() -> List[Patch]:
+    """The front says of a set what its core does: nothing is known yet, and nothing ever will be, and both are called fresh."""
+    return [(InstancerBase, "stale_since", property(lambda self: self._core.stale_since(0.0)))]
+
+
+def watch_left_by_a_lost_removal() -> List[Patch]:
+    """An instancer that stops without a connection leaves a watch that is set again (ours, until it was found)."""
+    take_back = InstancerBase._take_back
+
+    def wrong(self: InstancerBase) -> None:
+        if self._owner.zk.connected:
+            take_back(self)
+
+    return [(InstancerBase, "_take_back", wrong)]
+
+
+def observer_gets_the_oldest() -> List[Patch]:
+    """Of events for a slow observer the first is kept, not the newest."""
+    threaded, awaited = Post.offer, aio_module._TaskDelivery.offer
+
+    def by_thread(self: Post, event: Any) -> None:
+        if not self._waiting:
+            threaded(self, event)
+
+    def by_task(self: Any, event: Any) -> None:
+        if self._next is None:
+            awaited(self, event)
+
+    return [(Post, "offer", by_thread), (aio_module._TaskDelivery, "offer", by_task)]
+
+
+def observer_hears_on() -> List[Patch]:
+    """An event that waits for its observer is delivered, though that was deregistered meanwhile."""
+    return [(Post, "stop", lambda self: None), (aio_module._TaskDelivery, "stop", lambda self: None)]
+
+
+def one_bad_observer_is_dropped() -> List[Patch]:
+    """An observer that has raised hears no more."""
+
+    def wrong(self: Post) -> None:
+        if self._waiting and not self._stopped:
+            try:
+                self._target(self._waiting.popleft())
+            except BaseException:
+                self.stop()
+
+    return [(Post, "deliver", wrong)]
+
+
+def iteration_without_the_cause() -> List[Patch]:
+    """An iteration that is busy at the end misses the last event (ours, until it was found)."""
+    return [(aio_module, "_delivery", aio_module._TaskDelivery)]
+
+
+def last_starter_holds_the_instancer() -> List[Patch]:
+    """An instancer whose start has failed goes on."""
+    return [(aio_module.Instancer, "leave", lambda self: None if self._starters == 0 and not self._told else InstancerBase.leave(self))]
+
+
+def exception_of_a_block_replaced() -> List[Patch]:
+    """What fails at the end of a block hides the exception of the block."""
+
+    async def wrong(self: aio_module.Registrar, *exc_info: object) -> None:
+        if self._core.wanted and not self._client.closed:
+            await self.deregister()
+
+    return [(aio_module.Registrar, "__aexit__", wrong)]
+
+
+def signal_handler_waits() -> List[Patch]:
+    """A call in a signal handler waits for the call that it has interrupted."""
+    return [(threads_module.Client, "check_may_wait", lambda self: self.check())]
+
+
 MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
     f.__name__: f
     for f in (
@@ -566,6 +780,13 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         outcome_forgotten_on_disconnect, watch_modes_displace_one_another, recursive_watch_silences_children,
         resync_of_a_lasting_watch_kept_quiet, chroot_without_its_slash, operations_before_the_identities, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
         resync_not_heard, registration_not_renewed, create_repeated_without_looking, stranger_taken_for_ours,
+        name_taken_for_the_node_it_was, update_waits_behind_a_failure, lost_request_taken_for_the_cause,
+        sent_request_taken_back, trouble_of_what_is_not_wanted, call_without_a_limit, time_out_kept_to_oneself,
+        cancellation_kept_to_oneself, success_of_the_cancelled_stands, stop_waits_without_a_connection, stop_gives_up_for_good,
+        stopped_client_deaf_to_the_end, waiting_calls_outlive_stop, end_told_to_registrations_only, registrar_without_the_end,
+        unknown_called_fresh, watch_left_by_a_lost_removal, observer_gets_the_oldest, observer_hears_on,
+        one_bad_observer_is_dropped, iteration_without_the_cause, last_starter_holds_the_instancer,
+        exception_of_a_block_replaced, signal_handler_waits,
     )
 }  # fmt: skip
 

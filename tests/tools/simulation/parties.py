@@ -1,255 +1,283 @@
-"""Registrars and instancers of zkdisco, over the session core of a client of the simulation.
+"""Registrars and instancers of zkdisco, and their users, over a front of the simulation.
 
-Owns the invariants D1 to D11. The cores and their `Runner` are those of zkdisco; only the front below is ours.
+Owns the invariants D1 to D14 that concern one of them, as its users see it: what calls return, `state`, `stale_since`,
+`error`, and what observers and iterations are given.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Any, List, Optional
 
-from zkdisco.membership import LATE, Membership
-from zkdisco.registration import Registration
-from zkdisco.registry import Registry
-from zkdisco.runner import EndWatch, Runner, Window
-from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, InstancesLeftOutError, Service
+from zkdisco import aio, threads
+from zkdisco.membership import LATE
+from zkdisco.registry import SYMPTOMS
+from zkdisco.values import WITH_A_SET, ClientClosedError, Event, InstancesLeftOutError, Service
 from zkwire.errors import ConnectionClosedError
-from zkwire.ops import Delete, Multi
 from zkwire.values import KazooState
 
+from .executors import Running
 from .rules import require
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .discoveries import Caller, Discovery
 
 
-class Pending:
-    """The future of an operation; `done` is called with it at its end."""
-
-    def __init__(self, client: Client, done: Callable[[Pending], object]) -> None:
-        self._client, self._done = client, done
-        self.call: Any = None
-        self._outcome: Any = None
-        self._cancelled = False
-
-    def settle(self, outcome: Any) -> None:
-        """The end of it."""
-        self._outcome = outcome
-        self._done(self)
-
-    def cancel(self) -> bool:
-        """Take it back, if it is still queued."""
-        if self.call.over or not self._client.withdraw(self.call):
-            return self._cancelled
-        self._cancelled = True
-        self._done(self)
-        return True
-
-    def cancelled(self) -> bool:
-        """Whether it was taken back."""
-        return self._cancelled
-
-    def exception(self) -> Optional[Exception]:
-        """The error it ended with, or None."""
-        return self._outcome if isinstance(self._outcome, Exception) else None
-
-    def result(self) -> Any:
-        """The result."""
-        return self._outcome
-
-
-class Front:
-    """What `Runner` needs of a ZooKeeper client; `owns` says which paths this party may delete."""
-
-    def __init__(self, client: Client, owns: Callable[[str], bool]) -> None:
-        self._client, self._owns = client, owns
-        self.remove_listener = lambda listener: None
-
-    @property
-    def state(self) -> str:
-        """As of the session."""
-        return self._client.session.state
-
-    @property
-    def client_state(self) -> str:
-        """As of the session."""
-        return self._client.session.client_state
-
-    @property
-    def client_id(self) -> Any:
-        """Id and password."""
-        return self._client.session.client_id
-
-    def add_listener(self, listener: Callable[[str], object]) -> None:
-        """Tell it of states."""
-        self._client.add_listener(listener)
-
-    def submit(self, op: Any, done: Callable[[Pending], object], force: bool = False) -> Pending:
-        """Submit an operation, unless it would delete what is not ours."""
-        for one in op.ops if isinstance(op, Multi) else (op,):
-            if isinstance(one, Delete):
-                require(self._owns(one.path), "D5", "{} is deleted, which is not ours", one.path)
-        pending = Pending(self._client, done)
-        pending.call = self._client.submit(op, pending.settle, force=force)
-        return pending
-
-
-class Registrations:
-    """All registrations of one client of discovery, as `ClientBase` keeps them: one registry, one runner."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.stopped = False
-        self.parties: List[RegistrarParty] = []
-        self.tokens: Dict[Any, RegistrarParty] = {}  # of callers that wait
-        self.registry = Registry(lambda service: next(one.core for one in self.parties if one.core.service == service))
-        self.runner = Runner(Front(client, self.owns), client, self._look)
-        self.runner.start(self.registry)
-        self.watch = EndWatch(Front(client, lambda path: False), client, self._ended)
-        self.watch.start()
-
-    def _ended(self, error: Exception) -> None:
-        """As `ClientBase` does."""
-        self.runner.end(error)
-        for party in self.client.world.instancers:
-            if party.client is self.client:
-                party.runner.end(error)
-
-    def owns(self, path: str) -> bool:
-        """Whether a node is one of ours."""
-        return any(path.startswith(f"{party.local}/{party.name}") for party in self.parties)
-
-    def tell(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a method of the registry."""
-        self.runner.tell(function, *arguments)
-        self.client.settle()
-
-    def stop(self) -> None:
-        """As `Client.stop` of a client with a ZooKeeper of the user's: nobody waits, and it goes on in the background."""
-        self.stopped = True
-        self.tell(self.registry.leave, "left")
-
-    def _look(self) -> None:
-        for token, outcome in self.registry.settled():
-            party = self.tokens.pop(token, None)
-            if party is not None:
-                party.heard(token, outcome)
-            else:
-                require(token == "left", "D10", "{} is told twice", token)
-        self.registry.reports()
-
-    def problem(self) -> Optional[str]:
-        """What is left of a client of discovery that has stopped."""
-        left = [name for party in self.parties for name in party.nodes()] if self.stopped else []
-        if left:
-            return f"D8: {left} are left behind the stop"
-        if self.tokens:
-            return f"D10: {next(iter(self.tokens))} still waits"
-        return None
-
-    def check_end(self) -> None:
-        """There will never be a session again."""
-        require(not self.tokens, "D10", "{} wait for ever", self.tokens)
-        require(self.registry.end is not None, "D10", "the registry does not know that it is over")
+def name_of(core: Any) -> str:
+    """How the names of a registration's nodes begin."""
+    path: str = core._identity.create("", b"", ()).path
+    return path[1:]
 
 
 class RegistrarParty:
-    """One registrar and its user; by service, it is registered as `Client.register` does it."""
+    """One registrar and its users; by service, it is registered as `Client.register` does it."""
 
-    def __init__(self, registrations: Registrations, number: int, directory: str, by_service: bool) -> None:
-        self.client, self.directory, self.registrations = registrations.client, directory, registrations
-        guid = f"{number:032x}"
-        self.name = f"_c_{guid}-"
+    def __init__(self, discovery: Discovery, number: int, directory: str, by_service: bool) -> None:
+        self.client, self.directory, self.discovery = discovery.client, directory, discovery
+        self.world = self.client.world
         self.local = directory[len(self.client.root) :]
-        self.by_service = by_service
+        self.by_service, self.number = by_service, number
         path, _, name = self.local.rpartition("/")
-        service = Service(path or "/", name, b"host%d:80" % number)
-        self.core = Registration(service, DEFAULT_ACL, (), guid, registrations.runner.watcher)
-        self.wanted: Optional[bool] = None  # by the newest caller
-        self._newest: Any = None
-        self._tokens = 0
-        registrations.parties.append(self)
+        self.service = Service(path or "/", name, b"host%d:80" % number)
+        self.registrar: Any = None if by_service else discovery.registrar(self.service)
+        #: Those who want it to be there, since somebody wanted it not to be.
+        self._claims: List[Caller] = []
+        self._updates = 0
+        discovery.parties.append(self)
 
-    def want(self, wanted: bool) -> None:
-        """Register, or deregister."""
-        self._tokens += 1
-        token = self._newest = ("wanted" if wanted else "unwanted", self.name, self._tokens)
-        both = self.registrations
-        if both.stopped:
-            return
-        both.tokens[token] = self
-        self.wanted = wanted
+    def __repr__(self) -> str:
+        return f"{'service' if self.by_service else 'registrar'} {self.number}"
+
+    @property
+    def core(self) -> Any:
+        """The registration there is now, or None."""
         if self.by_service:
-            both.tell(both.registry.want_service, self.core.service, wanted, token)
-        else:
-            both.tell(both.registry.want, self.core, wanted, token)
+            return self.discovery.front._registry._by_service.get(self.service)
+        return self.registrar._core
 
-    def update(self, number: int) -> None:
-        """Its node is to hold something else."""
-        both = self.registrations
-        if not both.stopped:
-            self._tokens += 1
-            token = ("wanted", self.name, self._tokens)
-            both.tokens[token] = self
-            both.tell(both.registry.update, self.core, b"%d of %s" % (number, self.core.service.data), token)
+    # ------------------------------------------------------------------------- calls
 
-    def give_up(self) -> None:
-        """The newest caller waits no more."""
-        if self._newest is not None:
-            self.registrations.tell(self.registrations.registry.withdraw, self._newest)
+    def next_data(self, rng: Random) -> bytes:
+        """What its node is to hold next."""
+        self._updates += 1
+        return b"%d of %s" % (rng.randrange(1000), self.service.data)
+
+    def call(self, caller: Caller, **options: Any) -> Any:
+        """What `caller` calls: returns, or is to be awaited."""
+        what = caller.what.split()[0]
+        if self.by_service:
+            return getattr(self.discovery.front, what)(self.service, **options)
+        if what == "update":
+            return self.registrar.update(self.next_data(self.world.rng), **options)
+        return getattr(self.registrar, what)(**options)
+
+    def want(self, rng: Random) -> None:
+        """Somebody calls."""
+        if self.discovery.stopped:
+            return
+        kinds = ("register", "register", "deregister") if self.by_service else (
+            "register", "register", "register", "deregister", "deregister", "update", "update", "start")  # fmt: skip
+        what = rng.choice(kinds)
+        self.discovery.ask(what, self, rng)
+        if what == "register" and not self.by_service and not self.discovery.stopped and rng.random() < 0.3:
+            self.discovery.ask("update", self, rng)
+
+    def enter(self, rng: Random) -> None:
+        """A block of a `with` statement, at the end of which there may be an exception."""
+        if self.by_service or self.discovery.stopped:
+            return
+        self.discovery.enter(self, rng)
+
+    def intends(self, caller: Caller) -> None:
+        """A call is being made."""
+        if caller.what.startswith("deregister"):
+            self._claims = []
+        elif caller.what != "leave":
+            self._claims.append(caller)
+
+    def heard(self, caller: Caller) -> None:
+        """A caller is told."""
+        if not caller.succeeded:
+            return
+        if caller.what == "deregister":
+            left = [name for name in self.nodes() if not self._belated(name)]
+            require(not left or self._claims, "D4", "{} is there after its removal: {}", self, left)
+        elif caller.what == "register":
+            name = caller.outcome.rpartition("/")[2]
+            ours = any(name.startswith(name_of(core)) for core in self._cores())
+            require(ours, "D3", "{} is no node of ours", caller.outcome)
+
+    def _cores(self) -> List[Any]:
+        return [core for core in self.discovery.cores if core.service == self.service]
 
     def nodes(self) -> List[str]:
         """Our nodes, as the server has them."""
-        return [name for name in self.client.world.server.names(self.directory) if name.startswith(self.name)]
-
-    def heard(self, token: Any, outcome: Any) -> None:
-        """A caller is told."""
-        if isinstance(outcome, Exception):
-            return
-        if token[0] == "unwanted":
-            left = [name for name in self.nodes() if not self._belated(name)]
-            require(not left, "D4", "{} is there after its removal: {}", self.name, left)
-        else:
-            require(outcome.rpartition("/")[2].startswith(self.name), "D3", "{} is no node of ours", outcome)
+        prefixes = tuple(name_of(core) for core in self._cores())
+        return [name for name in self.world.server.names(self.directory) if name.startswith(prefixes)]
 
     def _belated(self, name: str) -> bool:
         """Whether it was made by a session that the client gave up when its clock leapt, but the server did not.
 
         A request of that session that the network held back may still arrive then. Its nodes end with it.
         """
-        owner = self.client.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
+        owner = self.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
         return self.client.jumped and owner != self.client.sid
+
+    # -------------------------------------------------------------------------- rules
 
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""
-        nodes = self.nodes()
-        if len(nodes) != int(self.core.wanted):
-            return f"D3: {self.name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
-        server = self.client.world.server
-        held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else self.core.data
-        if b"host" in held and held != self.core.data:  # or else a stranger has set it
-            return f"D3: {self.name} holds {held!r}, not {self.core.data!r}"
-        if nodes and self.core.node != f"{self.local}/{nodes[0]}":
-            return f"D3: {self.name} takes {self.core.node} for its node, which is {nodes[0]}"
+        nodes, core = self.nodes(), self.core
+        if self.discovery.stopped:
+            return None
+        wanted = core is not None and core.wanted
+        if len(nodes) != int(wanted):
+            return f"D3: {self} wanted={wanted}, but there are {nodes}; {core and core.error!r}"
+        told = [caller for caller in self._claims if caller.succeeded]
+        unsure = any(self._unsure(caller) for caller in self._claims)
+        cancelled = any(caller.cancelled for caller in self._claims)  # what is taken back then does not ask for updates
+        if not wanted and any(caller.what != "update" or not cancelled for caller in told):
+            return f"D14: {self} is not registered, though {told} were told so"
+        if wanted and not told and not unsure:
+            return f"D14: {self} is registered, and of {self._claims} nobody was told so"
+        if core is None:
+            return None
+        server = self.world.server
+        held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else core.data
+        if b"host" in held and held != core.data:  # or else a stranger has set it
+            return f"D3: {self} holds {held!r}, not {core.data!r}"
+        if nodes and core.node != f"{self.local}/{nodes[0]}":
+            return f"D3: {self} takes {core.node} for its node, which is {nodes[0]}"
+        if self.registrar is not None:
+            error = self.registrar.error
+            if self.registrar.node != core.node or (error if wanted else isinstance(error, SYMPTOMS)):
+                return f"D3: {self} says {self.registrar.node}, {self.registrar.error!r}"
         return None
+
+    def _unsure(self, caller: Caller) -> bool:
+        """Whether the registration may stand because of it, though it was told nothing."""
+        if caller.what == "update":
+            return caller.cancelled  # an update that has just succeeded is a word to somebody
+        return caller.cancelled and not self.client.is_async and self.client.lag > 0
+
+    def check_stopped(self) -> None:
+        """The client's `stop` has returned."""
+        if self.registrar is not None:
+            told = isinstance(self.registrar.error, ClientClosedError) and self.registrar.node is None
+            require(told, "D8", "{} says {}, {!r} behind the stop", self, self.registrar.node, self.registrar.error)
+
+    def check_end(self) -> None:
+        """There will never be a session again."""
+        if self.registrar is not None:
+            kind = ClientClosedError if self.discovery.stopped else ConnectionClosedError
+            require(isinstance(self.registrar.error, kind), "D10", "{} has the error {!r} after the end", self, self.registrar.error)
+
+
+class _Watching:
+    """An instancer that tells its party when it begins."""
+
+    party: InstancerParty
+
+    def begin(self) -> Any:
+        """As ever."""
+        self.party.attach(self)
+        return super().begin()  # type: ignore[misc]
+
+
+class _BlockingInstancer(_Watching, threads.Instancer):
+    def __init__(self, party: InstancerParty, *arguments: Any, **options: Any) -> None:
+        self.party = party
+        super().__init__(*arguments, **options)
+
+
+class _AsyncInstancer(_Watching, aio.Instancer):
+    def __init__(self, party: InstancerParty, *arguments: Any, **options: Any) -> None:
+        self.party = party
+        super().__init__(*arguments, **options)
 
 
 class InstancerParty:
-    """One instancer and its observer."""
+    """One instancer and its observers."""
 
-    def __init__(self, client: Client, directory: str, window: Window) -> None:
-        self.client, self.directory = client, directory
+    def __init__(self, discovery: Discovery, directory: str, rng: Random) -> None:
+        self.discovery, self.directory, self.rng = discovery, directory, rng
+        self.client, self.world = discovery.client, discovery.client.world
+        self.local = directory[len(self.client.root) :]
         self._at = 0  # how far in the history the shown set stands
-        self.newest: Optional[Event] = None
+        self.published: List[Event] = []
         self.shown = 0
         self.heard_at: Optional[float] = None  # the first event since the newest set was shown, by the client's clock
-        self.runner = Runner(Front(client, lambda path: False), client, self._look, window)
-        self.core = Membership(directory[len(client.root) :], self.runner.watcher)
-        self._wrap(self.core)
-        self.runner.start(self.core)
+        self.instancer: Any = None
+        self.core: Any = None
+        self.stopped = False
+        self.observers: List[Observer] = []
+        self.iterations: List[Iteration] = []
+        self.world.instancers.append(self)
 
-    def _wrap(self, core: Any) -> None:
-        """Note when it hears that a child has changed."""
-        watched, inside = core.watched, core.directory + "/"
+    def __repr__(self) -> str:
+        return f"instancer of {self.directory}"
+
+    @property
+    def started(self) -> bool:
+        """Whether it has begun."""
+        return self.instancer is not None and self.discovery.started
+
+    # ------------------------------------------------------------------------- opening
+
+    def open_blocking(self, waits: bool) -> None:
+        """The constructor, which may wait."""
+        from .discoveries import Caller
+
+        discovery: Any = self.discovery
+        timeout = self.rng.choice((None, self.rng.random() * 3)) if waits else None
+        wait = self.rng.choice((None, self.rng.random() * 2)) if waits else 0.0
+        limit = wait if wait is not None else timeout if timeout is not None else discovery.timeout
+        caller = Caller("instancer", self, limit)
+        outcome = discovery.block(
+            caller, lambda: _BlockingInstancer(self, discovery.front, self.local, timeout=timeout, wait=wait)
+        )
+        self._opened(outcome)
+
+    def _opened(self, outcome: Any) -> None:
+        goes_on = self.instancer is not None and self.instancer._wait_for is not None
+        failed = isinstance(outcome, BaseException) and not (goes_on and isinstance(outcome, asyncio.CancelledError))
+        if failed:
+            waited_for = any(not one.over for one in self.iterations)
+            ended = self.instancer is None or self.instancer._stopped is not None
+            require(ended or waited_for, "D12", "{} failed, and goes on", self)
+            if ended:
+                self.world.forget_instancer(self)
+        elif not self.stopped:
+            known = self.published or self.instancer._wait_for is not None
+            require(known, "D12", "{} has begun, and knows nothing", self)
+
+    def open_async(self, waits: bool) -> None:
+        """The constructor, and `start`."""
+        from .discoveries import Caller
+
+        discovery: Any = self.discovery
+        timeout = self.rng.choice((None, self.rng.random() * 3)) if waits else None
+        wait = self.rng.choice((None, self.rng.random() * 2)) if waits else 0.0
+        limit = wait if wait is not None else timeout if timeout is not None else discovery.timeout
+        with Running(self.client.loop):
+            instancer = _AsyncInstancer(self, discovery.front, self.local, wait=wait)
+
+        async def start() -> None:
+            try:
+                await instancer.start(timeout)
+            except BaseException as error:
+                self._opened(error)
+                raise
+            self._opened(None)
+
+        discovery.spawn(Caller("instancer", self, limit), start)
+
+    def attach(self, instancer: Any) -> None:
+        """The instancer begins."""
+        self.instancer, core = instancer, instancer._core
+        self.core = core
+        watched, inside, events = core.watched, core.directory + "/", core.events
 
         def noted(event: Any, now: float) -> None:
             child = (event.path or "")[len(inside) :]
@@ -257,34 +285,96 @@ class InstancerParty:
                 self.heard_at = now
             watched(event, now)
 
-        core.watched = noted
+        def looked() -> Any:
+            found = list(events())
+            for event in found:
+                self._look(event)
+            return found
 
-    def _look(self) -> None:
-        for event in self.core.events():
-            self.newest = event
-            if event.error is None or isinstance(event.error, WITH_A_SET):
-                self.shown, self.heard_at = self.shown + 1, None
-                history = self.client.world.server.history[self.directory]
-                while self._at < len(history) and history[self._at] != event.instances:
-                    self._at += 1
-                require(self._at < len(history), "D2", "{} never was (again), now {}", event.instances, history[-3:])
-            else:
-                stale = self.core.stale_since(self.client.now())
-                require(stale is not None, "D9", "{} is called fresh", event)
+        core.watched, core.events = noted, looked
+
+    # ------------------------------------------------------------------------- its user
+
+    def use(self, rng: Random) -> None:
+        """Observers come and go, iterations begin, and the instancer may be stopped."""
+        if self.stopped or self.instancer is None or self.discovery.stopped:
+            return
+        if rng.random() < 0.08:
+            self.stop()
+        elif self.observers and rng.random() < 0.4:
+            observer = self.observers.pop(rng.randrange(len(self.observers)))
+            with Running(self.client.loop):
+                self.instancer.deregister(observer)
+            observer.gone = True
+        elif self.client.is_async and rng.random() < 0.5:
+            self.iterations = [one for one in self.iterations if not one.over]
+            self.iterations.append(Iteration(self, rng))
+        else:
+            observer = Observer(self, rng)
+            with Running(self.client.loop):
+                self.instancer.register(observer)
+            self.observers.append(observer)
+        self.client.settle()
+
+    def stop(self) -> None:
+        """`stop`, twice."""
+        if self.client.is_async:
+            with Running(self.client.loop):
+                self.instancer.leave()  # `stop`, which never waits
+                self.instancer.leave()
+        else:
+            self.instancer.stop()
+            self.instancer.stop()
+        self.check_stopped()
+        self.world.forget_instancer(self)
+
+    # -------------------------------------------------------------------------- rules
+
+    @property
+    def newest(self) -> Optional[Event]:
+        """As the user sees it, or None before anything is known."""
+        if not self.published:
+            return None
+        state: Event = self.instancer.state
+        require(state is self.published[-1] or self.stopped or self.discovery.stopped, "D13", "`state` is {}, after {}", state, self.published[-1])
+        return state
+
+    def stale_since(self) -> Optional[float]:
+        """As the user sees it."""
+        self.world.current = self.client
+        found: Optional[float] = self.instancer.stale_since
+        return found
+
+    def _look(self, event: Event) -> None:
+        self.published.append(event)
+        if event.error is None or isinstance(event.error, WITH_A_SET):
+            self.shown, self.heard_at = self.shown + 1, None
+            history = self.world.server.history[self.directory]
+            while self._at < len(history) and history[self._at] != event.instances:
+                self._at += 1
+            require(self._at < len(history), "D2", "{} never was (again), now {}", event.instances, history[-3:])
+        else:
+            require(self.stale_since() is not None, "D9", "{} is called fresh", event)
 
     def age(self) -> float:
         """For how long, in seconds, there has been a newer set than the one shown; 0 if there is none."""
-        server = self.client.world.server
+        server = self.world.server
         history, times = server.history[self.directory], server.times[self.directory]
         newest = self.newest.instances if self.newest is not None else None
         at = next((i for i in range(len(history) - 1, self._at - 1, -1) if history[i] == newest), self._at)
-        return self.client.world.clock.now - times[at + 1] if at + 1 < len(history) else 0.0
+        return self.world.clock.now - times[at + 1] if at + 1 < len(history) else 0.0
 
     def check(self, slack: float) -> None:
         """`stale_since`, while there are no faults that the client cannot know of."""
-        now, stale = self.client.now(), self.core.stale_since(self.client.now())
-        if self.newest is not None and self.client.session.state != KazooState.CONNECTED:
-            require(stale is not None, "D9", "called fresh without a connection: {}", self.newest)
+        if self.instancer is None or self.discovery.stopped:
+            return
+        newest = self.newest
+        now, stale = self.client.now(), self.stale_since()
+        if newest is None:
+            require(stale is not None, "D9", "called fresh, though nothing is known")
+            return
+        if self.client.session.state != KazooState.CONNECTED:
+            require(stale is not None, "D9", "called fresh without a connection: {}", newest)
         if self.core._timeline.behind_since is None or not self.age():
             self.heard_at = None  # what was heard of is no news: the set is as it was
         if self.heard_at is not None and now - self.heard_at > LATE + slack:
@@ -293,7 +383,11 @@ class InstancerParty:
 
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""
-        server = self.client.world.server
+        if self.instancer is None:
+            return f"D12: {self} never began"
+        if self.discovery.stopped:
+            return f"D8: {self} is not stopped with its client"
+        server = self.world.server
         truth, newest = server.instances(self.directory), self.newest
         if newest is None or newest.instances != truth:
             return f"D1: shown is {newest}, true is {truth}"
@@ -305,11 +399,105 @@ class InstancerParty:
         hidden = {f"{self.core.directory}/{name}" for name in server.secret(self.directory)} if silent else set()
         if set(named) - set(bad) or set(bad) - set(named) - hidden:
             return f"D11: left out are {bad}, named are {named}"
-        if self.core.stale_since(self.client.now()) is not None:
+        if self.stale_since() is not None:
             return f"D9: called stale at rest: {newest}"
+        return self._unheard(newest)
+
+    def _unheard(self, newest: Event) -> Optional[str]:
+        for one in (*self.observers, *(iteration for iteration in self.iterations if not iteration.left)):
+            if one.last is not newest:
+                return f"D13: {one} has heard {one.last} last, the newest is {newest}"
         return None
+
+    def check_stopped(self) -> None:
+        """It was stopped."""
+        self.stopped = True
+        for observer in (*self.observers, *self.iterations):
+            observer.gone = True
+        if self.instancer is not None:
+            error, stale = self.instancer.state.error, self.stale_since()
+            require(isinstance(error, ClientClosedError), "D10", "{} has the error {!r} behind its stop", self, error)
+            require(stale is not None, "D9", "{} is called fresh behind its stop", self)
 
     def check_end(self) -> None:
         """There will never be a session again."""
-        told = self.newest is not None and isinstance(self.newest.error, ConnectionClosedError)
-        require(told and self.core.over, "D10", "an instancer shows {} after the end", self.newest)
+        newest = self.newest
+        told = newest is not None and isinstance(newest.error, ConnectionClosedError)
+        require(told and self.core.over, "D10", "{} shows {} after the end", self, newest)
+        require(self.stale_since() is not None, "D9", "{} is called fresh after the end", self)
+
+    def check_heard(self) -> None:
+        """As `check_end`, some time later: those who are slow have heard of it, too."""
+        newest = self.newest
+        for one in (*self.observers, *(iteration for iteration in self.iterations if not iteration.left)):
+            require(one.last is newest, "D10", "{} has heard {} last, not the end", one, one.last)
+        for iteration in self.iterations:
+            require(iteration.over, "D10", "{} goes on for ever", iteration)
+
+
+class Observer:
+    """Hears of events; it may be slow, and it may raise."""
+
+    def __init__(self, party: InstancerParty, rng: Random) -> None:
+        self.party, self._rng = party, rng
+        self._kind = rng.choice(("plain", "raises", "slow"))
+        self.last: Optional[Event] = None
+        self._at = 0
+        self.gone = False
+
+    def __call__(self, event: Event) -> Any:
+        self.hears(event)
+        if self._kind == "raises" and self._rng.random() < 0.5:
+            raise RuntimeError("an observer's own")
+        if self._kind == "slow" and self.party.client.is_async:
+            return asyncio.sleep(self._rng.random() * 2)
+        return None
+
+    def hears(self, event: Event) -> None:
+        """The next event: one that was published, behind the one before."""
+        require(not self.gone, "D13", "{} hears {} behind its end", self, event)
+        published = self.party.published
+        while self._at < len(published) and published[self._at] is not event:
+            self._at += 1
+        require(self._at < len(published), "D13", "{} hears {}, which is old, or never was", self, event)
+        self._at, self.last = self._at + 1, event
+        self.party.world.trail.append((self.party.world.clock.now, repr(self), repr(event)))
+
+    def __repr__(self) -> str:
+        return f"{self._kind} {type(self).__name__} of {self.party}"
+
+
+class Iteration(Observer):
+    """A task that iterates."""
+
+    def __init__(self, party: InstancerParty, rng: Random) -> None:
+        super().__init__(party, rng)
+        #: Whether it has ended by itself, and whether its user left it.
+        self.over = self.left = False
+        loop = party.client.loop
+        with Running(loop):
+            self._task = loop.create_task(self._run())
+        self._task.add_done_callback(self._done)
+
+    def leave(self) -> None:
+        """Its user cancels it."""
+        self.left = True
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        async for event in self.party.instancer:
+            self.hears(event)
+            if self._kind == "slow":
+                await asyncio.sleep(self._rng.random())
+            elif self._kind == "raises" and self._rng.random() < 0.2:
+                self.left = True
+                break
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.over = True
+        if not task.cancelled() and task.exception() is not None:
+            self.left = True
+        party = self.party
+        if party.instancer._stopped is not None and not party.stopped:  # its start has failed, and nobody else waits
+            party.check_stopped()
+            party.world.forget_instancer(party)

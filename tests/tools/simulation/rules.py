@@ -15,14 +15,24 @@ D1 every replica is true in the end; D2 no set is shown that never was; D3 one n
 D4 none once its removal is confirmed; D5 nobody else's node is deleted; D6 while nodes change steadily and nothing is
 broken, what is shown is at most X seconds old, whatever changes how fast, and membership no older than data; D7 in the
 end the watches below directories are the ones wanted: one on each node of ours, and those of instancers; D8 in the end
-nothing is left of registrations of a client of discovery that has stopped, though it stopped in doubt; D9 `stale_since`
-is set while there is no connection, and whenever a change was heard X seconds ago and nothing newer is shown, and is not
-set at rest; D10 everybody who waits, or looks, is told the cause when there will never be a session again; D11 children
-that cannot be read cost only themselves, and in the end each of them is named, and nothing else.
+nothing is left of registrations of a client of discovery that has stopped, though it stopped in doubt, and what its users
+still hold says so from the moment `stop` returns; D9 `stale_since`, as the user reads it, is set while nothing is known,
+while there is no connection, whenever a change was heard X seconds ago and nothing newer is shown, and behind a stop, and
+is not set at rest; D10 everybody who waits, or looks, is told the cause when there will never be a session again: Y seconds
+after it, each caller, each registrar's and instancer's error, and soon each observer and iteration, has the cause, never a
+symptom, and nothing of discovery runs any more; D11 children that cannot be read cost only themselves, and in the end each
+of them is named, and nothing else; D12 each call returns or raises within the time it was given, or that its client gives
+every call, and Z on top; `stop` takes 2 s while there is no connection; nothing waits in a signal handler; an exception of a
+block is not replaced; D13 what an observer, or an iteration, is given is what was published, in order, with gaps but for the
+last one, which is `state` in the end; and nothing once it is deregistered, or the instancer or its client is stopped; D14 a
+registration stands in the end exactly if somebody was told so since it was last not wanted: none is left by callers that
+were cancelled, or told of a failure, and none is taken from a caller that was told of success.
 
 X is a second (`zkdisco.membership.LATE`), and what messages need on their way: more than a round trip between any two
 places on earth with a sweep on top, and no more than the shortest session timeout, which the instances of a dead process
-have anyway.
+have anyway. Y is a second (`zkdisco.runner.LOOK_AGAIN`: a client that let a request wait in vain is asked again so much later).
+Z is a second (`zkdisco.front.GRACE`), and some turns of a thread or an event loop that is behind. A call inside which other
+calls were made (a thread that the system has put aside) may end behind these.
 """
 
 from __future__ import annotations
@@ -43,6 +53,11 @@ class Violation(AssertionError):
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
         self.rule = rule
+        raised.append(self)
+
+
+#: All of this run: a front may take one for an error of its user's, and only log it.
+raised: List[Violation] = []
 
 
 def require(condition: object, rule: str, text: str, *values: Any) -> None:

@@ -55,7 +55,7 @@ def run_steps(seed: int, steps: Sequence[Step]) -> Tuple[Optional[Violation], To
     counts = {
         "requests": world.ledger.frames, "writes applied": world.ledger.applications, "faults": world.faults,
         "connects": sum(client.reconnects for client in world.clients),
-        "sets shown": sum(party.shown for party in world.instancers),
+        "sets shown": sum(party.shown for party in (*world.instancers, *world.left)), "words of discovery": len(world.trail),
     }  # fmt: skip
     return violation, Totals(counts)
 

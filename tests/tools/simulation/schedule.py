@@ -9,7 +9,7 @@ from random import Random
 from typing import Dict, List, NamedTuple, Tuple
 
 #: How often, out of all steps. Faults come in bouts: see `make`.
-USERS: Dict[str, float] = {"act": 50, "want": 7, "stranger": 5, "give_up": 0.6, "leave": 0.5, "churn": 0.6, "abandon": 1.5, "pass": 12}
+USERS: Dict[str, float] = {"act": 50, "want": 7, "stranger": 5, "give_up": 1.5, "leave": 0.5, "observe": 3, "look": 0.5, "enter": 0.5, "signal": 0.4, "close": 0.3, "churn": 0.6, "abandon": 1.5, "pass": 12}
 FAULTS: Dict[str, float] = {
     "cut": 6, "cut_at": 4, "half_open": 3, "hole": 5, "heal": 6, "slow": 2, "restart": 1, "down": 0.7, "wipe": 0.25,
     "expire": 2, "lag": 1, "refuse": 1, "read_only": 0.5, "split": 2.0, "freeze": 1.5, "jump": 1, "throttle": 1.5,

@@ -6,11 +6,10 @@ Owns what each kind of step does, and when all must be well again. Must not know
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-import zkdisco.runner
 from zkdisco.membership import LATE
-from zkdisco.runner import Window
+from zkdisco.runner import LOOK_AGAIN
 import zkwire.session.watches
 from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
@@ -22,13 +21,17 @@ from zkwire.wire.messages import Scope
 from zkwire.session.session import ENDED
 from zkwire.session.watches import KINDS
 
+from .below import AsyncBelow, BlockingBelow
 from .client import Client
 from .clock import Clock
+from .discoveries import Discovery, Interrupt, discovery_on, found_discovery
+from .executors import Running
 from .network import Stream, Wire
-from .parties import InstancerParty, RegistrarParty, Registrations
-from .rules import Ledger, Violation, require
+from .parties import InstancerParty, RegistrarParty
+from .rules import Ledger, Violation, raised, require
 from .schedule import Step
 from .server import Server
+from .surroundings import surroundings
 from .users import act
 
 DIRECTORIES = ("/svc/web", "/svc/db")
@@ -49,6 +52,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         rng = self.rng = Random(seed)
+        self.seed = seed
         self.clock, self.ledger = Clock(), Ledger()
         self.version = rng.choice(VERSIONS)
         settings = Settings(
@@ -62,66 +66,177 @@ class World:
         self.cut_off: Set[Client] = set()
         self.wires: List[Any] = []  # (wire, link, client)
         self.faults = 0
-        lag = rng.choice((0.0, 0.0, 0.02, 0.2))
-        hosts = rng.choice((1, 1, 3))
-        self.clients = [
-            Client(self, i, Random(seed * 31 + i), rng.choice((2, 4, 8)), hosts, lag, rng.choice(ROOTS))
-            for i in range(rng.randrange(2, 5))
-        ]
-        self.registrations: List[Registrations] = []
+        self.lag = rng.choice((0.0, 0.0, 0.02, 0.2))
+        self._hosts_known, self._number_of_clients = rng.choice((1, 1, 3)), 0
+        self.clients = [self._client(rng) for _ in range(rng.randrange(2, 5))]
+        #: The process that is running, for its clock.
+        self.current = self.clients[0]
+        #: The client for the next front that makes a ZooKeeper of its own.
+        self.newcomer: Any = None
+        self.discoveries: List[Discovery] = []
         self.registrars: List[RegistrarParty] = []
         self.instancers: List[InstancerParty] = []
-        self.strangers = 0
-        self.lag = lag
+        self.left: List[InstancerParty] = []  # those that have stopped
+        self.strangers = self.guids = 0
+        #: Of each call that waits, whether it need not any more, the outermost first; when the newest that waited inside
+        #: another one has ended; when to interrupt one.
+        self.waiters: List[Callable[[], bool]] = []
+        self.excused, self.interrupt = 0.0, None
+        #: Seconds that processes have stood still, or leapt ahead.
+        self.drift = 0.0
+        self.resting = self._rest_owed = False
+        self.crash: Optional[BaseException] = None
+        #: What callers, observers and iterations of discovery were told, and when.
+        self.trail: List[Tuple[float, str, str]] = []
+        self._steps: Iterator[Step] = iter(())
         #: Bytes of paths in one request that sets watches again: mostly all, sometimes one or two.
         self.batch = rng.choice((zkwire.session.watches.BATCH, 24, 8))
         #: Whether the clients close in the middle of it all.
         self.abrupt = rng.random() < 0.2
-        self._people()
         self.clock.at(self.clock.now + TICK, self._tick)
+
+    def _client(self, rng: Random) -> Client:
+        number = self._number_of_clients
+        self._number_of_clients += 1
+        return Client(
+            self, number, Random(self.seed * 31 + number), rng.choice((2, 4, 8)), self._hosts_known, self.lag, rng.choice(ROOTS)
+        )
 
     def _people(self) -> None:
         for client in self.clients:
-            self._register(client, self.rng.choice((0, 1, 1, 2)))
-            window = Window(self.rng.choice((40, 1000)))
+            (AsyncBelow if client.is_async else BlockingBelow)(client=client)
+            discovery = self._discover(client, self.rng.choice((0, 1, 1, 2)))
+            discovery.front.window._free = self.rng.choice((40, 1000))
+            client.zk.driver.start()
             for _ in range(self.rng.choice((0, 1, 1))):
-                self.instancers.append(InstancerParty(client, self.rng.choice(DIRECTORIES), window))
-            client.start()
+                discovery.instancer(self.rng.choice(DIRECTORIES), Random(self.rng.getrandbits(32)), False)
+            client.settle()
 
-    def _register(self, client: Client, count: int) -> None:
+    def _discover(self, client: Client, count: int) -> Discovery:
         """One more client of discovery on this client, with so many registrars."""
-        one = Registrations(client)
-        self.registrations.append(one)
+        found = discovery_on(client, self.rng.choice((1.0, 2.0)))
+        self._furnish(found, count)
+        return found
+
+    def _furnish(self, discovery: Discovery, count: int) -> None:
+        self.discoveries.append(discovery)
         for _ in range(count):
             number = len(self.registrars) + 1
-            party = RegistrarParty(one, number, self.rng.choice(DIRECTORIES), self.rng.random() < 0.5)
-            self.registrars.append(party)
+            self.registrars.append(RegistrarParty(discovery, number, self.rng.choice(DIRECTORIES), self.rng.random() < 0.4))
+
+    @property
+    def live(self) -> List[Client]:
+        """The clients that have not come to their end."""
+        return [client for client in self.clients if client.ended_at is None and client.session._closing is None]
+
+    def guid(self, size: int) -> bytes:
+        """In the place of random bytes."""
+        self.guids += 1
+        return self.guids.to_bytes(size, "big")
+
+    def owns(self, client: Client, path: str) -> bool:
+        """Whether a node is one that the client has made for discovery."""
+        return any(discovery.owns(path) for discovery in client.discoveries)
+
+    def forget(self, discovery: Discovery) -> None:
+        """It has stopped."""
+        for party in [party for party in self.instancers if party.discovery is discovery]:
+            self.forget_instancer(party)
+
+    def forget_instancer(self, party: InstancerParty) -> None:
+        """It has stopped, or failed to begin."""
+        if party in self.instancers:
+            self.instancers.remove(party)
+            self.left.append(party)
+
+    # ---------------------------------------------------------------------- the time
+
+    def monotonic(self) -> float:
+        """The time of the process that is running."""
+        return self.current.now()
 
     def run(self, steps: Sequence[Step]) -> None:
         """All steps, then rest, then the end. Raises `Violation`."""
-        before = zkdisco.runner.monotonic, zkwire.session.watches.BATCH  # type: ignore[attr-defined]
-        zkwire.session.watches.BATCH = self.batch
-        least, zkdisco.runner.LEAST = zkdisco.runner.LEAST, 2  # directories are small here
-        try:
-            for step in steps:
-                STEPS[step.kind](self, Random(step.salt))
+        del raised[:]
+        with surroundings(self):
+            self._people()
+            self._steps = iter(steps)
+            for step in self._steps:
+                self._do(step)
                 self.clock.run(step.pause)
                 self._check()
+            self._steps = iter(())
             if self.abrupt:
                 self.clock.run(max(0.0, max(client.frozen_until for client in self.clients) - self.clock.now))
             else:
                 self.rest()
             self.end()
-        finally:
-            zkdisco.runner.monotonic, zkwire.session.watches.BATCH = before  # type: ignore[attr-defined]
-            zkdisco.runner.LEAST = least
+
+    def _do(self, step: Step) -> None:
+        STEPS[step.kind](self, Random(step.salt))
+        if self._rest_owed and not self.waiters:
+            self.rest()
 
     def _check(self) -> None:
+        if raised:
+            raise raised[0]
+        if self.crash is not None:
+            raise self.crash
         for client in self.clients:
             client.check()
+            if client.ended_at is not None and not client.is_told and not client.frozen:
+                self._check_end(client)
         for party in self.instancers:
             if self.clock.now >= party.client.frozen_until and not self.lag and not party.client.jumped:
                 party.check(0.1)
+
+    def _check_end(self, client: Client) -> None:
+        """There will never be a session of this client again: soon, everybody knows."""
+        late = self.clock.now - max(client.ended_at or 0.0, client.frozen_until)
+        if late > LOOK_AGAIN + 0.1 + 12 * client.lag:
+            client.is_told = True
+            for party in (*client.discoveries, *self.instancers):
+                if party.client is client and party.started:
+                    party.check_end()
+
+    @property
+    def may_block(self) -> bool:
+        """Whether one more call may wait: few are inside one another, since an outer one ends behind the inner ones."""
+        return len(self.waiters) < 2
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and what is to happen then, inside a step."""
+        self.wait(self.current, lambda: False, seconds)
+
+    def wait(self, client: Client, done: Callable[[], bool], seconds: float) -> None:
+        """Somebody in this process waits until `done()`, at most so many seconds of its clock: the world goes on."""
+        clock, deadline, was_busy = self.clock, client.now() + seconds, client.busy
+        interrupt, self.interrupt = self.interrupt, None
+
+        def enough() -> bool:
+            self.current = client
+            return clock.now >= client.frozen_until and (done() or client.now() >= deadline - 1e-9)
+
+        client.busy = False
+        self.waiters.append(enough)
+        try:
+            client.settle()
+            while not enough():
+                if interrupt is not None and clock.now >= interrupt:
+                    raise Interrupt()
+                step = None if self.resting else next(self._steps, None)
+                if step is not None:
+                    self._do(step)
+                    clock.run(step.pause, enough)
+                    self._check()
+                else:
+                    left = max(deadline - client.now(), client.frozen_until - clock.now, 1e-6)
+                    clock.run(min(left, max(1e-6, interrupt - clock.now)) if interrupt is not None else left, enough)
+        finally:
+            self.waiters.pop()
+            if self.waiters:
+                self.excused = clock.now
+            client.busy, self.current = was_busy, client
 
     # ------------------------------------------------------------------- the network
 
@@ -189,7 +304,7 @@ class World:
         """
         now, server = self.clock.now, self.server
         ending = {session.id for session in server.sessions.expired(now, server.judges_local_only) if not server.read_only}
-        for client in self.clients:
+        for client in self.live:
             if now < client.frozen_until:
                 continue
             state, client_state = client.session.state, client.session.client_state
@@ -206,7 +321,7 @@ class World:
 
     def _act(self, rng: Random) -> None:
         client = rng.choice(self.clients)
-        if self.clock.now >= client.frozen_until:
+        if not client.frozen and client.ended_at is None:
             act(client, rng)
 
     def _abandon(self, rng: Random) -> None:
@@ -216,28 +331,84 @@ class World:
             client.abandon(rng.choice(calls))
 
     def _want(self, rng: Random) -> None:
-        live = [party for party in self.registrars if not party.registrations.stopped]
+        live = [party for party in self.registrars if not party.discovery.stopped and not party.client.frozen]
         if live:
-            party = rng.choice(live)
-            if rng.random() < 0.3:
-                party.update(rng.randrange(1000))
-                return
-            party.want(rng.random() < 0.6)
-            if rng.random() < 0.2:
-                party.want(rng.random() < 0.6)
+            rng.choice(live).want(rng)
 
-    def _leave(self, rng: Random) -> None:
-        """A client of discovery stops, and another one begins; the connection goes on."""
-        live = [one for one in self.registrations if not one.stopped and one.parties]
-        if live and len(self.registrars) < 12:
-            one = rng.choice(live)
-            one.stop()
-            self._register(one.client, len(one.parties))
-            one.client.settle()
+    def _enter(self, rng: Random) -> None:
+        live = [party for party in self.registrars if not (party.discovery.stopped or party.client.frozen or party.by_service)]
+        if live:
+            self.current = (party := rng.choice(live)).client
+            party.enter(rng)
+
+    def _signal(self, rng: Random) -> None:
+        live = [one for one in self.discoveries if not one.stopped and not one.client.frozen]
+        if live:
+            rng.choice(live).signal(rng)
 
     def _give_up(self, rng: Random) -> None:
-        if self.registrars:
-            rng.choice(self.registrars).give_up()
+        callers = [caller for one in self.discoveries if not one.client.frozen for caller in one.callers]
+        if callers:
+            caller = rng.choice(callers)
+            client = self.current = caller.client
+            with Running(client.loop):
+                caller.give_up()
+            client.settle()
+
+    def _observe(self, rng: Random) -> None:
+        live = [party for party in self.instancers if not party.client.frozen]
+        if live:
+            self.current = (party := rng.choice(live)).client
+            party.use(rng)
+
+    def _look(self, rng: Random) -> None:
+        """One more instancer, or one more client of discovery with a ZooKeeper of its own."""
+        live = [one for one in self.discoveries if not one.stopped and not one.client.frozen]
+        if not self.may_block:
+            return
+        if live and len(self.instancers) < 6 and rng.random() < 0.7:
+            discovery = rng.choice(live)
+            self.current = discovery.client
+            discovery.instancer(rng.choice(DIRECTORIES), rng, True)
+        elif len(self.live) < 5:
+            client = self.newcomer = self._client(rng)
+            client.is_owned = True
+            self.clients.append(client)
+            self.current = client
+            found_discovery(client, rng, lambda discovery: self._furnish(discovery, rng.choice((1, 2))))
+
+    def _leave(self, rng: Random) -> None:
+        """A client of discovery stops; on a ZooKeeper that it had not made itself, there is another one at once."""
+        live = [one for one in self.discoveries if not one.stopped and not one.client.frozen and one.started]
+        if live:
+            one = rng.choice(live)
+            self.current = one.client
+            one.stop(rng)
+            if not one.client.is_owned and one.client in self.live:
+                self._discover(one.client, len(one.parties))
+                one.client.settle()
+
+    def _close(self, rng: Random) -> None:
+        """The ZooKeeper below is closed by whoever had made it."""
+        live = [client for client in self.live if not client.frozen]
+        if len(live) > 1:
+            client = rng.choice(live)
+            client.doom = rng.choice(("", "cut", "hold"))
+            if rng.random() < 0.5:
+                self.close(client)
+            else:  # soon after its next session has begun, while what waited for that is on its way
+                self.server.expire(client.sid, self.clock.now)
+                self.flush()
+
+    def close(self, client: Client) -> None:
+        """Its session ends for good; the connection may break before."""
+        wire, fate, client.doom = client.wire, client.doom, None
+        if wire is not None and fate == "hold":
+            wire.up.held = wire.down.held = True
+        client.session.close(client.now())
+        client.settle()
+        if wire is not None and fate == "cut":
+            wire.cut(True, True)
 
     def _stranger(self, rng: Random) -> None:
         """Somebody else, by other means, works in the directories."""
@@ -253,29 +424,31 @@ class World:
         elif choice < 0.9:
             for path in ("/svc", directory):
                 self.inject(Create(path, b"made by a stranger"))
-            self.inject(Create(f"{directory}/stranger{self.strangers}", data, acl))
+            name = rng.randrange(4) if rng.random() < 0.6 else self.strangers  # what comes back is another node
+            self.inject(Create(f"{directory}/stranger{name}", data, acl))
         elif not names:
             self.inject(Delete(directory))
 
     def _churn(self, rng: Random) -> None:
         """Nothing is broken, and nodes of a directory change steadily for some seconds, faster than a round trip."""
-        if self.abrupt or rng.random() < 0.7:
+        if self.abrupt or rng.random() < 0.7 or self.waiters:
             return  # it takes long
         self.rest()
+        self.resting = True
         directory, pause = rng.choice(DIRECTORIES), rng.choice((0.004, 0.02, 0.1))
         for path in ("/svc", directory):
             self.inject(Create(path, b""))
         busy = [f"{directory}/busy{number}" for number in range(rng.choice((1, 2, 4, 12)))]
         for path in busy:
             self.inject(Create(path, b""))
-        watching = [party for party in self.instancers if party.directory == directory]
+        watching = [party for party in self.instancers if party.directory == directory and party.client in self.live]
         self.clock.run(5.0)
-        slow = rng.random() < 0.3
+        slow, come = rng.random() < 0.3, rng.choice((0.05, 0.05, 0.5))
         if slow:
             for wire, _, _ in self.wires:
                 wire.down.latency = 1.5
         for _ in range(int(4 / pause)):
-            self._churned(rng, directory, busy)
+            self._churned(rng, directory, busy, come)
             self.clock.run(pause * (0.5 + rng.random()))
             self._check()
             for party in watching if not slow else ():
@@ -285,10 +458,11 @@ class World:
         for path in busy:
             self.inject(Delete(path))
         self.clock.run(5.0)
+        self.resting = False
 
-    def _churned(self, rng: Random, directory: str, busy: List[str]) -> None:
+    def _churned(self, rng: Random, directory: str, busy: List[str], come: float) -> None:
         self.strangers += 1
-        if rng.random() < 0.05:
+        if rng.random() < come:
             name = f"{directory}/come{self.strangers % 3}"
             gone = name.rpartition("/")[2] in self.server.names(directory)
             self.inject(Delete(name) if gone else Create(name, b"come%d" % self.strangers))
@@ -397,14 +571,15 @@ class World:
             client.jump(rng.random() * rng.choice((1.0, 20.0)))
 
     def _throttle(self, rng: Random) -> None:
-        self.server.faults.answer(-127, rng.choice((None, None, 101, 105, 106)), times=rng.randrange(1, 3))
+        self.server.faults.answer(-127, rng.choice((None, None, 1, 1, 101, 105, 106)), times=rng.randrange(1, 3))
 
     def _hosts(self, rng: Random) -> None:
-        rng.choice(self.clients).set_hosts(rng.sample(range(5), rng.randint(1, 4)))
+        if self.live:
+            rng.choice(self.live).set_hosts(rng.sample(range(5), rng.randint(1, 4)))
 
     def _pass(self, rng: Random) -> None:
         if rng.random() < 0.05:
-            self.clock.run(rng.random() * 10)
+            self.clock.run(rng.random() * 10, self.waiters[-1] if self.waiters else None)
 
     def _rest(self, rng: Random) -> None:
         self.rest()
@@ -420,6 +595,14 @@ class World:
 
     def rest(self) -> None:
         """No more faults; after some time all must be true."""
+        if self.waiters:
+            self._rest_owed = True  # behind the calls that wait
+            return
+        self.resting, self._rest_owed = True, False
+        self._rested()
+        self.resting = False
+
+    def _rested(self) -> None:
         self._heal(self.rng)
         self.clock.run(3.0)
         problem: Optional[str] = None
@@ -428,14 +611,13 @@ class World:
             if problem is None:
                 return
             self.clock.run(3.0)
-            for client in self.clients:
-                client.check()
+            self._check()
         rule, _, text = str(problem).partition(": ")
         raise Violation(rule, text)
 
     def problem(self) -> Optional[str]:
         """What is not as it must be at rest."""
-        for client in self.clients:
+        for client in self.live:
             if client.session.client_state != KeeperState.CONNECTED:
                 return f"I1: client {client.number} is {client.session.phase}: {client.session.last_error!r}"
             if client.calls:
@@ -453,13 +635,17 @@ class World:
             problem = self._watches_wanted(client)
             if problem is not None:
                 return problem
-        parties: List[Any] = [*self.registrars, *self.instancers, *self.registrations]
-        return next((p for p in (party.problem() for party in parties) if p is not None), None)
+        parties: List[Any] = [*self.registrars, *self.instancers, *self.discoveries]
+        for party in parties:
+            problem = party.problem() if party.client.ended_at is None else None
+            if problem is not None:
+                return problem
+        return None
 
     def _watches_wanted(self, client: Client) -> Optional[str]:
         """Whether there are those watches below directories that somebody wants, and no others."""
         watches, root = client.session._requests.watches, len(client.root)
-        mine = {party.core.node for party in self.registrars if party.client is client and party.core.node is not None}
+        mine = {party.core.node for party in self.registrars if party.client is client and party.core is not None} - {None}
         wanted = {DATA: set(mine), CHILD: set(), EXIST: set()}
         for party in self.instancers:
             if party.client is client and not party.core._recursive:
@@ -472,10 +658,18 @@ class World:
             there = {path for path in (client.session.scope.strip(one) for one in watches.paths(kind)) if self._is_ours(path, client)}
             # Where an instancer looked whether its directory is there, and by then it was: one watch that fires once.
             spare = {party.directory[root:] for party in self.instancers if party.client is client}
-            if there - paths - (spare if kind == DATA else set()):
+            # One that has stopped leaves those that fire once where they are.
+            left = {party.directory[root:] for party in self.left if party.client is client}
+            behind = {path for path in there if path in left or path.rpartition("/")[0] in left}
+            if there - paths - behind - (spare if kind == DATA else set()):
                 return f"D7: client {client.number} has {kind} watches on {there - paths} that nobody wants"
             if paths - there - refused:
                 return f"D7: client {client.number} has no {kind} watch on {paths - there - refused}"
+        below = {party.local for party in self.instancers if party.client is client and party.core._recursive}
+        there = {client.session.scope.strip(path) for path in watches.paths(RECURSIVE)}
+        there = {path for path in there if self._is_ours(path, client)}
+        if there != below:
+            return f"D7: client {client.number} has recursive watches on {there}, not on {below}"
         return None
 
     def _is_ours(self, path: str, client: Client) -> bool:
@@ -502,6 +696,8 @@ class World:
             # the server's list of children may have the removed one only, which took the place of the lasting one there.
             beside = set(mine[PERSISTENT]) | set(mine[RECURSIVE])
             forgotten = {path for path, there in modes.items() if there == {"standard"}} - here - unclaimed - beside
+            # An instancer that has stopped tells no server before 3.6; what is left fires once.
+            forgotten -= {party.directory for party in self.left if party.client is client}
             if forgotten:
                 return f"I10: client {client.number} has forgotten its {name} watches on {forgotten}"
             lasting = {(path, "persistent") for path in mine[PERSISTENT]}
@@ -531,8 +727,10 @@ class World:
             except ConnectionClosedError:
                 continue
             raise Violation("I9", "an operation is taken after the end")
-        for party in (*self.registrations, *self.instancers):
-            party.check_end()
+        self._check()
+        for party in (*self.discoveries, *self.instancers):
+            if party.started:
+                party.check_heard()
         if self.abrupt:
             return  # the server may not have heard of it
         for id_ in ids:  # there may be others, which their clients gave up before the server did
@@ -543,7 +741,7 @@ class World:
 
 def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
-        "act", "abandon", "churn", "leave", "want", "give_up", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
+        "act", "abandon", "churn", "leave", "want", "give_up", "observe", "look", "enter", "signal", "close", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
         "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
         "pass", "rest",
     )}  # fmt: skip
