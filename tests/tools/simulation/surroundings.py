@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 import zkdisco.aio
 import zkdisco.front
+import zkdisco.membership
 import zkdisco.runner
 import zkdisco.threads
 import zkwire.client
@@ -38,7 +39,8 @@ def surroundings(world: World) -> Iterator[None]:
         (zkdisco.threads, "threading", SimpleNamespace(get_ident=lambda: len(world.waiters))),
         (zkdisco.threads, "ZooKeeper", BlockingBelow), (zkdisco.aio, "async_zookeeper", lambda: AsyncBelow),
         (zkdisco.threads, "Crew", Crew), (BlockingBelow, "world", world), (zkwire.session.watches, "BATCH", world.batch),
-        (zkdisco.runner, "LEAST", 2),  # directories are small here
+        (zkdisco.runner, "LEAST", 2), (zkdisco.membership, "RELOADS", 20),  # directories are small here
+        (zkdisco.front, "random", SimpleNamespace(random=world.chance)),
     ]  # fmt: skip
     level = logger.level
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in names]

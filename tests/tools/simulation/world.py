@@ -77,7 +77,7 @@ class World:
         self.registrars: List[RegistrarParty] = []
         self.instancers: List[InstancerParty] = []
         self.left: List[InstancerParty] = []  # those that have stopped
-        self.strangers = self.guids = 0
+        self.strangers = self.guids = self.chances = 0
         #: Of each call that waits, whether it need not any more, the outermost first; when the newest that waited inside
         #: another one has ended; when to interrupt one.
         self.waiters: List[Callable[[], bool]] = []
@@ -133,6 +133,11 @@ class World:
         """In the place of random bytes."""
         self.guids += 1
         return self.guids.to_bytes(size, "big")
+
+    def chance(self) -> float:
+        """In the place of random numbers: one after the other over the whole range, whatever the seed."""
+        self.chances += 1
+        return self.chances * 0.618 % 1.0
 
     def owns(self, client: Client, path: str) -> bool:
         """Whether a node is one that the client has made for discovery."""
