@@ -120,6 +120,12 @@ class RegistrarParty:
 
     # -------------------------------------------------------------------------- rules
 
+    def check(self) -> None:
+        """At any time."""
+        core = self.core
+        waiting = core is not None and not core.wanted and [token for token, wanted in core._waiting if wanted]
+        require(not waiting, "D10", "{} wait for {}, which is not wanted any more", waiting, self)
+
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""
         nodes, core = self.nodes(), self.core
