@@ -71,7 +71,7 @@ class RegistrarParty:
         if self.discovery.stopped:
             return
         kinds = ("register", "register", "deregister") if self.by_service else (
-            "register", "register", "register", "deregister", "deregister", "update", "update", "start")  # fmt: skip
+            "register", "register", "register", "deregister", "deregister", "update", "update", "update", "update", "start")  # fmt: skip
         what = rng.choice(kinds)
         self.discovery.ask(what, self, rng)
         if what == "register" and not self.by_service and not self.discovery.stopped and rng.random() < 0.3:
