@@ -388,8 +388,6 @@ class Client:
         self._state = event.state
         if event.state == KazooState.CONNECTED:
             self.reconnects += 1
-            if self.doom is not None:
-                self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
             for watch in [w for watches in self.watches.values() for w in watches]:
                 require(watch.sid in (0, self.sid), "I7", "a watch of an earlier session: {}", watch)
                 watch.sid = self.sid  # those set at a read-only server go along
@@ -410,6 +408,11 @@ class Client:
         self.sid, self.password, self.zxid, self.refused = 0, b"\0" * 16, 0, False
         self.granted = float(self.timeout)
         self.seen.clear()
+
+    def welcomed(self) -> None:
+        """The server has answered the handshake; what waited for that is on its way."""
+        if self.doom is not None:
+            self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
 
     # ------------------------------------------------------------------------ checks
 

@@ -77,7 +77,7 @@ class RegistrarParty:
         if self.discovery.stopped:
             return
         kinds = ("register", "register", "deregister") if self.by_service else (
-            "register", "register", "register", "deregister", "deregister", "update", "update", "start")  # fmt: skip
+            "register", "register", "register", "deregister", "deregister", "update", "update", "update", "update", "start")  # fmt: skip
         what = rng.choice(kinds)
         self.discovery.ask(what, self, rng)
         if what == "register" and not self.by_service and not self.discovery.stopped and rng.random() < 0.3:
@@ -125,6 +125,12 @@ class RegistrarParty:
         return self.client.jumped and owner != self.client.sid
 
     # -------------------------------------------------------------------------- rules
+
+    def check(self) -> None:
+        """At any time."""
+        core = self.core
+        waiting = core is not None and not core.wanted and [token for token, wanted in core._waiting if wanted]
+        require(not waiting, "D10", "{} wait for {}, which is not wanted any more", waiting, self)
 
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""

@@ -134,3 +134,4 @@ class Tap:
         client.granted, client.replied_at = response.timeout_ms / 1000, client.now()
         self._sign_of_life()
         self._identities = list(client.identities)
+        client.welcomed()

@@ -191,6 +191,8 @@ class World:
             client.check()
             if client.ended_at is not None and not client.is_told and not client.frozen:
                 self._check_end(client)
+        for registrar in self.registrars:
+            registrar.check()
         for party in self.instancers:
             if self.clock.now >= party.client.frozen_until and not self.lag and not party.client.jumped:
                 party.check(0.1)
@@ -408,6 +410,8 @@ class World:
     def close(self, client: Client) -> None:
         """Its session ends for good; the connection may break before."""
         wire, fate, client.doom = client.wire, client.doom, None
+        if fate is None:
+            return  # it has happened
         if wire is not None and fate == "hold":
             wire.up.held = wire.down.held = True
         client.session.close(client.now())
