@@ -11,9 +11,9 @@ from zkdisco.membership import LATE, Membership
 from zkdisco.registration import Registration
 from zkdisco.registry import Registry
 from zkdisco.runner import EndWatch, Runner, Window
-from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, InstancesLeftOutError, Service
+from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, IdentityTakenError, InstancesLeftOutError, Service
 from zkwire.errors import ConnectionClosedError
-from zkwire.ops import Delete, Multi
+from zkwire.ops import Delete, Multi, RemoveWatches
 from zkwire.values import KazooState
 
 from .rules import require
@@ -88,6 +88,8 @@ class Front:
         for one in op.ops if isinstance(op, Multi) else (op,):
             if isinstance(one, Delete):
                 require(self._owns(one.path), "D5", "{} is deleted, which is not ours", one.path)
+        if isinstance(op, RemoveWatches) and op.local:
+            self._client.unclaimed[op.path] = None  # the server is not told
         pending = Pending(self._client, done)
         pending.call = self._client.submit(op, pending.settle, force=force)
         return pending
@@ -139,7 +141,7 @@ class Registrations:
 
     def problem(self) -> Optional[str]:
         """What is left of a client of discovery that has stopped."""
-        left = [name for party in self.parties for name in party.nodes()] if self.stopped else []
+        left = [name for party in self.parties for name in party.ours()] if self.stopped else []
         if left:
             return f"D8: {left} are left behind the stop"
         if self.tokens:
@@ -153,17 +155,24 @@ class Registrations:
 
 
 class RegistrarParty:
-    """One registrar and its user; by service, it is registered as `Client.register` does it."""
+    """One registrar and its user; by service, it is registered as `Client.register` does it.
+
+    Others may have an identity, each two of them the same: a guid, or a name, with equal data or not.
+    """
 
     def __init__(self, registrations: Registrations, number: int, directory: str, by_service: bool) -> None:
         self.client, self.directory, self.registrations = registrations.client, directory, registrations
-        guid = f"{number:032x}"
-        self.name = f"_c_{guid}-"
+        group = (number + 1) // 2
+        self.identity = None if by_service else (None, f"{group:a>32x}", f"me{group:04}", f"me{group:04}")[group % 4]
+        if any(one.client is self.client and one.identity == self.identity for one in self.client.world.registrars):
+            self.identity = None  # of two in one process nobody could tell whose a node is
+        guid = f"{number:032x}" if self.identity is None else self.identity
+        self.name = f"_c_{guid}-" if len(guid) == 32 else guid
         self.local = directory[len(self.client.root) :]
         self.by_service = by_service
         path, _, name = self.local.rpartition("/")
-        service = Service(path or "/", name, b"host%d:80" % number)
-        self.core = Registration(service, DEFAULT_ACL, (), guid, registrations.runner.watcher)
+        service = Service(path or "/", name, b"host%d:80" % (group if self.identity and group % 4 == 2 else number))
+        self.core = Registration(service, DEFAULT_ACL, (), guid, registrations.runner.watcher, self.identity)
         self.wanted: Optional[bool] = None  # by the newest caller
         self._newest: Any = None
         self._tokens = 0
@@ -172,7 +181,7 @@ class RegistrarParty:
     def want(self, wanted: bool) -> None:
         """Register, or deregister."""
         self._tokens += 1
-        token = self._newest = ("wanted" if wanted else "unwanted", self.name, self._tokens)
+        token = self._newest = ("wanted" if wanted else "unwanted", self.core, self._tokens)
         both = self.registrations
         if both.stopped:
             return
@@ -188,7 +197,7 @@ class RegistrarParty:
         both = self.registrations
         if not both.stopped:
             self._tokens += 1
-            token = ("wanted", self.name, self._tokens)
+            token = ("wanted", self.core, self._tokens)
             both.tokens[token] = self
             both.tell(both.registry.update, self.core, b"%d of %s" % (number, self.core.service.data), token)
 
@@ -201,12 +210,31 @@ class RegistrarParty:
         """Our nodes, as the server has them."""
         return [name for name in self.client.world.server.names(self.directory) if name.startswith(self.name)]
 
+    def ours(self) -> List[str]:
+        """Those of them that can be nobody else's: with an identity, what the client's session owns."""
+        if self.identity is None:
+            return self.nodes()
+        return [name for name in self.nodes() if self._owner(name) == self.client.sid != 0]
+
+    def _twins(self) -> List[RegistrarParty]:
+        """All of this identity, ourselves included."""
+        return [one for one in self.client.world.registrars if (one.directory, one.name) == (self.directory, self.name)]
+
+    def _owner(self, name: str) -> int:
+        owner: int = self.client.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
+        return owner
+
+    def watched(self) -> Optional[str]:
+        """Our node, or the one that has our identity."""
+        taken = self.core.wanted and isinstance(self.core.error, IdentityTakenError)
+        return self.core.error.path if taken else self.core.node  # type: ignore[union-attr]
+
     def heard(self, token: Any, outcome: Any) -> None:
         """A caller is told."""
         if isinstance(outcome, Exception):
             return
         if token[0] == "unwanted":
-            left = [name for name in self.nodes() if not self._belated(name)]
+            left = [name for name in self.ours() if not self._belated(name)]
             require(not left, "D4", "{} is there after its removal: {}", self.name, left)
         else:
             require(outcome.rpartition("/")[2].startswith(self.name), "D3", "{} is no node of ours", outcome)
@@ -216,20 +244,37 @@ class RegistrarParty:
 
         A request of that session that the network held back may still arrive then. Its nodes end with it.
         """
-        owner = self.client.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
-        return self.client.jumped and owner != self.client.sid
+        return self.client.jumped and self._owner(name) != self.client.sid
 
     def problem(self) -> Optional[str]:
         """What is not as it should be at rest."""
         nodes = self.nodes()
+        if self.identity is not None and self.core.node is None:
+            return self._without(nodes)
         if len(nodes) != int(self.core.wanted):
             return f"D3: {self.name} wanted={self.core.wanted}, but there are {nodes}; {self.core.error!r}"
         server = self.client.world.server
         held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else self.core.data
         if b"host" in held and held != self.core.data:  # or else a stranger has set it
             return f"D3: {self.name} holds {held!r}, not {self.core.data!r}"
+        if nodes and self.identity is not None and self._owner(nodes[0]) != self.client.sid:
+            return f"D3: {self.name} takes the node of session {self._owner(nodes[0]):#x} for its own"
         if nodes and self.core.node != f"{self.local}/{nodes[0]}":
             return f"D3: {self.name} takes {self.core.node} for its node, which is {nodes[0]}"
+        return None
+
+
+    def _without(self, nodes: List[str]) -> Optional[str]:
+        """What is not as it should be at rest, where we have an identity and no node: another has it, or nobody wants it."""
+        wanted, error = any(one.core.wanted for one in self._twins()), self.core.error
+        owners = [self._owner(name) for name in nodes]
+        if len(nodes) > 1 or (wanted and not nodes) or (not wanted and any(owners)):
+            return f"D3: {self.name} wanted={wanted}, but there are {nodes}, of {owners}"
+        if not self.core.wanted:
+            return None
+        told = (error.path, error.session_id) if isinstance(error, IdentityTakenError) else None
+        if told != (f"{self.local}/{nodes[0]}", owners[0]):
+            return f"D3: {self.name} belongs to {owners[0]:#x}, and we are told {error!r}"
         return None
 
 

@@ -253,9 +253,15 @@ class World:
         elif choice < 0.9:
             for path in ("/svc", directory):
                 self.inject(Create(path, b"made by a stranger"))
-            self.inject(Create(f"{directory}/stranger{self.strangers}", data, acl))
+            self.inject(Create(f"{directory}/{self._name_of_a_stranger()}", data, acl))
         elif not names:
             self.inject(Delete(directory))
+
+    def _name_of_a_stranger(self) -> str:
+        """Now and then one that is a registrar's identity."""
+        exact = sorted({party.name for party in self.registrars if party.name.startswith("me")})
+        number = self.strangers
+        return exact[number % len(exact)] if exact and number % 4 == 0 else f"stranger{number}"
 
     def _churn(self, rng: Random) -> None:
         """Nothing is broken, and nodes of a directory change steadily for some seconds, faster than a round trip."""
@@ -459,7 +465,7 @@ class World:
     def _watches_wanted(self, client: Client) -> Optional[str]:
         """Whether there are those watches below directories that somebody wants, and no others."""
         watches, root = client.session._requests.watches, len(client.root)
-        mine = {party.core.node for party in self.registrars if party.client is client and party.core.node is not None}
+        mine = {party.watched() for party in self.registrars if party.client is client and party.watched() is not None}
         wanted = {DATA: set(mine), CHILD: set(), EXIST: set()}
         for party in self.instancers:
             if party.client is client and not party.core._recursive:
