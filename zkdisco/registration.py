@@ -88,6 +88,7 @@ class Registration:
         self._owner: Optional[int] = None  # of the node
         self._in_doubt = False  # whether there may be nodes of ours we do not know
         self._made: Set[int] = set()  # the sessions in which we made nodes, or may have
+        self._meanwhile: Set[int] = set()  # the sessions since the work began: a create may go with any of them
         self._claim = False  # whether what a predecessor has left may go
         self._older: Set[int] = set()  # the czxids of what was found with the claim, and may go
         self._taken: Optional[IdentityTakenError] = None  # who has our identity, as long as we wait for that to change
@@ -148,7 +149,7 @@ class Registration:
 
     @property
     def _left(self) -> bool:
-        """Whether something of ours is there, or may be."""
+        """Whether something of ours is there, or may be: a node, or a watch on another's."""
         return self._in_doubt or self.node is not None or self._other is not None
 
     # --------------------------------------------------------------------------- in
@@ -238,6 +239,7 @@ class Registration:
                 self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
             return
         self._session = session_id
+        self._meanwhile.add(session_id)
         if self.node is not None and self._owner == session_id and not self._dirty:
             self.error = None
         if self.node is not None and self._owner != session_id:
@@ -279,6 +281,7 @@ class Registration:
             self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
         if self._work is None and self._dirty and self._connected:
             self._dirty, self._retry_at, self._intent, self._fresh = False, None, self.wanted, []
+            self._meanwhile = {self._session} if self._session is not None else set()
             self._work = self._register() if self.wanted else self._remove()
             self._advance(None, now)
 
@@ -403,7 +406,8 @@ class Registration:
         return None, (yield ops.Exists(node, self._watcher))
 
     def _is_ours(self, found: Found) -> bool:
-        return not self._identity.stable or found.stat.ephemeralOwner in self._made
+        owner = found.stat.ephemeralOwner
+        return not self._identity.stable or owner in self._made or owner == self._session
 
     def _search(self, standing: Optional[Stat]) -> Generator[Any, Any, List[Found]]:
         """What has our identity and is to go; our node, if we did not know it. `standing` is the Stat of the known one.
@@ -419,6 +423,7 @@ class Registration:
                     continue
                 if mine and self.node is None and found.stat.ephemeralOwner == self._session:
                     self.node, self._owner = found.path, self._session
+                    self._owed = self._owed or self._identity.stable  # another registrar of our client may have made it
                 elif mine or self._precedes(found, standing):
                     old.append(found)
                 elif other is None or found.stat.czxid > other.stat.czxid:
@@ -454,8 +459,6 @@ class Registration:
             if stat is None or stat.czxid != other.stat.czxid:
                 return
             self._taken = error
-        else:
-            yield from self._watch_no_more()
         raise error
 
     def _watch_no_more(self) -> Generator[Any, Any, None]:
@@ -496,7 +499,7 @@ class Registration:
                 # Of what is old, too, nobody else would know.
                 self._in_doubt = bool(replace) or getattr(error, "maybe_applied", False)
                 if getattr(error, "maybe_applied", False):
-                    self._has_made(owner)
+                    self._has_made()
                 if self._identity.stable and isinstance(error, MOVED if replace else errors.NodeExistsError):
                     return None
                 if not isinstance(error, errors.NoNodeError):
@@ -508,16 +511,16 @@ class Registration:
                 continue
             if not self._identity.made(path, create):
                 raise errors.ProtocolError(f"the server made {path!r} of {create.path!r}", path)
-            self._has_made(owner)
+            self._has_made()
             self._in_doubt, self._owner = self._identity.ambiguous, owner
             self._written, self._owed = data, self.data != data
             return path
         raise errors.NoNodeError(None, self._directory)
 
-    def _has_made(self, owner: Optional[int]) -> None:
-        """A node of ours was made in this session, or may have been: whatever is found and is newer comes after us."""
-        if owner is not None and self._identity.stable:
-            self._made.add(owner)
+    def _has_made(self) -> None:
+        """A node of ours was made, or may have been: whatever is found and is newer comes after us."""
+        if self._identity.stable:
+            self._made |= self._meanwhile
         self._claim = False
 
     def _remove(self) -> Generator[Any, Any, None]:

@@ -368,6 +368,47 @@ def test_who_wants_it_again_before_it_was_gone_has_no_claim_left(identity: str) 
     assert newer.registered() and older.taken()
 
 
+@FORMS
+def test_a_create_that_waited_and_went_with_the_next_session_is_ours(identity: str) -> None:
+    """Found by simulation, seed 394: what was made with the new session was taken for another's, for as long as that lasted."""
+    core = Registration(Service("/org", "api", DATA), OPEN_ACL_UNSAFE, (), GUID, lambda event: None, identity)
+    tree = Tree(DIRECTORY)
+    for path in ("/org", DIRECTORY):
+        tree.operator(ops.Create(path))
+    first, second = Connection(tree.open(), lambda event: None), Connection(tree.open(), lambda event: None)
+    core.session(first.session, 0.0)
+    core.want(True, "token", 0.0)
+    waiting = core.operations()
+    while not isinstance(waiting[0][1], ops.Create):
+        for key, op in waiting:
+            core.answered(key, tree.apply(op, first), 0.0)
+        waiting = core.operations()
+    core.session(None, 0.0)
+    core.session(second.session, 0.0)
+    while waiting:
+        for key, op in waiting:
+            core.answered(key, tree.apply(op, second), 0.0)
+        waiting = core.operations()
+    assert core.settled() == [("token", core.node)] and core.error is None
+    assert list(tree.held()) == [str(core.node).rpartition("/")[2]] and tree.nodes[str(core.node)].owner == second.session
+
+
+@FORMS
+def test_two_registrars_of_one_client_with_one_identity_share_a_node(identity: str) -> None:
+    """That is a mistake; but nothing is made and deleted for ever, and the newer one's data counts."""
+    world = World(identity)
+    first, second = Process(world), Process(world, b"newer" if identity == GUID else DATA)
+    second.peer.session = first.peer.session = world.tree.open()
+    first.register()
+    second.register()
+    world.settle(first, second)
+    assert first.registered() and second.registered() and first.core.node == second.core.node
+    assert world.tree.nodes[second.core.node].data == second.data
+    second.want(False)
+    world.settle(first, second)
+    assert first.registered() and world.ours() == [first.core.node]
+
+
 def test_a_create_that_was_applied_and_is_answered_with_node_exists_is_ours() -> None:
     """A request of the connection that was lost may arrive after the look."""
     world = World(NAME)

@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", COOKBOOK, re.
 
 
 def test_every_example_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 9
+    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 10
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -36,7 +36,7 @@ def test_an_example_prints_what_it_says(number: int, server38: Any) -> None:
 def test_every_error_it_names_exists() -> None:
     rows = COOKBOOK.partition("## What each error means")[2].partition("## What an outage")[0]
     named = set(re.findall(r"^\| `(\w+)`", rows, re.MULTILINE))
-    assert len(named) == 13
+    assert len(named) == 14
     for name in named:
         assert issubclass(getattr(zkdisco, name, None) or getattr(zkwire.errors, name), Exception)
 
