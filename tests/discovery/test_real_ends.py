@@ -24,7 +24,7 @@ from tests.kit.stage import Namespaces, Stage, command, signals_pending
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]  # all of it is about times
 ONE = "10.0.0.1:80"
 #: Seconds in which whoever has heard of the end has said goodbye, and in which the command line ends.
 LEAVE = 2.0
@@ -501,7 +501,7 @@ def test_children_of_multiprocessing(stage: Stage, tmp_path: Path, method: str) 
     missed = SHORT + TICK + SLACK
     next_child(f"inherited {'ForkedError' if method == 'fork' else 'NameError'} 0\n", LEAVE)
     next_child("stop registered 0\n", LEAVE)
-    next_child("goodbye registered 0\n", SHORT / 3 if says_goodbye(method) else missed)
+    next_child("goodbye registered 0\n", SHORT / 2 if says_goodbye(method) else missed)
     next_child("nothing registered 0\n", missed)
     stage.until()
     assert stage.ended(process)[0] == 0
@@ -518,6 +518,6 @@ def test_the_transcript() -> None:
         cwd=children.ROOT, capture_output=True, text=True, timeout=25,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    steps = ["follows /svc/api", "shown 0", "started", "shown 1: 10.0.0.1:80", "SIGHUP", "reloaded", "SIGTERM", "shown 0", "exit status 0"]
+    steps = ["follows /svc/api", "shown 0", "is started", "shown 1: 10.0.0.1:80", "SIGHUP", "reloaded", "SIGTERM", "shown 0", "exit status 0"]
     lines = iter(line for line in done.stdout.splitlines() if line[:4].isdigit())
     assert all(any(step in line for line in lines) for step in steps), done.stdout

@@ -164,7 +164,7 @@ def test_a_loop_that_was_blocked_reads_before_it_gives_up() -> None:
 
 def test_events_of_a_burst_all_arrive_in_order(front: Front) -> None:
     server, log = front.server(), Log()
-    zk, other = front.client(server.hosts), front.client(server.hosts)
+    zk, other = front.client(server.hosts, timeout=30.0), front.client(server.hosts, timeout=30.0)
     zk.create("/burst")
     zk.add_watch("/burst", log, recursive=True)
     names = [f"/burst/{number:04}" for number in range(500)]

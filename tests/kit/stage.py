@@ -39,6 +39,7 @@ class Stage:
     def __enter__(self) -> Stage:
         self.act(f"somebody else follows {PATH}/{NAME}")
         Instancer(self._client, f"{PATH}/{NAME}").register(self._observe)
+        self.until()
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Optional[TracebackType]) -> None:
