@@ -288,6 +288,7 @@ class BlockingDiscovery(Discovery):
         self.stopped = True
         self.front._stopped.add_done_callback(_Direct(None, self._has_stopped))  # type: ignore[arg-type]
         caller = Caller("stop", self, (CLOSE_LIMIT if self.front._owns else self.timeout) + 1.0 if waits else 0.0)
+        caller.nested = True
         away, before = self.client.session.state != KazooState.CONNECTED, self.client.reconnects
         self.begin(caller)
         self.front.stop()
