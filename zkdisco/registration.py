@@ -137,7 +137,8 @@ class Registration:
         """Whether `standing` is another one, now."""
         before, error = self.standing, self.error
         same_error = type(error) is type(before.error) and str(error) == str(before.error)
-        if (self.settling and error is None) or (self.node == before.node and same_error):
+        going = self.settling and error is None and (self.node is None or not self._intent)
+        if going or (self.node == before.node and same_error):
             return False
         self.standing = Standing(self.node, error)
         return True
@@ -383,6 +384,8 @@ class Registration:
             if self.node is None:
                 self.node = yield from self._create(old, attempt < CAREFUL)
                 old = []
+                if not (stable or self._owed):
+                    self._tell(True, self.node)  # it stands; who waits need not wait for the watch
         raise errors.NoNodeError(f"{self._directory}: somebody deletes our node again and again", self._directory)
 
     def _look_at(self, node: str) -> Generator[Any, Any, Optional[Stat]]:

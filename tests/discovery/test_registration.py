@@ -223,14 +223,26 @@ def test_a_withdrawn_registration_is_never_made(world: World) -> None:
 def test_a_withdrawn_registration_whose_node_was_made_but_not_told_of_is_taken_back(world: World) -> None:
     number = world.want(True)
     world.peer.connect()
-    world.peer.serve()
-    world.peer.hear()  # the create is through, our node is known; the look at it is under way
-    assert world.core.node is not None
-    world.look()
-    assert number in world.open
+    world.peer.serve()  # the create is through, its answer is under way
+    assert world.core.node is None and number in world.open
     world.withdraw(number)
     world.run()
     assert world.ours() == [] and not world.core.wanted
+
+
+def test_who_waits_is_told_as_soon_as_the_node_stands(world: World) -> None:
+    """Without waiting for the watch; if the node goes before that is set, it comes back."""
+    number = world.want(True)
+    world.peer.connect()
+    while world.core.node is None:
+        world.peer.serve()
+        world.peer.hear()
+    node = world.core.node
+    world.look()
+    assert number not in world.open and world.core.settling, "the look at it is under way"
+    world.tree.operator(ops.Delete(node))
+    world.run()
+    assert world.core.wanted and len(world.ours()) == 1 and world.core.node != node
 
 
 def test_withdrawing_a_second_register_leaves_the_first(world: World) -> None:
