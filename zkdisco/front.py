@@ -187,8 +187,9 @@ class ClientBase:
         """Send a delete of each node of ours, and wait for nothing; the registry has been told, or hears no more.
 
         That is all a signal handler can do which has interrupted a call of the client: its process may end at once.
+        Where a node has an exact name, it may be another's once the delete arrives: the registry looks first.
         """
-        for node in self._registry.nodes():
+        for node in self._registry.own_paths():
             self.delete_node_now(node)
 
     def delete_service_now(self, service: Service) -> None:

@@ -129,6 +129,11 @@ class Registration:
         return self._retry_at
 
     @property
+    def own_path(self) -> Optional[str]:
+        """The path of our node, if nobody else ever has it: what is there may go without a look."""
+        return None if self._identity.exact else self.node
+
+    @property
     def settling(self) -> bool:
         """Whether something is under way: what `node` says may change any moment."""
         return self._work is not None

@@ -90,9 +90,9 @@ class Registry:
         """When to call `timed_out`, if at all."""
         return min(self._deadlines.values(), default=None)
 
-    def nodes(self) -> List[str]:
-        """The paths of all nodes of ours that are known to be there."""
-        return [one.node for one in self.all if one.node is not None]
+    def own_paths(self) -> List[str]:
+        """The paths of all nodes of ours that are known to be there, and that nobody else ever has."""
+        return [path for path in (one.own_path for one in self.all) if path is not None]
 
     def node_of(self, service: Service) -> Optional[str]:
         """The path of the node of the one registration of this service, or None while there is none."""

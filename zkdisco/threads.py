@@ -281,13 +281,14 @@ class Registrar(RegistrarBase):
 
         After `OperationTimeoutError` it goes on in the background. So it does in a signal handler that has interrupted
         a call of this client: then this returns at once, with the request sent, unless the handler came while the
-        client was at its innermost; then it is sent once the handler has returned.
+        client was at its innermost; then it is sent once the handler has returned. A node of an exact name is looked at
+        first, since it may be another's by then: that, too, is done once the handler has returned, at the latest.
         """
         future = self._client.want(self._core, False)
         if self._client.zk.driver.may_wait():
             self._client.wait(future, timeout)
-        elif self._core.node is not None:
-            self._client.delete_node_now(self._core.node)
+        elif self._core.own_path is not None:
+            self._client.delete_node_now(self._core.own_path)
 
     def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:
         """Replace the data of our node in place: no instance comes or goes. After an expiry, the newest data is back.

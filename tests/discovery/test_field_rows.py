@@ -27,14 +27,14 @@ ADD_WATCH = 106
 
 HANDLERS = EVERY_LINE + """
 from zkdisco import Client, Instancer, Registrar, Service
-call, what, step = sys.argv[1], sys.argv[2], int(sys.argv[3])
+call, what, step, identity = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] or None
 with EmbeddedServer() as server:
     other = ZooKeeper(server.hosts)
     other.start()
     target, late = 1, []
     while True:
         client = Client(server.hosts, session_timeout=6.0)
-        registrar = Registrar(client, Service("/svc", "api", b"10.0.0.1:80"))
+        registrar = Registrar(client, Service("/svc", "api", b"10.0.0.1:80"), identity=identity)
         registrar.register()
         session = client.zk.client_id[0]
         acts = {"deregister": registrar.deregister, "stop": client.stop, "release": lambda: (registrar.deregister(), client.stop())}
@@ -67,12 +67,12 @@ with EmbeddedServer() as server:
 
 
 @fault("X01")
-@pytest.mark.parametrize(("call", "what"), [
-    ("get_entries", "deregister"), ("get_entries", "stop"), ("get", "deregister"), ("get", "release"), ("register", "stop"),
-    ("look", "deregister"), ("look", "stop"),
+@pytest.mark.parametrize(("call", "what", "identity"), [
+    ("get_entries", "deregister", ""), ("get_entries", "stop", ""), ("get", "deregister", ""), ("get", "release", ""),
+    ("register", "stop", ""), ("look", "deregister", ""), ("look", "stop", ""), ("get", "deregister", "host-1"),
 ])  # fmt: skip
-def test_deregister_and_stop_in_a_handler_take_effect_at_every_line_of_a_call(call: str, what: str) -> None:
-    report = told(children.run(HANDLERS, call, what, "1" if call == "look" else "9"))
+def test_deregister_and_stop_in_a_handler_take_effect_at_every_line_of_a_call(call: str, what: str, identity: str) -> None:
+    report = told(children.run(HANDLERS, call, what, "1" if call == "look" else "9", identity))
     assert report["lines"] > (3 if call == "look" else 50), "the call was looked into"
     assert report["late"] == [], "within 2 s"
     assert report["trouble"] == []

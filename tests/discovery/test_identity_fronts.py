@@ -12,9 +12,11 @@ import pytest
 import zkdisco
 from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, Requests, real, until
+from tests.kit.harness.proxy import FaultProxy
 from tests.kit.sessions import end_session
 from zkdisco import Event, IdentityTakenError, Service
-from zkwire import ZooKeeper
+from zkwire import KazooState, ZooKeeper
+from zkwire.embedded import EmbeddedServer
 from zkwire.errors import NodeExistsError
 
 GUID = "0123456789abcdef0123456789abcdef"
@@ -174,6 +176,26 @@ def test_a_strangers_node_is_left_alone_and_waited_for(
     scene.operator.delete(path)
     until(lambda: registrar.node == path and registrar.error is None)
     assert scene.nodes() == [(path, zk.client_id[0])]
+
+
+@pytest.mark.parametrize("what", ["deregister", "stop"])
+def test_a_signal_handler_deletes_no_node_of_a_name_unseen(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a connection, the delete would come with the next session; by then another has the name."""
+    server = EmbeddedServer()
+    with server, FaultProxy("127.0.0.1", server.port) as proxy, ZooKeeper(server.hosts) as operator:
+        with ZooKeeper(proxy.hosts, timeout=1.0) as zk, zkdisco.Client(zk=zk) as client:
+            registrar = zkdisco.Registrar(client, Service("/org", "api", b"10.0.0.1:80"), identity="host-1")
+            path = registrar.register()
+            proxy.refuse()
+            proxy.cut()
+            until(lambda: zk.state == KazooState.LOST and operator.exists(path) is None)
+            operator.create(path, b"a stranger's")
+            with monkeypatch.context() as inside:
+                inside.setattr(zk.driver, "may_wait", lambda: False)
+                (registrar.deregister if what == "deregister" else client.stop)()
+            proxy.heal()
+            until(lambda: registrar._core.at_rest)
+            assert operator.get(path)[0] == b"a stranger's"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from zkwire.config import Listeners
 from zkwire.io.aio_driver import AsyncDriver, AsyncFuture
 from zkwire.io.dispatch import On
 from zkwire.io.future import CancelledError, Future, Passive
-from zkwire.ops import Delete, Multi
+from zkwire.ops import Delete, Multi, RemoveWatches
 from zkwire.session.session import ENDED
 
 from .executors import Executor
@@ -53,11 +53,13 @@ class _Passive(Passive):
         return bool(self._driver.wait(future, timeout))
 
 
-def check_deletes(client: Client, op: Any) -> None:
-    """Nobody deletes what is not his."""
+def check_asked(client: Client, op: Any) -> None:
+    """Nobody deletes what is not his; of a watch that is taken back locally the server does not hear."""
     for one in op.ops if isinstance(op, Multi) else (op,):
         if isinstance(one, Delete):
             require(client.world.owns(client, one.path), "D5", "{} is deleted, which is not ours", one.path)
+    if isinstance(op, RemoveWatches) and op.local:
+        client.unclaimed[op.path] = None  # the server is not told
 
 
 class BlockingDriver:
@@ -84,7 +86,7 @@ class BlockingDriver:
 
     def submit(self, op: Any, force: bool = False, then: Optional[Callable[[Any], object]] = None) -> Any:
         """Pass an operation to the core."""
-        check_deletes(self._client, op)
+        check_asked(self._client, op)
         future = _Pending(self)  # type: ignore[arg-type]
         if then is not None:
             future._hooks.append((then,))
@@ -187,7 +189,7 @@ class AsyncFacingDriver(AsyncDriver):
     def submit(self, op: Any, force: bool = False) -> Any:
         """Pass an operation to the core."""
         self.check()
-        check_deletes(self._client, op)
+        check_asked(self._client, op)
         asked, future = _Asked(self._client), AsyncFuture[Any](loop=self.loop)
         future.session = asked  # type: ignore[assignment]
         asked.call = self._client.submit(op, lambda outcome: self.reply(future, outcome), force=force)

@@ -161,7 +161,7 @@ class Discovery:
 
     def problem(self) -> Optional[str]:
         """What is left of a client of discovery that has stopped, and who still waits."""
-        left = [name for party in self.parties for name in party.nodes()] if self.stopped else []
+        left = [name for party in self.parties for name in party.ours()] if self.stopped else []
         if left:
             return f"D8: {left} are left behind the stop"
         if self.callers:
@@ -200,9 +200,9 @@ class BlockingDiscovery(Discovery):
         """One more, perhaps without waiting for its first set."""
         InstancerParty(self, directory, rng).open_blocking(waits)
 
-    def registrar(self, service: Service) -> Any:
+    def registrar(self, service: Service, identity: Optional[str] = None) -> Any:
         """One more."""
-        return threads.Registrar(self.front, service)
+        return threads.Registrar(self.front, service, identity=identity)
 
     def ask(self, what: str, party: RegistrarParty, rng: Random) -> None:
         """One call: blocking, or of another thread."""
@@ -347,9 +347,9 @@ class AsyncDiscovery(Discovery):
         """One more, perhaps without waiting for its first set."""
         InstancerParty(self, directory, rng).open_async(waits)
 
-    def registrar(self, service: Service) -> Any:
+    def registrar(self, service: Service, identity: Optional[str] = None) -> Any:
         """One more."""
-        return aio.Registrar(self.front, service)
+        return aio.Registrar(self.front, service, identity=identity)
 
     def ask(self, what: str, party: RegistrarParty, rng: Random) -> None:
         """One call."""

@@ -532,6 +532,20 @@ def stranger_taken_for_ours() -> List[Patch]:
     return [(identity_module, "ours", lambda directory, prefixes, whole=False: ours(directory, ("",), whole))]
 
 
+def stranger_of_our_name_replaced() -> List[Patch]:
+    """Whatever has our identity is taken for what a predecessor has left, be it persistent and of anybody."""
+    return [(Registration, "_precedes", lambda self, found, standing: True)]
+
+
+def fights_for_its_identity() -> List[Patch]:
+    """Who has lost the identity to a newer process takes it back at once."""
+
+    def wrong(self: Registration, found: Any, standing: Any) -> bool:
+        return bool(found.stat.ephemeralOwner) and self._identity.precedes(found, self.data)
+
+    return [(Registration, "_precedes", wrong)]
+
+
 def read_together_and_mixed_up() -> List[Patch]:
     """What was read together is given to the wrong nodes."""
     answered = Reads.answered
@@ -780,6 +794,7 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         outcome_forgotten_on_disconnect, watch_modes_displace_one_another, recursive_watch_silences_children,
         resync_of_a_lasting_watch_kept_quiet, chroot_without_its_slash, operations_before_the_identities, read_succeeds_without_its_watch, instancer_gives_up_after_an_error,
         resync_not_heard, registration_not_renewed, create_repeated_without_looking, stranger_taken_for_ours,
+        stranger_of_our_name_replaced, fights_for_its_identity,
         name_taken_for_the_node_it_was, update_waits_behind_a_failure, lost_request_taken_for_the_cause,
         sent_request_taken_back, trouble_of_what_is_not_wanted, call_without_a_limit, time_out_kept_to_oneself,
         cancellation_kept_to_oneself, success_of_the_cancelled_stands, stop_waits_without_a_connection, stop_gives_up_for_good,

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, List, Optional
 from zkdisco import aio, threads
 from zkdisco.membership import LATE
 from zkdisco.registry import SYMPTOMS
-from zkdisco.values import WITH_A_SET, ClientClosedError, Event, InstancesLeftOutError, Service
+from zkdisco.values import (
+    WITH_A_SET, ClientClosedError, Event, IdentityTakenError, InstancesLeftOutError, Service,
+)  # fmt: skip
 from zkwire.errors import ConnectionClosedError
 from zkwire.values import KazooState
 
@@ -31,7 +33,10 @@ def name_of(core: Any) -> str:
 
 
 class RegistrarParty:
-    """One registrar and its users; by service, it is registered as `Client.register` does it."""
+    """One registrar and its users; by service, it is registered as `Client.register` does it.
+
+    Others may have an identity, each two of them the same: a guid, or a name, with equal data or not.
+    """
 
     def __init__(self, discovery: Discovery, number: int, directory: str, by_service: bool) -> None:
         self.client, self.directory, self.discovery = discovery.client, directory, discovery
@@ -39,8 +44,14 @@ class RegistrarParty:
         self.local = directory[len(self.client.root) :]
         self.by_service, self.number = by_service, number
         path, _, name = self.local.rpartition("/")
-        self.service = Service(path or "/", name, b"host%d:80" % number)
-        self.registrar: Any = None if by_service else discovery.registrar(self.service)
+        group = (number + 1) // 2
+        self.identity = None if by_service else (None, f"{group:a>32x}", f"me{group:04}", f"me{group:04}")[group % 4]
+        if any(one.client is self.client and one.identity == self.identity for one in self.world.registrars):
+            self.identity = None  # of two in one process nobody could tell whose a node is
+        #: Its identity, if that is an exact name.
+        self.name = self.identity if group % 4 > 1 else None
+        self.service = Service(path or "/", name, b"host%d:81" % group if self.name and group % 4 == 2 else b"host%d:80" % number)
+        self.registrar: Any = None if by_service else discovery.registrar(self.service, self.identity)
         #: Those who want it to be there, since somebody wanted it not to be.
         self._claims: List[Caller] = []
         self._updates = 0
@@ -101,7 +112,7 @@ class RegistrarParty:
         if not caller.succeeded:
             return
         if caller.what == "deregister":
-            left = [name for name in self.nodes() if not self._belated(name)]
+            left = [name for name in self.ours() if not self._belated(name)]
             require(not left or self._claims, "D4", "{} is there after its removal: {}", self, left)
         elif caller.what == "register":
             name = caller.outcome.rpartition("/")[2]
@@ -116,13 +127,29 @@ class RegistrarParty:
         prefixes = tuple(name_of(core) for core in self._cores())
         return [name for name in self.world.server.names(self.directory) if name.startswith(prefixes)]
 
+    def ours(self) -> List[str]:
+        """Those of them that can be nobody else's: with an identity, what the client's session owns."""
+        if self.identity is None:
+            return self.nodes()
+        return [name for name in self.nodes() if self._owner(name) == self.client.sid != 0]
+
+    def _owner(self, name: str) -> int:
+        owner: int = self.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
+        return owner
+
+    def watched(self) -> Optional[str]:
+        """Our node, or the one that has our identity, or None."""
+        core = self.core
+        taken = core is not None and core.wanted and isinstance(core.error, IdentityTakenError)
+        path: Optional[str] = core.error.path if taken else core and core.node
+        return path
+
     def _belated(self, name: str) -> bool:
         """Whether it was made by a session that the client gave up when its clock leapt, but the server did not.
 
         A request of that session that the network held back may still arrive then. Its nodes end with it.
         """
-        owner = self.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
-        return self.client.jumped and owner != self.client.sid
+        return self.client.jumped and self._owner(name) != self.client.sid
 
     # -------------------------------------------------------------------------- rules
 
@@ -138,7 +165,11 @@ class RegistrarParty:
         if self.discovery.stopped:
             return None
         wanted = core is not None and core.wanted
-        if len(nodes) != int(wanted):
+        if self.identity is not None and core.node is None:
+            problem, nodes = self._without(nodes), []
+            if problem is not None:
+                return problem
+        elif len(nodes) != int(wanted):
             return f"D3: {self} wanted={wanted}, but there are {nodes}; {core and core.error!r}"
         told = [caller for caller in self._claims if caller.succeeded]
         unsure = any(self._unsure(caller) for caller in self._claims)
@@ -153,12 +184,28 @@ class RegistrarParty:
         held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else core.data
         if b"host" in held and held != core.data:  # or else a stranger has set it
             return f"D3: {self} holds {held!r}, not {core.data!r}"
+        if nodes and self.identity is not None and self._owner(nodes[0]) != self.client.sid:
+            return f"D3: {self} takes the node of session {self._owner(nodes[0]):#x} for its own"
         if nodes and core.node != f"{self.local}/{nodes[0]}":
             return f"D3: {self} takes {core.node} for its node, which is {nodes[0]}"
         if self.registrar is not None:
             error = self.registrar.error
-            if self.registrar.node != core.node or (error if wanted else isinstance(error, SYMPTOMS)):
+            if self.registrar.node != core.node or (error if nodes else isinstance(error, SYMPTOMS)):
                 return f"D3: {self} says {self.registrar.node}, {self.registrar.error!r}"
+        return None
+
+    def _without(self, nodes: List[str]) -> Optional[str]:
+        """What is not as it should be, where we have an identity and no node: another has it, or nobody wants it."""
+        twins = [one for one in self.world.registrars if (one.directory, one.identity) == (self.directory, self.identity)]
+        wanted, error = any(one.core.wanted for one in twins), self.registrar.error
+        owners = [self._owner(name) for name in nodes]
+        if len(nodes) > 1 or (wanted and not nodes) or (not wanted and any(owners)):
+            return f"D3: {self.identity} wanted={wanted}, but there are {nodes}, of {owners}"
+        if not self.core.wanted:
+            return None
+        told = (error.path, error.session_id) if isinstance(error, IdentityTakenError) else None
+        if told != (f"{self.local}/{nodes[0]}", owners[0]):
+            return f"D3: {self} gives way to {owners[0]:#x}, and says {error!r}"
         return None
 
     def _unsure(self, caller: Caller) -> bool:

@@ -11,8 +11,9 @@ client is connected no more, but to a read-only server, which is no proof; I15 w
 CONNECTED_RO or SUSPENDED with a session that a read-write server has made or resumed, the majority has not given that
 session away longer ago than four thirds of the time-out, counted from the last answer of a server of the majority if that
 came later (what a read-only server says is no sign of life).
-D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, in the end;
-D4 none once its removal is confirmed; D5 nobody else's node is deleted; D6 while nodes change steadily and nothing is
+D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, or for each
+identity that is wanted, in the end, and who has it is told to all others of that identity;
+D4 none once its removal is confirmed; D5 nobody else's node is deleted, though it may have our name; D6 while nodes change steadily and nothing is
 broken, what is shown is at most X seconds old, whatever changes how fast, and membership no older than data; D7 in the
 end the watches below directories are the ones wanted: one on each node of ours, and those of instancers; D8 in the end
 nothing is left of registrations of a client of discovery that has stopped, though it stopped in doubt, and what its users

@@ -16,7 +16,7 @@ from zkwire.embedded.settings import Settings
 from zkwire.embedded.writes import WRITES
 from zkwire.values import OPEN_ACL_UNSAFE
 
-from .rules import Ledger
+from .rules import Ledger, require
 
 _WRITES = WRITES | {14}
 _FAILED = b"\xff\xff\xff\xff\0"
@@ -49,11 +49,14 @@ class Server(ServerCore):
         super()._reset()
         self._left_behind: Sessions[Any] = self._no_sessions()
         self.generation += 1
+        #: Nodes of strangers under the name of a registrar: nobody else touches them.
+        self.taken: Dict[str, Any] = {}
         inner = self.data.answer
 
         def answer(opcode: int, body: bytes, *rest: Any) -> Optional[Tuple[int, bytes]]:
             result = inner(opcode, body, *rest)
             if opcode in _WRITES:
+                self._look_at_the_taken()
                 if self.counting and result is not None and result[0] == 0 and not (opcode == 14 and result[1].startswith(_FAILED)):
                     self.ledger.applied((opcode, body))
                 if b"/svc" in body:
@@ -62,6 +65,13 @@ class Server(ServerCore):
 
         self.data.answer = answer  # type: ignore[method-assign]
         self.note()
+
+    def _look_at_the_taken(self) -> None:
+        tree = self.data.tree
+        for path, node in self.taken.items() if self.counting else ():
+            require(tree.get(path) is node, "D5", "{} of a stranger has gone", path)
+        names = [f"{directory}/{name}" for directory in self.history for name in self.names(directory) if name.startswith("me")]
+        self.taken = {path: tree.nodes[path] for path in names if not tree.nodes[path].owner}
 
     def _no_sessions(self) -> Sessions[Any]:
         settings = self.settings

@@ -434,9 +434,14 @@ class World:
             for path in ("/svc", directory):
                 self.inject(Create(path, b"made by a stranger"))
             name = rng.randrange(4) if rng.random() < 0.6 else self.strangers  # what comes back is another node
-            self.inject(Create(f"{directory}/stranger{name}", data, acl))
+            self.inject(Create(f"{directory}/{self._identity() or f'stranger{name}'}", data, acl))
         elif not names:
             self.inject(Delete(directory))
+
+    def _identity(self) -> Optional[str]:
+        """Now and then one that is a registrar's name."""
+        exact = sorted({party.name for party in self.registrars if party.name is not None})
+        return exact[self.strangers % len(exact)] if exact and self.strangers % 4 == 0 else None
 
     def _churn(self, rng: Random) -> None:
         """Nothing is broken, and nodes of a directory change steadily for some seconds, faster than a round trip."""
@@ -654,7 +659,7 @@ class World:
     def _watches_wanted(self, client: Client) -> Optional[str]:
         """Whether there are those watches below directories that somebody wants, and no others."""
         watches, root = client.session._requests.watches, len(client.root)
-        mine = {party.core.node for party in self.registrars if party.client is client and party.core is not None} - {None}
+        mine = {party.watched() for party in self.registrars if party.client is client} - {None}
         wanted = {DATA: set(mine), CHILD: set(), EXIST: set()}
         for party in self.instancers:
             if party.client is client and not party.core._recursive:
