@@ -16,11 +16,14 @@ from zkwire.ops import Create, Exists, GetData
 
 #: Bugs that take more seeds than a test has time for: `python -m tests.tools.simulation --mutants --seeds 400` shows them.
 RARE = {
-    "relative_zxid_read_live", "read_succeeds_without_its_watch", "watch_modes_displace_one_another",
-    "recursive_watch_silences_children", "shown_only_at_rest", "no_sweeps", "silent_changes_taken_for_one",
-    "name_taken_for_the_node_it_was", "update_waits_behind_a_failure", "cancellation_kept_to_oneself",
-    "success_of_the_cancelled_stands", "iteration_without_the_cause", "exception_of_a_block_replaced",
-    "sent_request_taken_back", "watch_left_by_a_lost_removal", "observer_hears_on", "lost_request_taken_for_the_cause",
+    "answer_to_an_update_taken_for_done", "exception_of_a_block_replaced", "fights_for_its_identity",
+    "iteration_without_the_cause", "lost_request_taken_for_the_cause", "name_taken_for_the_node_it_was", "no_sweeps",
+    "observer_gets_the_oldest", "one_bad_child_spoils_all", "one_bad_observer_is_dropped", "one_of_several_is_named",
+    "read_only_answer_taken_for_proof", "read_succeeds_without_its_watch", "recursive_watch_silences_children",
+    "relative_zxid_read_live", "sent_request_taken_back", "set_watches_2_for_all", "shown_only_at_rest",
+    "silent_changes_taken_for_one", "stale_only_with_trouble", "stop_gives_up_for_good",
+    "stopped_client_deaf_to_the_end", "success_of_the_cancelled_stands", "update_waits_behind_a_failure",
+    "watch_left_by_a_lost_removal",
 }  # fmt: skip
 
 @pytest.mark.parametrize("first", range(1, 61, 10))
