@@ -744,11 +744,12 @@ def one_bad_observer_is_dropped() -> List[Patch]:
     """An observer that has raised hears no more."""
 
     def wrong(self: Post) -> None:
-        if self._waiting and not self._stopped:
+        waiting, self._waiting = list(self._waiting), type(self._waiting)(maxlen=1)
+        if waiting and self.__dict__.setdefault("hears", True):
             try:
-                self._target(self._waiting.popleft())
+                self._target(waiting[0])
             except BaseException:
-                self.stop()
+                self.__dict__["hears"] = False
 
     return [(Post, "deliver", wrong)]
 
