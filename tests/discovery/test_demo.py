@@ -77,7 +77,8 @@ def test_on_a_real_server_it_cleans_up(version: str, request: pytest.FixtureRequ
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_leaves_nothing_behind(server38: Any, number: int) -> None:
-    with started("--servers", server38.hosts) as process:
+    # With such a session it waits for the end of the one it kills: it cannot have come to its end before the signal.
+    with started("--servers", server38.hosts, "--session-timeout", "15") as process:
         assert process.stdout is not None
         while f"2 live: {ONE}, {TWO}" not in process.stdout.readline():
             assert process.poll() is None
