@@ -92,6 +92,7 @@ def test_a_registration(place: Any, front: Front, unique: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.watchdog(90)
+@pytest.mark.parametrize("place", ["embedded 3.4", "server393"], indirect=True)
 def test_one_change_among_ten_thousand(place: Any, front: Front, unique: str) -> None:
     """An instance comes, changes, goes: what comes down is told by the size of one instance, not of all."""
     server, _ = served(front, place)
