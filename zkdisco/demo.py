@@ -87,6 +87,13 @@ class Screen:
                 raise Missing("the rest: a signal came")
             event = found
 
+    def missing(self, text: str) -> Missing:
+        """What is missing, or that it is for a signal that it is."""
+        while not self._inbox.empty():
+            if self._inbox.get() is None:
+                return Missing("the rest: a signal came")
+        return Missing(text)
+
     def done(self, missing: Optional[str]) -> None:
         """The last line."""
         text = f"FAILED: {missing}" if missing else f"done: {self._count} events, all that should have come among them"
@@ -225,11 +232,14 @@ class Story:
         )  # fmt: skip
         self._stack.enter_context(process)
         self._stack.callback(process.kill)
-        process.stdin.write(json.dumps([sys.path, __package__, [self._options, self._path, data]]) + "\n")
-        process.stdin.flush()
-        node = process.stdout.readline().strip()
+        wanted = json.dumps([sys.path, __package__, [self._options, self._path, data]]) + "\n"
+        try:
+            os.write(process.stdin.fileno(), wanted.encode())  # unbuffered: nothing is left to be written at the end
+            node = process.stdout.readline().strip()
+        except BrokenPipeError:  # it has ended: a Ctrl-C may come before it has a session of its own
+            node = ""
         if not node:
-            raise Missing(f"a registration of {data} by a process of its own")
+            raise self._screen.missing(f"a registration of {data} by a process of its own")
         return process, node
 
     def _end_session(self, zk: ZooKeeper) -> None:

@@ -134,3 +134,25 @@ def test_events_are_expected_in_their_order() -> None:
         screen(Event((ONE,)))
         with pytest.raises(demo.Missing, match="within 0 s; saw Event"):
             screen.expect(*instances, trouble=trouble, within=0)
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_process_that_ends_before_it_is_told_what_to_do_is_no_reader_that_has_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signalled: bool
+) -> None:
+    """A Ctrl-C may reach it before it has a session of its own; or Python cannot be started."""
+    inbox: Any = SimpleQueue()
+    monkeypatch.setattr(demo, "PROCESS", "import os; os._exit(3)")
+    real_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if data.startswith(b"[["):
+            if signalled:
+                inbox.put(None)
+            raise BrokenPipeError
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    assert demo.run(demo.Screen(False, inbox)) == 1
+    why = "a signal came" if signalled else "a registration of 10.0.0.2:80 by a process of its own"
+    assert why in capsys.readouterr().out.splitlines()[-1]

@@ -235,7 +235,7 @@ def test_an_observer_that_blocks_or_raises_holds_up_nobody(front: Front) -> None
             heard.until(lambda seen: seen[-1].node is None)
     finally:
         release.set()
-    until(lambda: seen[-1].node is None and len(seen) > 1)
+    until(lambda: seen[-1].node is None and len(seen) > 1 and len(front.complaints) == len(seen))
     assert front.complaints and all("bad" in one for one in front.complaints)
     front.complaints.clear()
     for nobody in (None, 7, object()):
