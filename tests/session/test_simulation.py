@@ -18,7 +18,8 @@ from zkwire.ops import Create, Exists, GetData
 RARE = {
     "relative_zxid_read_live", "read_succeeds_without_its_watch", "watch_modes_displace_one_another",
     "recursive_watch_silences_children", "shown_only_at_rest", "no_sweeps", "silent_changes_taken_for_one",
-    "name_taken_for_the_node_it_was", "update_waits_behind_a_failure", "cancellation_kept_to_oneself",
+    "read_only_answer_taken_for_proof", "name_taken_for_the_node_it_was", "update_waits_behind_a_failure",
+    "cancellation_kept_to_oneself",
     "success_of_the_cancelled_stands", "iteration_without_the_cause", "exception_of_a_block_replaced",
     "sent_request_taken_back", "watch_left_by_a_lost_removal", "observer_hears_on", "lost_request_taken_for_the_cause",
 }  # fmt: skip

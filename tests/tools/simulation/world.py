@@ -421,14 +421,14 @@ class World:
         choice = rng.random()
         self.strangers += 1
         data = b"\xff" if choice < 0.1 else b"stranger%d" % self.strangers
-        acl = SECRET if rng.random() < 0.1 else None
+        acl = SECRET if rng.random() < 0.15 else None
         if choice < 0.5 and names:
             path = f"{directory}/{rng.choice(names)}"
             self.inject(SetData(path, data) if choice < 0.25 else Delete(path))
         elif choice < 0.9:
             for path in ("/svc", directory):
                 self.inject(Create(path, b"made by a stranger"))
-            name = rng.randrange(4) if rng.random() < 0.6 else self.strangers  # what comes back is another node
+            name = rng.randrange(4) if rng.random() < 0.3 else self.strangers  # what comes back is another node
             self.inject(Create(f"{directory}/stranger{name}", data, acl))
         elif not names:
             self.inject(Delete(directory))
