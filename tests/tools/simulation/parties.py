@@ -12,7 +12,7 @@ from zkdisco.registration import Registration
 from zkdisco.registry import Registry
 from zkdisco.runner import EndWatch, Runner, Window
 from zkdisco.values import DEFAULT_ACL, WITH_A_SET, Event, IdentityTakenError, InstancesLeftOutError, Service
-from zkwire.errors import ConnectionClosedError
+from zkwire.errors import ConnectionClosedError, NoAuthError
 from zkwire.ops import Delete, Multi, RemoveWatches
 from zkwire.values import KazooState
 
@@ -272,6 +272,8 @@ class RegistrarParty:
             return f"D3: {self.name} wanted={wanted}, but there are {nodes}, of {owners}"
         if not self.core.wanted:
             return None
+        if isinstance(error, NoAuthError) and nodes[0] in self.client.world.server.secret(self.directory):
+            return None  # whose it is may not even be asked; we do so again, ever more slowly
         told = (error.path, error.session_id) if isinstance(error, IdentityTakenError) else None
         if told != (f"{self.local}/{nodes[0]}", owners[0]):
             return f"D3: {self.name} belongs to {owners[0]:#x}, and we are told {error!r}"
