@@ -231,6 +231,20 @@ def test_a_stranger_is_never_touched(identity: str, persistent: bool, same: bool
     assert process.registered() and len(world.ours()) == 1
 
 
+def test_a_node_that_may_not_be_read_is_a_strangers_even_if_it_held_our_data() -> None:
+    world = World(NAME)
+    world.stranger(DATA)
+    world.tree.unreadable.add(world.path())
+    process = Process(world)
+    process.promise()
+    world.settle(process)
+    assert process.taken().session_id == world.others and not world.tree.deletes
+    world.tree.expire(world.others)
+    world.tree.unreadable.clear()
+    world.settle(process)
+    assert process.registered()
+
+
 @FORMS
 @pytest.mark.parametrize("how", ["connected", "cut", "expired", "lost here"])
 def test_the_newer_of_two_live_processes_has_it_and_the_older_one_does_not_fight(identity: str, how: str) -> None:

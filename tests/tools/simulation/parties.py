@@ -16,7 +16,7 @@ from zkdisco.registry import SYMPTOMS
 from zkdisco.values import (
     WITH_A_SET, ClientClosedError, Event, IdentityTakenError, InstancesLeftOutError, Service,
 )  # fmt: skip
-from zkwire.errors import ConnectionClosedError
+from zkwire.errors import ConnectionClosedError, NoAuthError
 from zkwire.values import KazooState
 
 from .executors import Running
@@ -203,6 +203,8 @@ class RegistrarParty:
             return f"D3: {self.identity} wanted={wanted}, but there are {nodes}, of {owners}"
         if not self.core.wanted:
             return None
+        if isinstance(error, NoAuthError) and nodes[0] in self.world.server.secret(self.directory):
+            return None  # whose it is may not even be asked; we do so again, ever more slowly
         told = (error.path, error.session_id) if isinstance(error, IdentityTakenError) else None
         if told != (f"{self.local}/{nodes[0]}", owners[0]):
             return f"D3: {self} gives way to {owners[0]:#x}, and says {error!r}"
