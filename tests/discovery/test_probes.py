@@ -133,7 +133,7 @@ def test_a_probe_sees_whether_the_instance_is_listed(tmp_path: Path) -> None:
                 server.stop()
                 until(lambda: not health(tmp_path)["ok"])
                 until(lambda: not ready.exists())
-                assert health(tmp_path)["state"] == "LOST"
+                until(lambda: health(tmp_path)["state"] == "LOST")
                 server.restart()
                 until(lambda: ready.exists() and zk.connected and zk.exists(text(ready).strip()))
             it.send_signal(signal.SIGTERM)
