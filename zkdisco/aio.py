@@ -254,10 +254,12 @@ class Client(ClientBase):
             look()
 
         def look() -> None:
-            if holders.stray and not (holders.told or holders.waiting or self.closed):
-                holders.stray = False
-                if self._holders.get(what) is holders:
-                    release().add_done_callback(_forget)
+            if holders.told or holders.waiting or self.closed or self._holders.get(what) is not holders:
+                return
+            if holders.stray:
+                release().add_done_callback(_forget)
+            if holders.stray or (future.done() and (future.cancelled() or future.exception() is not None)):
+                del self._holders[what]  # it is taken back, or has failed: nobody holds anything
 
         try:
             node: str = await self.wait(future, timeout)

@@ -125,6 +125,9 @@ class ClientBase:
         """Call a method of the registry with these arguments and a future, which it settles; the future."""
         self.check()
         future = self.zk.future()
+        if self.end is not None:  # known already: a caller with little time would hear that it is over
+            self._conclude(future, self.end)
+            return future
         self._tell(function, *arguments, future)
         if self._closed:  # meanwhile: perhaps nobody is there to be told
             self._conclude(future, ClientClosedError())
@@ -485,6 +488,8 @@ class InstancerBase:
         self._runner.start(self._core)
         end = self._owner.end
         if end is not None:  # or else it is told: it is one of the children now
+            if self._wait_for is None:
+                self._first.set_exception(end)
             self._owner.executor.call(self.told_end, end)
         return self._first
 
@@ -498,7 +503,11 @@ class InstancerBase:
         self._owner.check()
         future = self._owner.zk.future()
         future.add_done_callback(_forget)
-        self._owner.executor.call(self._await, minimum, future)
+        end = self._owner.end
+        if end is not None and self._stopped is None:
+            future.set_exception(end)
+        else:
+            self._owner.executor.call(self._await, minimum, future)
         return future
 
     def forget(self, future: Any) -> None:

@@ -364,13 +364,15 @@ class Instancer(InstancerBase):
         try:
             found: Event = future.result(self._client.options.timeout if timeout is None else timeout)
             return found
-        except BaseException as error:
-            if future.done():
-                raise
+        except errors.OperationTimeoutError:
+            if future.done():  # at the last moment
+                at_last: Event = future.result(0.0)
+                return at_last
             self.forget(future)
-            if isinstance(error, errors.OperationTimeoutError):
-                raise self.too_few(minimum) from None
-            raise  # KeyboardInterrupt, say
+            raise self.too_few(minimum) from None
+        except BaseException:
+            self.forget(future)  # KeyboardInterrupt, say
+            raise
 
     def _seconds(self, client: Client, timeout: Optional[float]) -> float:
         if self._wait_for is not None:

@@ -215,3 +215,24 @@ def test_a_register_by_service_cancelled_at_the_moment_of_success_leaves_nothing
         return task.cancelled()
 
     assert {asyncio.run(main(after)) for after in range(8)} == {True, False}
+
+
+def test_of_registrations_that_have_failed_nothing_is_kept() -> None:
+    """By service and by registrar: a process that tries again and again, for ever other services, does not grow."""
+
+    async def main() -> None:
+        zk = Below()
+        client = Client(zk=zk)
+        for number in range(3):
+            service = Service("/org", "api", b"%d" % number)
+            calls = [client.register(service), Registrar(client, service).register()]
+            tasks = [asyncio.ensure_future(call) for call in calls]
+            await turns()
+            assert len(client._holders) == 2
+            for _, create in zk.asked[-2:]:
+                create.set_exception(errors.NoAuthError("not permitted"))
+            await turns(20)
+            assert all(isinstance(task.exception(), errors.NoAuthError) for task in tasks)
+            assert client._holders == {}
+
+    run(main)

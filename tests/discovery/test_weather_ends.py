@@ -14,7 +14,7 @@ import pytest
 from tests.kit import children
 from tests.kit.catalogue import fault
 from tests.kit.fronts import Front, Log, real, until
-from zkdisco import ClientClosedError, Event, NotRegisteredError, Service
+from zkdisco import Client, ClientClosedError, Event, Instancer, NotRegisteredError, Registrar, Service
 from zkwire import ZooKeeper, make_digest_acl
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import AuthFailedError, ConnectionClosedError, ConnectionLoss, NoAuthError, OperationTimeoutError
@@ -93,6 +93,31 @@ def test_a_zookeeper_that_its_owner_closes_is_the_end_of_discovery_on_it(front: 
     until(lambda: isinstance(registrar.error, ConnectionClosedError) and registrar.node is None)
     with pytest.raises(ConnectionClosedError):
         registrar.register()
+
+
+@fault("Y04")
+def test_whoever_calls_behind_the_end_hears_the_cause_though_there_is_little_time() -> None:
+    """Not that the time is over, while the thread of the cores is busy: the front has heard of the end."""
+    with EmbeddedServer() as server, ZooKeeper(server.hosts, timeout=4.0) as zk:
+        client = Client(zk=zk)
+        registrar, instancer = Registrar(client, SERVICE), Instancer(client, DIRECTORY)
+        registrar.register()
+        zk.close()
+        until(lambda: isinstance(registrar.error, ConnectionClosedError) and client.end is not None)
+        release = threading.Event()
+        client.executor.call(release.wait, 10.0)
+        try:
+            calls: List[Any] = [
+                lambda: registrar.register(timeout=0.01), lambda: registrar.deregister(timeout=0.01),
+                lambda: registrar.update(b"x", timeout=0.01), lambda: client.register(SERVICE, timeout=0.01),
+                lambda: Instancer(client, DIRECTORY, timeout=0.01), lambda: instancer.wait(1, timeout=0.01),
+            ]  # fmt: skip
+            for call in calls:
+                with pytest.raises(ConnectionClosedError, match="^the client is closed"):
+                    call()
+        finally:
+            release.set()
+            client.stop()
 
 
 @fault("Y04")

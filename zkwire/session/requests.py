@@ -95,7 +95,7 @@ class Requests:
         self.ready: Optional[Connection] = None
         #: The requests that wait for a link, by token.
         self.waiting: OrderedDict[Any, Waiting] = OrderedDict()
-        self.waitingd_bytes = 0
+        self.waiting_bytes = 0
         #: Tokens of requests that were sent, and whose replies no caller wants any more.
         self.forgotten: Set[Any] = set()
         self._memory: Dict[Tuple[Host, Any], ServerMemory] = {}
@@ -129,7 +129,7 @@ class Requests:
         connection = self.connection
         replies = connection.replies if connection is not None else ()
         under_way = connection.written - replies[0].end if connection is not None and replies else 0
-        return self.waitingd_bytes + under_way
+        return self.waiting_bytes + under_way
 
     @property
     def seen_zxid(self) -> int:
@@ -162,7 +162,7 @@ class Requests:
         size = len(self.connect().frame(op))  # a request that cannot be sent is refused now
         self.ready = None
         self.waiting[token] = Waiting(op, now, size)
-        self.waitingd_bytes += size
+        self.waiting_bytes += size
         return False
 
     def check_bounds(self) -> None:
@@ -209,7 +209,7 @@ class Requests:
 
     def _take_first(self) -> Tuple[Any, Waiting]:
         token, waiting = self.waiting.popitem(last=False)
-        self.waitingd_bytes -= waiting.size
+        self.waiting_bytes -= waiting.size
         return token, waiting
 
     def connect(self) -> Connection:
@@ -245,7 +245,7 @@ class Requests:
         """Take a request back: True if it waited for a link, and now is never sent. See `Session.cancel`."""
         waiting = self.waiting.pop(token, None)
         if waiting is not None:
-            self.waitingd_bytes -= waiting.size
+            self.waiting_bytes -= waiting.size
         elif forget and not self.auth_infos.forget(token) and self.link is not None:
             self.forgotten.add(token)
         return waiting is not None

@@ -18,7 +18,7 @@ from zkwire.ops import Auth
 from zkwire.values import KazooState, KeeperState, Stat
 from zkwire.wire.messages import Scope
 from zkwire.session.session import OPEN, Session
-from zkwire.session.actions import METHODS, StateChanged
+from zkwire.session.actions import METHODS, Replied, StateChanged
 from zkwire.session.link import Link
 
 from .calls import Call, Standing, Watch, check_outcome
@@ -155,6 +155,8 @@ class Client:
 
     def abandon(self, call: Call) -> bool:
         """Its user waits no more: it may be done, but nobody hears of it. Whether it never was sent."""
+        if any(type(action) is Replied and action.token is call for action in self.session.queued):
+            return False  # it is done: a driver performs what is queued before it does anything else
         call.settled()
         if call.watch is not None:
             self.unclaimed[call.watch.path] = None

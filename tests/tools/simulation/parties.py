@@ -54,6 +54,7 @@ class RegistrarParty:
         self.registrar: Any = None if by_service else discovery.registrar(self.service, self.identity)
         #: Those who want it to be there, since somebody wanted it not to be.
         self._claims: List[Caller] = []
+        self._removal: Optional[Caller] = None  # the newest one
         self._updates = 0
         discovery.parties.append(self)
 
@@ -103,7 +104,7 @@ class RegistrarParty:
     def intends(self, caller: Caller) -> None:
         """A call is being made."""
         if caller.what.startswith("deregister"):
-            self._claims = []
+            self._claims, self._removal = [], caller
         elif caller.what != "leave":
             self._claims.append(caller)
 
@@ -113,7 +114,8 @@ class RegistrarParty:
             return
         if caller.what == "deregister":
             left = [name for name in self.ours() if not self._belated(name)]
-            require(not left or self._claims, "D4", "{} is there after its removal: {}", self, left)
+            # Where another one has begun since, what came in between may still be there.
+            require(not left or self._claims or caller is not self._removal, "D4", "{} is there after its removal: {}", self, left)
         elif caller.what == "register":
             name = caller.outcome.rpartition("/")[2]
             ours = any(name.startswith(name_of(core)) for core in self._cores())
@@ -165,6 +167,10 @@ class RegistrarParty:
         if self.discovery.stopped:
             return None
         wanted = core is not None and core.wanted
+        if self.identity is not None and isinstance(core.error, NoAuthError):
+            foreign = [name for name in nodes if self._owner(name) != self.client.sid]
+            if set(foreign) & self.world.server.secret(self.directory):
+                return None  # whose it is may not even be asked; that is done again, ever more slowly
         if self.identity is not None and core.node is None:
             problem, nodes = self._without(nodes), []
             if problem is not None:
@@ -203,8 +209,6 @@ class RegistrarParty:
             return f"D3: {self.identity} wanted={wanted}, but there are {nodes}, of {owners}"
         if not self.core.wanted:
             return None
-        if isinstance(error, NoAuthError) and nodes[0] in self.world.server.secret(self.directory):
-            return None  # whose it is may not even be asked; we do so again, ever more slowly
         told = (error.path, error.session_id) if isinstance(error, IdentityTakenError) else None
         if told != (f"{self.local}/{nodes[0]}", owners[0]):
             return f"D3: {self} gives way to {owners[0]:#x}, and says {error!r}"
