@@ -252,6 +252,23 @@ def test_a_transaction_is_seen_whole(world: World) -> None:
     assert sorted(world.nodes) == ["newer", "other"]
 
 
+def test_what_is_read_afresh_for_nothing_is_no_news() -> None:
+    """The watch was armed again, so that changes may have been missed; there were none, then there is one of a name."""
+    world = World()
+    world.make_directory()
+    world.add("a", b"1")
+    world.run()
+    seen = len(world.shown)
+    armed = WatchedEvent(EventType.NONE, KeeperState.CONNECTED, DIRECTORY)
+    world.core.watched(armed, world.peer.now)
+    world.run()
+    assert len(world.shown) == seen
+    world.change(ops.Multi([ops.Delete(f"{DIRECTORY}/a"), ops.Create(f"{DIRECTORY}/b", b"1")]))
+    world.core.watched(armed, world.peer.now)
+    world.run()
+    assert len(world.shown) == seen + 1 and list(world.nodes) == ["b"]
+
+
 def test_the_end_of_a_session_is_seen_whole(world: World) -> None:
     world.make_directory()
     session = world.tree.open()
