@@ -260,11 +260,11 @@ def test_what_is_read_afresh_for_nothing_is_no_news() -> None:
     world.run()
     seen = len(world.shown)
     armed = WatchedEvent(EventType.NONE, KeeperState.CONNECTED, DIRECTORY)
-    world.core.watched(armed, world.peer.now)
+    world.peer.down.append(("event", armed, None, None))
     world.run()
     assert len(world.shown) == seen
     world.change(ops.Multi([ops.Delete(f"{DIRECTORY}/a"), ops.Create(f"{DIRECTORY}/b", b"1")]))
-    world.core.watched(armed, world.peer.now)
+    world.peer.down.append(("event", armed, None, None))
     world.run()
     assert len(world.shown) == seen + 1 and list(world.nodes) == ["b"]
 
