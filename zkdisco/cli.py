@@ -13,15 +13,15 @@ import logging
 import os
 import sys
 import threading
-from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from ._zkwire import KazooState, errors
 from .front import logger
 from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
 from .probes import HEARTBEAT, ProbeFiles
+from .reports import iso_time
 from .runner import ENDED
 from .signals import Signals, Stopped
 from .threads import Client, Instancer, Registrar
@@ -288,7 +288,7 @@ class _Session:
             return
         report = self._client.report()
         told = report.as_dict()
-        text = json.dumps({"time": _time(), **told})
+        text = json.dumps({"time": iso_time(time()), **told})
         for one in told["registrations"]:
             del one["since"]  # which is reckoned anew each time
         for one in told["instancers"]:
@@ -341,7 +341,8 @@ class _Session:
             node, error = registrar.node, registrar.error
             if node is not None and self._nodes[-1:] != (node,):
                 self._nodes += (node,)
-                line = json.dumps({"time": _time(), "node": node}) if self._json else f"registered {printable(node)}"
+                told = json.dumps({"time": iso_time(time()), "node": node})
+                line = told if self._json else f"registered {printable(node)}"
                 self._output.line(line)
             if error is not None and self._client.zk.client_state in ENDED:
                 self._nodes = ()
@@ -425,12 +426,7 @@ class _Session:
         stale = instancer.stale_since
         age = 0.0 if stale is None else max(0.0, round(monotonic() - stale, 3))
         error = None if event.error is None else str(event.error)
-        return json.dumps({"time": _time(), "instances": list(event.instances), "age": age, "error": error})
-
-def _time() -> str:
-    """Now, in UTC, as ISO 8601 has it."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
+        return json.dumps({"time": iso_time(time()), "instances": list(event.instances), "age": age, "error": error})
 
 def _text(event: Event) -> str:
     """A line for people; an instance that holds what separates them is put in quotes."""

@@ -28,11 +28,12 @@ class RegistrationReport(NamedTuple):
 
     def as_dict(self) -> Dict[str, Any]:
         """The same for JSON: times as ISO 8601 in UTC, errors as text."""
-        return {"directory": self.directory, "node": self.node, "error": _text(self.error), "since": _time(self.since)}
+        error, since = _text(self.error), iso_time(self.since)
+        return {"directory": self.directory, "node": self.node, "error": error, "since": since}
 
     def __str__(self) -> str:
         state = f"registered as {self.node}" if self.node is not None else "not registered"
-        return _line(f"{self.directory}: {state} since {_time(self.since)}", self.error)
+        return _line(f"{self.directory}: {state} since {iso_time(self.since)}", self.error)
 
 
 class InstancerReport(NamedTuple):
@@ -100,7 +101,8 @@ def _text(error: Optional[Exception]) -> Optional[str]:
     return None if error is None else f"{type(error).__name__}: {error}"
 
 
-def _time(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """What `time.time()` has given, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 

@@ -99,6 +99,7 @@ def test_a_child_is_refused_and_lets_go_of_the_connection(front: Front) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.watchdog(120)  # a fork takes the longer the larger the process is, and that of the tests has grown by now
 @needs_fork
 @fault("P02")
 def test_a_thousand_forks_under_load(front: Front) -> None:
