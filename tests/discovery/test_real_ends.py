@@ -104,6 +104,7 @@ def test_process_1_without_a_handler_does_not_hear_sigterm_and_is_missed_after_i
     text = services.BEGIN + "print('not heard', flush=True)\nsys.stdin.readline()\n"
     process = stage.start([*namespaces.prefix, *service(text, stage, SHORT)])
     assert process.stdout.readline() == "registered\n"
+    stage.until(ONE)
     first = namespaces.first(process)
     stage.send(first, signal.SIGTERM)
     process.stdin.write("\n")
@@ -445,31 +446,36 @@ import multiprocessing, sys
 from zkdisco import Client, Registrar, Service
 from zkwire.errors import ForkedError
 
-def work(hosts, number, how, queue):
+def work(hosts, number, how, said, go):
     if how == "inherited":
         try:
             registrar.deregister()
         except (ForkedError, NameError) as error:
-            queue.put(type(error).__name__)
+            said.put(type(error).__name__)
         return
     client = Client(hosts, session_timeout=1.0, stop_at_exit=how == "goodbye")
     mine = Registrar(client, Service("/svc", "api", b"10.0.0.%d:80" % number))
     mine.register()
-    queue.put("registered")
+    said.put("registered")
+    go.get()
     if how == "stop":
         client.stop()
 
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[2])
-    with Client(sys.argv[1], session_timeout=1.0) as client, Registrar(client, Service("/svc", "api", b"10.0.0.1:80")) as registrar:
-        queue = context.Queue()
+    with Client(sys.argv[1]) as client, Registrar(client, Service("/svc", "api", b"10.0.0.1:80")) as registrar:
+        said, go = context.Queue(), context.Queue()
         for number, how in enumerate(("inherited", "stop", "goodbye", "nothing"), 2):
-            child = context.Process(target=work, args=(sys.argv[1], number, how, queue))
+            child = context.Process(target=work, args=(sys.argv[1], number, how, said, go))
             child.start()
-            said = queue.get()
-            child.join()
-            print(how, said, child.exitcode, flush=True)
+            print(how, said.get(), flush=True)
             sys.stdin.readline()
+            go.put("on")
+            child.join()
+            print("ended", child.exitcode, flush=True)
+            sys.stdin.readline()
+            if how == "inherited":
+                go.get()
 """
 
 
@@ -491,18 +497,25 @@ def test_children_of_multiprocessing(stage: Stage, tmp_path: Path, method: str) 
         env=dict(os.environ, PYTHONPATH=str(children.ROOT)),
     )  # fmt: skip
 
-    def next_child(said: str, bound: float) -> None:
-        assert process.stdout.readline() == said, process.stderr.read()
-        stage.act("the child has ended")
-        assert stage.until(ONE) < bound, said
+    def goes_on() -> None:
         process.stdin.write("\n")
         process.stdin.flush()
 
+    def next_child(said: str, bound: float, *listed: str) -> None:
+        """It is shown what the child has registered, then that the child is gone, within `bound` seconds of its end."""
+        assert process.stdout.readline() == said, process.stderr.read()
+        stage.until(ONE, *listed)
+        goes_on()
+        assert process.stdout.readline() == "ended 0\n"
+        stage.act("the child has ended")
+        assert stage.until(ONE) < bound, said
+        goes_on()
+
     missed = SHORT + TICK + SLACK
-    next_child(f"inherited {'ForkedError' if method == 'fork' else 'NameError'} 0\n", LEAVE)
-    next_child("stop registered 0\n", LEAVE)
-    next_child("goodbye registered 0\n", SHORT / 2 if says_goodbye(method) else missed)
-    next_child("nothing registered 0\n", missed)
+    next_child(f"inherited {'ForkedError' if method == 'fork' else 'NameError'}\n", LEAVE)
+    next_child("stop registered\n", LEAVE, "10.0.0.3:80")
+    next_child("goodbye registered\n", SHORT / 2 if says_goodbye(method) else missed, "10.0.0.4:80")
+    next_child("nothing registered\n", missed, "10.0.0.5:80")
     stage.until()
     assert stage.ended(process)[0] == 0
     assert all(ONE in one for one in stage.sets[1:-1]), "the parent was listed all the time"
