@@ -26,13 +26,12 @@ from ..wire.jute import BUFFER, decode, encode
 from ..wire.messages import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse
 from ..values import Id
 from . import requests
+from .conditions import Conditions
 from .database import MULTI, Caller, Database
-from .faults import Faults
-from .fourletter import answer_word, is_word
 from .identity import Identities, hashed
-from .link import Link
+from .link import ServerLink
 from .sasl import DigestServer, SaslRefused
-from .sessions import Session, Sessions
+from .sessions import ServerSession, Sessions
 from .settings import Settings
 from .writes import WRITES
 
@@ -54,17 +53,18 @@ HANDSHAKE_TIME = 10.0
 class _Queued(NamedTuple):
     """A request that waits, with the identities that the connection had when it arrived."""
 
-    link: Link
+    link: ServerLink
     xid: int
     opcode: int
     body: bytes
     ids: Sequence[Id]
 
 
-class ServerCore:
-    """One server with its data. `now` is seconds of any steady clock; `epoch` is added to it for times in Stats.
+class BareCore:
+    """One server with its data; it knows no four-letter words, and no faults but those that are switched on.
 
-    `random` makes session ids, passwords and nonces: with a seed, runs are repeatable.
+    `now` is seconds of any steady clock; `epoch` is added to it for times in Stats. `random` makes session ids, passwords
+    and nonces: with a seed, runs are repeatable.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class ServerCore:
     ) -> None:
         self._take_on(settings or Settings())
         self.epoch, self.started = epoch, now
-        self.faults = Faults(self)
-        self.links: List[Link] = []
+        self.conditions = Conditions()
+        self.links: List[ServerLink] = []
         #: Closed connections whose clients have not been informed yet.
-        self.ghosts: List[Link] = []
+        self.ghosts: List[ServerLink] = []
         self.read_only = False
         #: The listening address, for four-letter words.
         self.port = 0
@@ -93,39 +93,39 @@ class ServerCore:
         settings = self.settings
         self.data = Database(settings, self.identities, self._deliver)
         #: Sessions that the ensemble has expired while this server had no quorum, so that it does not know it.
-        self.given_away: Dict[int, Session[Link]] = {}
+        self.given_away: Dict[int, ServerSession[ServerLink]] = {}
         #: Sessions that this server has expired without a quorum; for the ensemble they are alive.
-        self._ended_alone: Dict[int, Session[Link]] = {}
-        self.sessions: Sessions[Link] = Sessions(
+        self._ended_alone: Dict[int, ServerSession[ServerLink]] = {}
+        self.sessions: Sessions[ServerLink] = Sessions(
             self._random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
         )
 
     # ------------------------------------------------------------------------- connections
 
-    def accept(self, address: Tuple[str, int], now: float) -> Link:
+    def accept(self, address: Tuple[str, int], now: float) -> ServerLink:
         """A client has connected."""
-        link = Link(address, self.faults.weather_for_new(), now)
+        link = ServerLink(address, self.conditions.weather_for_new(), now)
         self.links.append(link)
         return link
 
-    def receive(self, link: Link, data: bytes, now: float) -> None:
+    def receive(self, link: ServerLink, data: bytes, now: float) -> None:
         """Bytes have arrived from a client."""
         if link.feed(data):
             self._work(link, now)
 
-    def data_to_send(self, link: Link, now: float) -> bytes:
+    def data_to_send(self, link: ServerLink, now: float) -> bytes:
         """The bytes to send to a client now. Check `link.over` afterwards."""
         data = link.take(now)
         if link.dead:
             self.drop(link)
         return data
 
-    def lost(self, link: Link, now: float) -> None:
+    def lost(self, link: ServerLink, now: float) -> None:
         """The client has closed the connection. Its session continues."""
         link.weather.hold_out = False
         self.drop(link)
 
-    def drop(self, link: Link) -> None:
+    def drop(self, link: ServerLink) -> None:
         """Close a client's connection at once; in a black hole the client notices it when that ends."""
         link.kill()
         if link.weather.hold_out and link in self.links:
@@ -167,7 +167,7 @@ class ServerCore:
         """Whether this server must not expire the sessions of the ensemble."""
         return self.read_only and not self.profile.resumes_without_quorum
 
-    def alive(self) -> Dict[int, Session[Link]]:
+    def alive(self) -> Dict[int, ServerSession[ServerLink]]:
         """The sessions that are alive for the ensemble, by id."""
         sessions = {session.id: session for session in self.sessions.all()}
         sessions.update(self._ended_alone)
@@ -184,7 +184,7 @@ class ServerCore:
 
     # ------------------------------------------------------------------------------- input
 
-    def _work(self, link: Link, now: float) -> None:
+    def _work(self, link: ServerLink, now: float) -> None:
         """Read the received bytes, then carry out the requests; auth and SASL are answered while reading."""
         link.heard = now
         if link.knows_read_only is None and self._is_word(link, now):
@@ -200,16 +200,21 @@ class ServerCore:
         if link.dead:
             self.drop(link)
 
-    def _is_word(self, link: Link, now: float) -> bool:
+    def _is_word(self, link: ServerLink, now: float) -> bool:
         word = link.word()
-        if word is None or not is_word(self, word):
+        text = None if word is None else self.answer_word(word, link, now)
+        if text is None:
             return False
         link.received += 1
-        link.send_raw(answer_word(self, word.decode(), link, now).encode(), now)
+        link.send_raw(text.encode(), now)
         link.close()
         return True
 
-    def _read_request(self, link: Link, frame: bytes, queue: List[_Queued], now: float) -> None:
+    def answer_word(self, word: bytes, link: ServerLink, now: float) -> Optional[str]:
+        """The text for a connection that starts with these four bytes; None if they are a length. Here, always."""
+        return None
+
+    def _read_request(self, link: ServerLink, frame: bytes, queue: List[_Queued], now: float) -> None:
         if len(frame) < 8:
             link.kill()
             return
@@ -228,19 +233,19 @@ class ServerCore:
         else:
             queue.append(_Queued(link, xid, opcode, body, tuple(link.ids)))
 
-    def _auth(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
+    def _auth(self, link: ServerLink, xid: int, request: requests.Request, now: float) -> None:
         ids = self.identities.authenticate(request.scheme, request.credential, link.address[0])
         self._add_identities(link, ids)
         self._reply(link, xid, 0, 0 if ids else AUTH_FAILED, b"", now)
         if not ids:
             link.close()
 
-    def _add_identities(self, link: Link, ids: Sequence[Id]) -> None:
+    def _add_identities(self, link: ServerLink, ids: Sequence[Id]) -> None:
         link.ids += [one for one in ids if one not in link.ids]
         if self.profile.hashes_identities:
             link.ids = hashed(link.ids)
 
-    def _sasl(self, link: Link, xid: int, request: requests.Request, now: float) -> None:
+    def _sasl(self, link: ServerLink, xid: int, request: requests.Request, now: float) -> None:
         """One step of the exchange. A server without SASL answers with a null token."""
         token: Optional[bytes] = None
         if request.token is None:
@@ -265,16 +270,16 @@ class ServerCore:
 
     # --------------------------------------------------------------------------- handshake
 
-    def _handshake(self, link: Link, frame: bytes, now: float) -> None:
+    def _handshake(self, link: ServerLink, frame: bytes, now: float) -> None:
         try:
             request = decode(CONNECT_REQUEST, frame)
         except MarshallingError:
             link.kill()
             return
         session = self.sessions.get(request.session_id)
-        behind = request.last_zxid_seen > self.faults.visible_zxid(self.data.applied)
+        behind = request.last_zxid_seen > self.conditions.visible_zxid(self.data.applied)
         global_here = self.judges_local_only and session is not None and not session.local
-        if behind or (self.read_only and not request.read_only) or global_here or self.faults.refuses_sessions:
+        if behind or (self.read_only and not request.read_only) or global_here or self.conditions.refuses_sessions:
             link.kill()
             return
         link.knows_read_only = request.read_only is not None
@@ -284,7 +289,7 @@ class ServerCore:
         else:
             self._resume(link, request, session, now)
 
-    def _new_session(self, link: Link, now: float) -> None:
+    def _new_session(self, link: ServerLink, now: float) -> None:
         if self._makes_no_sessions:
             self._reply(link, 0, self.data.applied, NOT_READ_ONLY, b"", now)
             return
@@ -293,7 +298,9 @@ class ServerCore:
             self.data.next_zxid()
         self._welcome(link, session, now)
 
-    def _resume(self, link: Link, request: ConnectRequest, session: Optional[Session[Link]], now: float) -> None:
+    def _resume(
+        self, link: ServerLink, request: ConnectRequest, session: Optional[ServerSession[ServerLink]], now: float
+    ) -> None:
         """Move a session here. A request with its id closes the session's old connection, even with a wrong password.
 
         Without a quorum and local sessions, a server since 3.7 does not know which sessions exist. It closes the
@@ -317,13 +324,13 @@ class ServerCore:
     def _makes_no_sessions(self) -> bool:
         return self.judges_local_only and not self.settings.local_sessions
 
-    def _welcome(self, link: Link, session: Session[Link], now: float) -> None:
+    def _welcome(self, link: ServerLink, session: ServerSession[ServerLink], now: float) -> None:
         session.link, link.session_id = link, session.id
         link.last_operation, link.last_zxid = "SESS", self.data.applied
         password = self.sessions.password(session.id)
         self._answer_handshake(link, ConnectResponse(0, link.timeout_ms, session.id, password, self.read_only), now)
 
-    def _answer_handshake(self, link: Link, response: ConnectResponse, now: float) -> None:
+    def _answer_handshake(self, link: ServerLink, response: ConnectResponse, now: float) -> None:
         if not link.knows_read_only:
             response = response._replace(read_only=None)
         link.send(encode(CONNECT_RESPONSE, response), now)
@@ -336,7 +343,7 @@ class ServerCore:
         if session is None or session.link is not link:
             return  # the session ended, or moved, while the request was under way
         self.sessions.touch(session, now)
-        rule = self.faults.rule_for(opcode, request.body)
+        rule = self.conditions.rule_for(opcode, request.body)
         if rule is not None and not rule.applied:
             self._reply(link, request.xid, self.data.applied, rule.code, b"", now)
             return
@@ -378,10 +385,10 @@ class ServerCore:
 
     # ------------------------------------------------------------------------------ output
 
-    def _reply(self, link: Link, xid: int, zxid: int, code: int, body: bytes, now: float) -> None:
+    def _reply(self, link: ServerLink, xid: int, zxid: int, code: int, body: bytes, now: float) -> None:
         link.send(_REPLY.pack(xid, zxid, code) + body, now)
 
-    def _deliver(self, link: Link, type_: int, path: str, zxid: int, acl: Optional[Sequence[Any]]) -> None:
+    def _deliver(self, link: ServerLink, type_: int, path: str, zxid: int, acl: Optional[Sequence[Any]]) -> None:
         """Send a notification, unless the session may not read the node."""
         if acl is None or self.data.allows(acl, link.ids):
             raw = requests.to_java(path)
@@ -389,7 +396,7 @@ class ServerCore:
 
     # ------------------------------------------------------------------------- ends of things
 
-    def end_session(self, session: Session[Link], now: float, request: Optional[_Queued] = None) -> None:
+    def end_session(self, session: ServerSession[ServerLink], now: float, request: Optional[_Queued] = None) -> None:
         """End a session, with a reply to a close request: delete its ephemeral nodes and close its connection."""
         link, self._now = session.link, now
         zxid = self.data.applied if self.read_only or session.local else self.data.next_zxid()
@@ -402,6 +409,20 @@ class ServerCore:
             request.link.close()
         elif link is not None:
             self.drop(link)
+
+    def expire(self, session_id: int, now: float) -> bool:
+        """Expire a session now; returns whether it existed.
+
+        A session of the ensemble is expired by the ensemble: a server without a quorum learns it afterwards.
+        """
+        session = self.alive().get(session_id)
+        if session is None:
+            return False
+        if self.read_only and not session.local:
+            self.given_away[session_id] = session
+        else:
+            self.end_session(session, now)
+        return True
 
     def _reap(self, now: float) -> None:
         self._now = now

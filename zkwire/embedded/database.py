@@ -17,7 +17,7 @@ from . import reads, requests, writes
 from .identity import Identities
 from .settings import Settings
 from .tree import Change, Tree
-from .watches import Watches
+from .watches import ServerWatches
 
 CHECK, MULTI, MULTI_READ, RECONFIG = 13, 14, 22, 16
 _MULTI_REPLY = Multi.reply
@@ -47,7 +47,7 @@ class Database:
     def serve(self, settings: Settings, identities: Identities) -> None:
         """Use these settings; existing nodes stay, watches go."""
         self.profile, self._settings, self.identities = settings.profile, settings, identities
-        self.watches = Watches(self.profile)
+        self.watches = ServerWatches(self.profile)
         if self.profile.config_node:
             self.tree.add_config()
 

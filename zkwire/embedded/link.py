@@ -7,30 +7,15 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Deque, Iterator, List, Optional, Tuple
 
 from ..values import Id
+from .conditions import Weather
 
 _LENGTH = struct.Struct(">i")
 
 
-@dataclass
-class Weather:
-    """The network faults of a connection; the fields may be changed at any time.
-
-    `hold_in`, `hold_out`: a black hole in that direction; bytes sent in the meantime arrive when it ends, as with TCP.
-    `delay`: seconds by which each reply is delayed. `cut_after`: the connection is reset after this many more bytes to
-    the client.
-    """
-
-    hold_in: bool = False
-    hold_out: bool = False
-    delay: float = 0.0
-    cut_after: Optional[int] = None
-
-
-class Link:
+class ServerLink:
     """One connection. `address` is the client's host and port."""
 
     def __init__(self, address: Tuple[str, int], weather: Weather, now: float) -> None:

@@ -1,6 +1,6 @@
 """The embedded server on a socket: a ZooKeeper for tests, demonstrations and development, in this process.
 
-Owns the sockets, the thread and the clock; `core` owns the server's behaviour, `faults` the faults. Must not know the
+Owns the sockets, the thread and the clock; `core` owns the server's behaviour, `faults` the switches. Must not know the
 protocol.
 """
 
@@ -17,9 +17,9 @@ import time
 from types import TracebackType
 from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
 
-from ..wire.operation import Op
-from .core import ServerCore
-from .link import Link
+from .faults import Faults
+from .link import ServerLink
+from .server_core import ServerCore
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _JOIN = 10.0
 _RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
-class EmbeddedServer:
+class EmbeddedServer(Faults):
     """An in-memory ZooKeeper on 127.0.0.1, for tests, demonstrations and development.
 
         with EmbeddedServer() as server:        # or start() and stop()
@@ -63,8 +63,8 @@ class EmbeddedServer:
         self._selector: Optional[selectors.BaseSelector] = None
         self._thread: Optional[threading.Thread] = None
         self._wake: Optional[socket.socket] = None
-        self._sockets: Dict[Link, socket.socket] = {}
-        self._unsent: Dict[Link, bytes] = {}
+        self._sockets: Dict[ServerLink, socket.socket] = {}
+        self._unsent: Dict[ServerLink, bytes] = {}
 
     # ---------------------------------------------------------------------------------- life
 
@@ -150,83 +150,7 @@ class EmbeddedServer:
         with self._lock:
             return self._core.data.applied
 
-    # -------------------------------------------------------------------------------- faults
-
-    def expire(self, session_id: int) -> bool:
-        """Expire a session now; returns whether it existed.
-
-        The server deletes its ephemeral nodes, notifies other sessions' watches and closes its connection; the client
-        gets the expiry when it reconnects, and makes a new session. In read-only mode the ensemble expires the session:
-        this server learns it when that mode ends, and before 3.7 it serves the session until then.
-        """
-        with self._changed() as now:
-            return self._core.faults.expire(session_id, now)
-
-    def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
-        """Break the connection of a session, or all with None; sessions continue. Returns how many were broken.
-
-        Clients reconnect at once, unless `refuse_sessions` or `lag_behind` refuses them. With `reset`, they get a
-        reset (RST) instead of an orderly end (FIN).
-        """
-        with self._changed() as now:
-            return self._core.faults.cut(now, session_id, reset)
-
-    def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
-        """Stop the traffic from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
-
-        With "in" and "both", sessions expire; with "out" requests are carried out, but clients get no replies.
-        `ValueError` for another direction.
-        """
-        with self._changed():
-            self._core.faults.black_hole(direction, session_id)
-
-    def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Delay everything sent to clients (replies, events, pings) by this many seconds; 0 ends it.
-
-        The order stays. Requests are carried out at once.
-        """
-        with self._changed():
-            self._core.faults.delay(seconds, session_id)
-
-    def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection after `size` more bytes to its client, possibly inside a frame.
-
-        With 0 it breaks at once. Without a session id, new connections break after as many bytes, too, until `heal`:
-        with a small size, no client can connect.
-        """
-        with self._changed():
-            self._core.faults.drop_after(size, session_id)
-
-    def answer(
-        self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
-        times: int = 1, applied: bool = False,
-    ) -> None:  # fmt: skip
-        """Answer the next `times` requests that match with an error code instead of carrying them out.
-
-            server.answer(ThrottledOpError.code, SetData, "/a", times=3)
-
-        `op` is a class of `zkwire.ops` or an opcode, `path` the full path of the node; None matches all, but pings.
-        With `applied` the request is carried out and only its reply is replaced. Of several rules that match, the
-        oldest is used.
-        """
-        with self._changed():
-            self._core.faults.answer(code, op, path, times=times, applied=applied)
-
-    def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a transaction after `zxid`, like a server that lags behind; None ends it.
-
-        It takes effect when clients connect: `cut` existing connections.
-        """
-        with self._changed():
-            self._core.faults.lag_behind(zxid)
-
-    def refuse_sessions(self, refuse: bool = True) -> None:
-        """Close the connection of every client that connects, like a server without a quorum; False ends it.
-
-        Existing connections are not affected: `cut` them.
-        """
-        with self._changed():
-            self._core.faults.refuse_sessions(refuse)
+    # -------------------------------------------------------------------------------- lives
 
     def wipe(self) -> None:
         """Break all connections and forget all data and sessions, as after a restart on an empty disk.
@@ -256,11 +180,6 @@ class EmbeddedServer:
         with self._changed() as now:
             self._core.go_read_only(now, read_only)
 
-    def heal(self) -> None:
-        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; held bytes arrive."""
-        with self._changed() as now:
-            self._core.faults.heal(now)
-
     # -------------------------------------------------------------------------------- inside
 
     def _changed(self) -> _Changed:
@@ -289,9 +208,9 @@ class EmbeddedServer:
                     self._flush(selector)
 
     def _handle(
-        self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, Link], events: int
+        self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, ServerLink], events: int
     ) -> None:
-        if isinstance(what, Link):
+        if isinstance(what, ServerLink):
             if events & selectors.EVENT_READ:
                 self._read(sock, what)
         elif what == "wake":
@@ -310,7 +229,7 @@ class EmbeddedServer:
         self._sockets[link] = sock
         selector.register(sock, selectors.EVENT_READ, link)
 
-    def _read(self, sock: socket.socket, link: Link) -> None:
+    def _read(self, sock: socket.socket, link: ServerLink) -> None:
         try:
             data = sock.recv(_CHUNK)
         except BlockingIOError:
@@ -346,7 +265,7 @@ class EmbeddedServer:
             if selector.get_key(sock).events != wanted:
                 selector.modify(sock, wanted, link)
 
-    def _hang_up(self, selector: selectors.BaseSelector, sock: socket.socket, link: Link) -> None:
+    def _hang_up(self, selector: selectors.BaseSelector, sock: socket.socket, link: ServerLink) -> None:
         self._core.drop(link)
         selector.unregister(sock)
         if link.reset:

@@ -80,7 +80,7 @@ class WatchList:
             del self.paths[path]
 
 
-class Watches:
+class ServerWatches:
     """Both lists."""
 
     def __init__(self, profile: Profile) -> None:
