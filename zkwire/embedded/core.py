@@ -5,7 +5,7 @@ sockets, threads or the time.
 
     link = core.accept(("127.0.0.1", 4711), now)      # a client has connected
     core.receive(link, data, now)                     # bytes from it
-    data = core.data_to_send(link, now)               # bytes for it; look at all links after each call
+    data = core.data_to_send(link, now)               # bytes for it; look at `core.stirred` after each call
     link.over                                         # close its connection
     core.lost(link, now)                              # the client has closed its connection
     core.tick(now); core.deadline()                   # time: expiry, reaping, delayed answers
@@ -26,6 +26,7 @@ from ..wire.jute import BUFFER, decode, encode
 from ..wire.messages import CONNECT_REQUEST, CONNECT_RESPONSE, ConnectRequest, ConnectResponse
 from ..values import Id
 from . import requests
+from .alarms import Alarms
 from .conditions import Conditions
 from .database import MULTI, Caller, Database
 from .identity import Identities, hashed
@@ -63,8 +64,8 @@ class _Queued(NamedTuple):
 class BareCore:
     """One server with its data; it knows no four-letter words, and no faults but those that are switched on.
 
-    `now` is seconds of any steady clock; `epoch` is added to it for times in Stats. `random` makes session ids, passwords
-    and nonces: with a seed, runs are repeatable.
+    `now` is seconds of any steady clock; `epoch` is added to it for times in Stats. `random` makes session ids,
+    passwords and nonces: with a seed, runs are repeatable.
     """
 
     def __init__(
@@ -73,7 +74,11 @@ class BareCore:
         self._take_on(settings or Settings())
         self.epoch, self.started = epoch, now
         self.conditions = Conditions()
-        self.links: List[ServerLink] = []
+        self.links: Dict[ServerLink, None] = {}
+        #: Connections with something to send, or at their end, in the order in which it came up.
+        self.stirred: Dict[ServerLink, None] = {}
+        #: When each connection has been silent for too long.
+        self._silences: Alarms[ServerLink] = Alarms()
         #: Closed connections whose clients have not been informed yet.
         self.ghosts: List[ServerLink] = []
         self.read_only = False
@@ -104,8 +109,10 @@ class BareCore:
 
     def accept(self, address: Tuple[str, int], now: float) -> ServerLink:
         """A client has connected."""
-        link = ServerLink(address, self.conditions.weather_for_new(), now)
-        self.links.append(link)
+        link = ServerLink(address, self.conditions.weather_for_new(), now, self.stirred)
+        self.links[link] = None
+        self._listen_to(link)
+        link.stir()
         return link
 
     def receive(self, link: ServerLink, data: bytes, now: float) -> None:
@@ -118,6 +125,7 @@ class BareCore:
         data = link.take(now)
         if link.dead:
             self.drop(link)
+        link.settle()
         return data
 
     def lost(self, link: ServerLink, now: float) -> None:
@@ -131,7 +139,8 @@ class BareCore:
         if link.weather.hold_out and link in self.links:
             self.ghosts.append(link)
         if link in self.links:
-            self.links.remove(link)
+            del self.links[link]
+            self._silences.drop(link)
             self._received += link.received
             self._sent += link.sent
         self.data.watches.forget(link)
@@ -141,10 +150,8 @@ class BareCore:
 
     def tick(self, now: float) -> None:
         """The time has advanced: expire sessions, close silent connections, reap containers and TTL nodes."""
-        for link in list(self.links):
-            patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
-            if link.heard + patience + self.settings.tick <= now:
-                self.drop(link)
+        for link in self._silences.due(now):
+            self.drop(link)
         for session in self.sessions.expired(now, self.judges_local_only):
             self.end_session(session, now)
         if not self.read_only and now >= self._reaped + self.settings.reap_interval:
@@ -153,13 +160,10 @@ class BareCore:
 
     def deadline(self) -> Optional[float]:
         """The latest time to call `tick` or `data_to_send` again; None for no need."""
-        moments = [link.ready_at() for link in self.links]
-        moments.append(self.sessions.deadline(self.judges_local_only))
+        moments = [link.ready_at() for link in self.stirred]
+        moments += [self._silences.next(), self.sessions.deadline(self.judges_local_only)]
         if self.data.tree.mortal and not self.read_only:
             moments.append(self._reaped + self.settings.reap_interval)
-        for link in self.links:
-            patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
-            moments.append(link.heard + patience + self.settings.tick)
         return min((moment for moment in moments if moment is not None), default=None)
 
     @property
@@ -199,6 +203,13 @@ class BareCore:
             self._carry_out(request, now)
         if link.dead:
             self.drop(link)
+        elif link in self.links:
+            self._listen_to(link)
+
+    def _listen_to(self, link: ServerLink) -> None:
+        """Wait for bytes of this connection as long as it may be silent."""
+        patience = link.timeout_ms / 1000 if link.session_id else HANDSHAKE_TIME
+        self._silences.set(link, link.heard + patience + self.settings.tick)
 
     def _is_word(self, link: ServerLink, now: float) -> bool:
         word = link.word()

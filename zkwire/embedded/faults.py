@@ -73,6 +73,8 @@ class Faults:
         with self._changed():
             for weather in self._weathers(session_id):
                 weather.cut_after = size
+            for link in self._links(session_id):
+                link.stir()  # with 0, though there is nothing to send
 
     # --------------------------------------------------------------------------- requests
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Any, Deque, Iterator, List, Optional, Tuple
+from typing import Any, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..values import Id
 from .conditions import Weather
@@ -16,10 +16,15 @@ _LENGTH = struct.Struct(">i")
 
 
 class ServerLink:
-    """One connection. `address` is the client's host and port."""
+    """One connection. `address` is the client's host and port.
 
-    def __init__(self, address: Tuple[str, int], weather: Weather, now: float) -> None:
-        self.address, self.weather = address, weather
+    The link enters itself into `stirred` when there is something to do for it: bytes to send, or its end.
+    """
+
+    def __init__(
+        self, address: Tuple[str, int], weather: Weather, now: float, stirred: Dict[ServerLink, None]
+    ) -> None:
+        self.address, self.weather, self._stirred = address, weather, stirred
         self.ids: List[Id] = [Id("ip", address[0])]
         self.session_id = 0
         self.timeout_ms = 0
@@ -78,15 +83,18 @@ class ServerLink:
         if not self.closing:
             self.sent += 1
             self._out.append((now, data))
+            self.stir()
 
     def close(self) -> None:
         """Close the connection once all queued bytes are sent."""
         self.closing = True
+        self.stir()
 
     def kill(self) -> None:
         """Close the connection at once."""
         self.closing = self.dead = True
         self._out.clear()
+        self.stir()
 
     def take(self, now: float) -> bytes:
         """The bytes to send now."""
@@ -104,6 +112,15 @@ class ServerLink:
     def ready_at(self) -> Optional[float]:
         """The time at which the next bytes may be sent; None for never."""
         return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
+
+    def stir(self) -> None:
+        """There is something to do for this connection."""
+        self._stirred[self] = None
+
+    def settle(self) -> None:
+        """Whoever serves the connection has looked at it; while more is to come, it stays in `stirred`."""
+        if self.over or not (self._out or self.closing):
+            self._stirred.pop(self, None)
 
     @property
     def over(self) -> bool:

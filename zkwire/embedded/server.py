@@ -213,6 +213,8 @@ class EmbeddedServer(Faults):
         if isinstance(what, ServerLink):
             if events & selectors.EVENT_READ:
                 self._read(sock, what)
+            if events & selectors.EVENT_WRITE:
+                what.stir()
         elif what == "wake":
             sock.recv(_CHUNK)
         else:
@@ -246,8 +248,12 @@ class EmbeddedServer(Faults):
             self._core.drop(link)
 
     def _flush(self, selector: selectors.BaseSelector) -> None:
-        """Send the bytes of all connections, and close those that the core has ended."""
-        for link, sock in list(self._sockets.items()):
+        """Send what there is to send, and close the connections that the core has ended."""
+        for link in list(self._core.stirred):
+            sock = self._sockets.get(link)
+            if sock is None:
+                del self._core.stirred[link]
+                continue
             data = self._unsent.pop(link, b"") + self._core.data_to_send(link, time.monotonic())
             try:
                 data = data[sock.send(data) :] if data else data
@@ -267,6 +273,7 @@ class EmbeddedServer(Faults):
 
     def _hang_up(self, selector: selectors.BaseSelector, sock: socket.socket, link: ServerLink) -> None:
         self._core.drop(link)
+        self._core.stirred.pop(link, None)
         selector.unregister(sock)
         if link.reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import count
 from typing import Dict, Generic, List, Optional, TypeVar
+
+from .alarms import Alarms
 
 L = TypeVar("L")
 
@@ -16,11 +19,12 @@ L = TypeVar("L")
 class ServerSession(Generic[L]):
     """One session. `link` is the connection that serves it, or None; `local` ones end with read-only mode."""
 
-    __slots__ = ("id", "timeout_ms", "expires", "link", "local")
+    __slots__ = ("id", "timeout_ms", "expires", "link", "local", "order")
 
     def __init__(self, id_: int, timeout_ms: int, local: bool) -> None:
         self.id, self.timeout_ms, self.local = id_, timeout_ms, local
         self.expires = 0.0
+        self.order = 0
         self.link: Optional[L] = None
 
 
@@ -33,6 +37,9 @@ class Sessions(Generic[L]):
         self._tick = tick
         self._least_ms, self._most_ms = round(least * 1000), round(most * 1000)
         self._by_id: Dict[int, ServerSession[L]] = {}
+        self._order = count()
+        #: When each session expires, those of the ensemble and local ones apart.
+        self._ends: Dict[bool, Alarms[int]] = {False: Alarms(), True: Alarms()}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -60,6 +67,7 @@ class Sessions(Generic[L]):
     def put(self, session: ServerSession[L], now: float) -> None:
         """Add a session, whose time starts now."""
         self._by_id[session.id] = session
+        session.order = next(self._order)
         self.touch(session, now)
 
     def password(self, id_: int) -> bytes:
@@ -69,15 +77,19 @@ class Sessions(Generic[L]):
     def touch(self, session: ServerSession[L], now: float) -> None:
         """The client of the session has sent something."""
         session.expires = (math.floor((now + session.timeout_ms / 1000) / self._tick) + 1) * self._tick
+        self._ends[session.local].set(session.id, session.expires)
 
     def remove(self, session: ServerSession[L]) -> None:
         """Forget a session."""
         self._by_id.pop(session.id, None)
+        self._ends[session.local].drop(session.id)
 
     def expired(self, now: float, local_only: bool) -> List[ServerSession[L]]:
-        """The expired sessions; `local_only` for a server that must not expire the others."""
-        return [one for one in self._by_id.values() if one.expires <= now and (one.local or not local_only)]
+        """The expired sessions, oldest first; `local_only` for a server that must not expire the others."""
+        ids = [id_ for local, ends in self._ends.items() if local or not local_only for id_ in ends.due(now)]
+        return sorted((self._by_id[id_] for id_ in ids), key=lambda one: one.order)
 
     def deadline(self, local_only: bool) -> Optional[float]:
         """When the next session may expire."""
-        return min((one.expires for one in self._by_id.values() if one.local or not local_only), default=None)
+        moments = [ends.next() for local, ends in self._ends.items() if local or not local_only]
+        return min((moment for moment in moments if moment is not None), default=None)
