@@ -14,6 +14,7 @@ from tests.kit.embedded_peer import OPEN, WATCH, connected, make_core
 from zkwire.embedded import EmbeddedServer
 from zkwire.embedded.alarms import Alarms
 from zkwire.embedded.watches import ServerWatches
+from zkwire.embedded.serving import Serving
 from zkwire.embedded.versions import profile_of
 from zkwire.ops import Create, Exists, GetData
 
@@ -30,7 +31,7 @@ def calls_of_a_server(idle: int, monkeypatch: pytest.MonkeyPatch) -> int:
         nonlocal count
         count += counting and event == "call"
 
-    real = EmbeddedServer._serve
+    real = Serving._serve
 
     def serve(*args: Any) -> None:
         sys.setprofile(profile)
@@ -40,7 +41,7 @@ def calls_of_a_server(idle: int, monkeypatch: pytest.MonkeyPatch) -> int:
             sys.setprofile(None)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(monkeypatch.context()).setattr(EmbeddedServer, "_serve", serve)
+        stack.enter_context(monkeypatch.context()).setattr(Serving, "_serve", serve)
         server = stack.enter_context(EmbeddedServer(tick=60.0, reap_interval=60.0))
         waiting = [stack.enter_context(contextlib.closing(wire(server))) for _ in range(idle)]
         one = stack.enter_context(contextlib.closing(wire(server)))

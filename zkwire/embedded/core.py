@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError
 from ..typed import NamedTuple
@@ -34,6 +35,7 @@ from .link import ServerLink
 from .sasl import DigestServer, SaslRefused
 from .sessions import ServerSession, Sessions
 from .settings import Settings
+from .transactions import NodeDeleted, SessionEnded, Step, TreeTransaction
 from .writes import WRITES
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ _EVENT = struct.Struct(">iqiiii")
 PING, AUTH, SASL, CLOSE_SESSION = 11, 100, 102, -11
 NOT_READ_ONLY, AUTH_FAILED, UNIMPLEMENTED, REQUIRES_SASL = -119, -115, -6, -124
 _CONNECTED = 3  # the state in a notification
-#: The operations that a read-only server refuses (ReadOnlyRequestProcessor).
+#: The operations that a read-only server refuses (ReadOnlyRequestProcessor), and for which others ask the leader.
 _REFUSED_READ_ONLY = WRITES | {9, MULTI}
 #: The time limit of a connection for its handshake, in seconds (zookeeper.nio.sessionlessCnxnTimeout).
 HANDSHAKE_TIME = 10.0
@@ -82,6 +84,11 @@ class BareCore:
         #: Closed connections whose clients have not been informed yet.
         self.ghosts: List[ServerLink] = []
         self.read_only = False
+        #: Whether clients may connect; a member of an ensemble without a leader lets none in.
+        self.serving = True
+        self.role = "standalone"
+        #: The data of the leader that this server follows.
+        self.leading: Optional[Database] = None
         #: The listening address, for four-letter words.
         self.port = 0
         self._received = self._sent = 0
@@ -199,8 +206,8 @@ class BareCore:
                 self._handshake(link, frame, now)
             else:
                 self._read_request(link, frame, queue, now)
-        for request in queue:
-            self._carry_out(request, now)
+        link.backlog += queue
+        self.proceed(link, now)
         if link.dead:
             self.drop(link)
         elif link in self.links:
@@ -290,7 +297,8 @@ class BareCore:
         session = self.sessions.get(request.session_id)
         behind = request.last_zxid_seen > self.conditions.visible_zxid(self.data.applied)
         global_here = self.judges_local_only and session is not None and not session.local
-        if behind or (self.read_only and not request.read_only) or global_here or self.conditions.refuses_sessions:
+        closed = not self.serving or self.conditions.refuses_sessions or (self.read_only and not request.read_only)
+        if closed or behind or global_here:
             link.kill()
             return
         link.knows_read_only = request.read_only is not None
@@ -306,8 +314,8 @@ class BareCore:
             return
         session = self.sessions.create(link.timeout_ms, now, self.read_only)
         if not self.read_only:
-            self.data.next_zxid()
-        self._welcome(link, session, now)
+            self.authority.record(self.wall_ms(now))
+        self._when(link, self.authority.applied, lambda then: self._welcome(link, session, then), now)
 
     def _resume(
         self, link: ServerLink, request: ConnectRequest, session: Optional[ServerSession[ServerLink]], now: float
@@ -382,17 +390,45 @@ class BareCore:
 
     def _answer(self, request: _Queued, forced: Optional[int], now: float) -> None:
         """Carry out an ordinary request and reply, with the error `forced` instead of the result if it is given."""
-        link = request.link
+        link, opcode = request.link, request.opcode
         self._now = now
         caller = Caller(link.session_id, request.ids, link)
-        answer = self.data.answer(request.opcode, request.body, caller, self.wall_ms(now))
+        data = self.authority if opcode in _REFUSED_READ_ONLY else self.data
+        answer = data.answer(opcode, request.body, caller, self.wall_ms(now))
         if forced is not None:
             answer = forced, b""
         if answer is not None:
             code, body = answer
-            if request.opcode in self.settings.answers_without_body:
+            if opcode in self.settings.answers_without_body:
                 body = b""
-            self._reply(link, request.xid, self.data.applied, code, body, now)
+            xid = request.xid
+            self._when(link, data.applied, lambda now: self._reply(link, xid, self.data.applied, code, body, now), now)
+
+    # ------------------------------------------------------------------------------- order
+
+    @property
+    def authority(self) -> Database:
+        """The data that writes go to: the leader's, or this server's own."""
+        return self.leading or self.data
+
+    def _when(self, link: ServerLink, zxid: int, then: Callable[[float], None], now: float) -> None:
+        """Do something for a connection once this server has applied a transaction; its later requests wait as well."""
+        if not link.parked and self.data.applied >= zxid:
+            then(now)
+        else:
+            link.parked.append((zxid, then))
+
+    def proceed(self, link: ServerLink, now: float) -> None:
+        """Carry out the requests of a connection that wait, as far as this server has applied what they wait for."""
+        while link in self.links:
+            if link.parked and link.parked[0][0] > self.data.applied:
+                return
+            if link.parked:
+                link.parked.popleft()[1](now)
+            elif link.backlog:
+                self._carry_out(link.backlog.popleft(), now)
+            else:
+                return
 
     # ------------------------------------------------------------------------------ output
 
@@ -410,16 +446,27 @@ class BareCore:
     def end_session(self, session: ServerSession[ServerLink], now: float, request: Optional[_Queued] = None) -> None:
         """End a session, with a reply to a close request: delete its ephemeral nodes and close its connection."""
         link, self._now = session.link, now
-        zxid = self.data.applied if self.read_only or session.local else self.data.next_zxid()
-        self.data.delete(self.data.tree.ephemerals.get(session.id, ()), zxid)
+        if link is not None:
+            link.leaving = request is not None
+        alone = self.read_only or session.local
+        data = self.data if alone else self.authority
+        steps: List[Step] = [NodeDeleted(path) for path in data.tree.ephemerals.get(session.id, ())]
+        steps.append(SessionEnded(session.id))
+        if alone:
+            data.replay(TreeTransaction(data.applied, self.wall_ms(now), tuple(steps)))
+        else:
+            data.record(self.wall_ms(now), steps)
         self.sessions.remove(session)
         if self.read_only and not session.local:
             self._ended_alone[session.id] = session
         if request is not None:
-            self._reply(request.link, request.xid, self.data.applied, 0, b"", now)
-            request.link.close()
-        elif link is not None:
+            self._when(request.link, data.applied, partial(self._say_goodbye, request), now)
+        elif link is not None and link in self.links:
             self.drop(link)
+
+    def _say_goodbye(self, request: _Queued, now: float) -> None:
+        self._reply(request.link, request.xid, self.data.applied, 0, b"", now)
+        request.link.close()
 
     def expire(self, session_id: int, now: float) -> bool:
         """Expire a session now; returns whether it existed.
@@ -438,7 +485,7 @@ class BareCore:
     def _reap(self, now: float) -> None:
         self._now = now
         for path in self.data.tree.overdue(self.wall_ms(now)):
-            self.data.delete([path], self.data.next_zxid())
+            self.data.record(self.wall_ms(now), [NodeDeleted(path)])
 
     def hang_up(self) -> None:
         """Close all connections at once."""

@@ -21,7 +21,7 @@ def _isro(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
 
 
 def _mode(core: BareCore) -> str:
-    return "read-only" if core.read_only else "standalone"
+    return "read-only" if core.read_only else core.role
 
 
 def _version(core: BareCore) -> str:
@@ -180,4 +180,6 @@ def answer_word(core: BareCore, word: bytes, asking: ServerLink, now: float) -> 
     name, allowed = word.decode(), core.settings.four_letter_words
     if name not in _ANSWERS or (allowed is not None and name not in allowed):
         return f"{name} is not executed because it is not in the whitelist.\n"
+    if not core.serving and name not in ("ruok", "envi"):
+        return "null" if name == "isro" else "This ZooKeeper instance is not currently serving requests\n"
     return "".join(_ANSWERS[name](core, asking, now))

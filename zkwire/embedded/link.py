@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Any, Deque, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..values import Id
 from .conditions import Weather
@@ -39,6 +39,12 @@ class ServerLink:
         self.dead = False
         #: Whether the connection ends with a reset.
         self.reset = False
+        #: Requests that have not been carried out, because an earlier one waits.
+        self.backlog: Deque[Any] = deque()
+        #: What waits until the server has applied a zxid, which is given first.
+        self.parked: Deque[Tuple[int, Callable[[float], None]]] = deque()
+        #: Whether the client has asked for the end of its session.
+        self.leaving = False
         self._in = bytearray()
         self._held = bytearray()
         self._out: Deque[Tuple[float, bytes]] = deque()
