@@ -157,21 +157,33 @@ class BareCore:
 
     def tick(self, now: float) -> None:
         """The time has advanced: expire sessions, close silent connections, reap containers and TTL nodes."""
-        for link in self._silences.due(now):
-            self.drop(link)
+        self.close_silent(now)
         for session in self.sessions.expired(now, self.judges_local_only):
             self.end_session(session, now)
         if not self.read_only and now >= self._reaped + self.settings.reap_interval:
             self._reaped = now
             self._reap(now)
 
+    def close_silent(self, now: float) -> None:
+        """Close the connections that have been silent for too long."""
+        for link in self._silences.due(now):
+            self.drop(link)
+
     def deadline(self) -> Optional[float]:
         """The latest time to call `tick` or `data_to_send` again; None for no need."""
-        moments = [link.ready_at() for link in self.stirred]
-        moments += [self._silences.next(), self.sessions.deadline(self.judges_local_only)]
+        return min((moment for moment in self.moments() if moment is not None), default=None)
+
+    def moments_of_links(self) -> List[Optional[float]]:
+        """When something is to be done for connections."""
+        return [*(link.ready_at() for link in self.stirred), self._silences.next()]
+
+    def moments(self) -> List[Optional[float]]:
+        """When something is to be done."""
+        moments = self.moments_of_links()
+        moments.append(self.sessions.deadline(self.judges_local_only))
         if self.data.tree.mortal and not self.read_only:
             moments.append(self._reaped + self.settings.reap_interval)
-        return min((moment for moment in moments if moment is not None), default=None)
+        return moments
 
     @property
     def judges_local_only(self) -> bool:
