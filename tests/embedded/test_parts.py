@@ -214,6 +214,8 @@ def test_versions():
 
 
 FOLDER = pathlib.Path(zkwire.embedded.__file__).parent
+#: The files with sockets, a thread and a clock.
+FRONT = {"serving.py", "server.py", "ensemble.py"}
 IO = {"socket", "selectors", "threading", "time", "asyncio", "random", "ssl"}
 
 
@@ -224,7 +226,7 @@ def test_only_the_front_does_io(path):
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             assert node.module != "random" or path.name != "core.py" or node.col_offset > 0  # for annotations only
             assert node.module not in IO - {"random"}
-        elif isinstance(node, ast.Import) and path.name != "server.py":
+        elif isinstance(node, ast.Import) and path.name not in FRONT:
             assert not {name.name for name in node.names} & IO
 
 

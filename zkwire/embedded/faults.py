@@ -1,94 +1,80 @@
-"""Faults on demand: the faults that a test can cause at the server and on its clients' connections.
+"""Faults on demand: what a test can do to a server, and to the connections of its clients.
 
-Owns the switches and the rules that wait for a matching request. Must not know sockets: everything works on a virtual
-clock, too. Every method can be called at any time. A session id selects one connection; without it the fault applies
-to all connections, also to future ones.
+Owns the switches, each declared once, for cores on a virtual clock and for servers on sockets. Must not know sockets.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Optional, Type, Union
+from contextlib import nullcontext
+from typing import Any, ContextManager, List, Optional, Type, Union
 
-from ..errors import MarshallingError
 from ..wire.operation import Op
-from . import requests
-from .link import Link, Weather
-
-if TYPE_CHECKING:
-    from .core import ServerCore
-
-_PING = 11
-
-
-@dataclass
-class Rule:
-    """Answer the next `times` requests that match with an error."""
-
-    code: int
-    opcode: Optional[int]
-    path: Optional[str]
-    times: int
-    applied: bool
+from .conditions import Rule, Weather
+from .core import BareCore
+from .link import ServerLink
 
 
 class Faults:
-    """The faults of one server."""
+    """The switches of one server.
 
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
-        self._everywhere = Weather()
-        self._rules: List[Rule] = []
-        self._lag: Optional[int] = None
-        self.refuses_sessions = False
+    Each acts at once, and returns at once. A `session_id` is `zk.client_id[0]`; without one a switch applies to all
+    connections, also to future ones.
+    """
+
+    _core: BareCore
+
+    def _changed(self) -> ContextManager[float]:
+        """Hold the server still for a change; `with` returns the time."""
+        raise NotImplementedError
 
     # ------------------------------------------------------------------------ connections
 
-    def cut(self, now: float, session_id: Optional[int] = None, reset: bool = False) -> int:
-        """Break connections at once, without a close reply; their sessions continue. Returns how many were broken.
+    def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
+        """Break the connection of a session, or all with None; sessions continue. Returns how many were broken.
 
-        With `reset`, clients see a reset instead of an orderly end.
+        Clients reconnect at once, unless `refuse_sessions` or `lag_behind` refuses them. With `reset`, they get a
+        reset (RST) instead of an orderly end (FIN).
         """
-        victims = self._links(session_id)
-        for link in victims:
-            link.reset = reset
-            self._core.lost(link, now)
-        return len(victims)
+        with self._changed() as now:
+            victims = self._links(session_id)
+            for link in victims:
+                link.reset = reset
+                self._core.lost(link, now)
+            return len(victims)
 
     def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
-        """Stop the traffic from the clients ("in"), to them ("out"), or "both"; connections stay open.
+        """Stop the traffic from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
 
-        Clients see a silent server; with "in" their sessions also expire. `heal` ends it, and the held bytes then
-        arrive.
+        With "in" and "both", sessions expire; with "out" requests are carried out, but clients get no replies.
+        `ValueError` for another direction.
         """
         if direction not in ("in", "out", "both"):
             raise ValueError(f"direction {direction!r}: expected 'in', 'out' or 'both'")
-        for weather in self._weathers(session_id):
-            weather.hold_in |= direction != "out"
-            weather.hold_out |= direction != "in"
+        with self._changed():
+            for weather in self._weathers(session_id):
+                weather.hold_in |= direction != "out"
+                weather.hold_out |= direction != "in"
 
     def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Delay replies, events and pings by this many seconds from now on; 0 for none."""
-        for weather in self._weathers(session_id):
-            weather.delay = seconds
+        """Delay everything sent to clients (replies, events, pings) by this many seconds; 0 ends it.
+
+        The order stays. Requests are carried out at once.
+        """
+        with self._changed():
+            for weather in self._weathers(session_id):
+                weather.delay = seconds
 
     def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection after `size` more bytes to its client, possibly inside a frame."""
-        for weather in self._weathers(session_id):
-            weather.cut_after = size
+        """Break each connection after `size` more bytes to its client, possibly inside a frame.
 
-    def heal(self, now: float) -> None:
-        """End black holes, delays, pending cuts, rules of `answer`, lag and refusals; held bytes arrive now."""
-        for weather in self._weathers(None):
-            weather.hold_in = weather.hold_out = False
-            weather.delay, weather.cut_after = 0.0, None
-        self._rules.clear()
-        self._lag = None
-        self.refuses_sessions = False
-        for link in list(self._core.links):
-            self._core.receive(link, b"", now)
-        self._core.ghosts.clear()
+        With 0 it breaks at once. Without a session id, new connections break after as many bytes, too, until `heal`:
+        with a small size, no client can connect.
+        """
+        with self._changed():
+            for weather in self._weathers(session_id):
+                weather.cut_after = size
+            for link in self._links(session_id):
+                link.stir()  # with 0, though there is nothing to send
 
     # --------------------------------------------------------------------------- requests
 
@@ -96,77 +82,76 @@ class Faults:
         self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
         times: int = 1, applied: bool = False,
     ) -> None:  # fmt: skip
-        """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp.
+        """Answer the next `times` requests that match with an error code instead of carrying them out.
 
-        `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings.
-        The request is not carried out; with `applied` it is, and only its reply is replaced.
+            server.answer(ThrottledOpError.code, SetData, "/a", times=3)
+
+        `op` is a class of `zkwire.ops` or an opcode, `path` the full path of the node; None matches all, but pings.
+        With `applied` the request is carried out and only its reply is replaced. Of several rules that match, the
+        oldest is used. `ValueError` for `times` below 1.
         """
         if times < 1:
             raise ValueError(f"times {times}: expected 1 or more")
         opcode = op if op is None or isinstance(op, int) else op.opcode
-        self._rules.append(Rule(code, opcode, path, times, applied))
+        with self._changed():
+            self._core.conditions.rules.append(Rule(code, opcode, path, times, applied))
+
+    # --------------------------------------------------------------------------- sessions
 
     def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a later zxid, like a server that lags behind; None ends it."""
-        self._lag = zxid
+        """Refuse clients that have seen a transaction after `zxid`, like a server that lags behind; None ends it.
+
+        It takes effect when clients connect: `cut` existing connections.
+        """
+        with self._changed():
+            self._core.conditions.lag = zxid
 
     def refuse_sessions(self, refuse: bool = True) -> None:
-        """Close the connection on every handshake, like a server without a quorum."""
-        self.refuses_sessions = refuse
+        """Close the connection of every client that connects, like a server without a quorum; False ends it.
 
-    def expire(self, session_id: int, now: float) -> bool:
+        Existing connections are not affected: `cut` them.
+        """
+        with self._changed():
+            self._core.conditions.refuses_sessions = refuse
+
+    def expire(self, session_id: int) -> bool:
         """Expire a session now; returns whether it existed.
 
-        A session of the ensemble is expired by the ensemble: a server without a quorum learns it afterwards.
+        The server deletes its ephemeral nodes, notifies other sessions' watches and closes its connection; the client
+        gets the expiry when it reconnects, and makes a new session. In read-only mode the ensemble expires the session:
+        this server learns it when that mode ends, and before 3.7 it serves the session until then.
         """
-        core = self._core
-        session = core.alive().get(session_id)
-        if session is None:
-            return False
-        if core.read_only and not session.local:
-            core.given_away[session_id] = session
-        else:
-            core.end_session(session, now)
-        return True
+        with self._changed() as now:
+            return self._core.expire(session_id, now)
 
-    # -------------------------------------------------------------------- what the core asks
+    # -------------------------------------------------------------------------------- end
 
-    def weather_for_new(self) -> Weather:
-        """The conditions of a new connection."""
-        return dataclasses.replace(self._everywhere)
+    def heal(self) -> None:
+        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; held bytes arrive."""
+        with self._changed() as now:
+            core = self._core
+            core.conditions.clear()
+            for link in [*core.links, *core.ghosts]:
+                link.weather.clear()
+            for link in list(core.links):
+                core.receive(link, b"", now)
+            core.ghosts.clear()
 
-    def visible_zxid(self, applied: int) -> int:
-        """The last zxid that this server shows to clients."""
-        return applied if self._lag is None else min(self._lag, applied)
-
-    def rule_for(self, opcode: int, body: bytes) -> Optional[Rule]:
-        """The rule for a request; this call uses it up."""
-        for rule in self._rules:
-            if rule.opcode != opcode and (rule.opcode is not None or opcode == _PING):
-                continue
-            if rule.path is not None and rule.path != _path(opcode, body):
-                continue
-            rule.times -= 1
-            if rule.times <= 0:
-                self._rules.remove(rule)
-            return rule
-        return None
-
-    def _links(self, session_id: Optional[int]) -> List[Link]:
+    def _links(self, session_id: Optional[int]) -> List[ServerLink]:
         return [link for link in self._core.links if session_id in (None, link.session_id)]
 
     def _weathers(self, session_id: Optional[int]) -> List[Weather]:
-        ghosts = self._core.ghosts if session_id is None else []
-        mine = [link.weather for link in self._links(session_id) + ghosts]
-        return mine + [self._everywhere] if session_id is None else mine
+        links = self._links(session_id)
+        if session_id is not None:
+            return [link.weather for link in links]
+        return [link.weather for link in [*links, *self._core.ghosts]] + [self._core.conditions.everywhere]
 
 
-def _path(opcode: int, body: bytes) -> Optional[str]:
-    """The path of a request, where it has one."""
-    if opcode not in requests.FIELDS:
-        return None
-    try:
-        path: Optional[str] = getattr(requests.read(opcode, body), "path", None)
-    except MarshallingError:
-        return None
-    return path
+class FaultsAt(Faults):
+    """The switches of a core on a virtual clock, at a moment of it."""
+
+    def __init__(self, core: BareCore, now: float) -> None:
+        self._core, self._now = core, now
+
+    def _changed(self) -> ContextManager[float]:
+        return nullcontext(self._now)
