@@ -53,13 +53,23 @@ def test_four_letter_words_are_equal_but_for_figures(version: str, own_server: C
                 zk.get("/e", watch=print)
                 zk.get_children("/", watch=print)
                 said.append({word: _shape(four("127.0.0.1", server.port, word)) for word in WORDS})
+                said[-1].update(mntr=_names(server.port))
+    real_figures, figures = (words.pop("mntr") for words in said)
+    assert figures and not set(figures) - set(real_figures), "mntr has no figure that a real server does not have"
     assert said[0] == said[1]
     assert said[0]["wchp"] == ["\tHEX", "/e"] and not said[0]["nope"]
 
 
+def _names(port: int) -> list[str]:
+    return [line.split("\t")[0] for line in four("127.0.0.1", port, "mntr").splitlines()]
+
+
 def _shape(text: str) -> list[str]:
     """The lines, sorted, without what differs: figures, the build, folders; how sessions are sorted by their end."""
-    lines = [re.sub(r"\d+(\.\d+)?", "N", re.sub(r"0x[0-9a-f]+", "HEX", line)) for line in text.splitlines() if line]
+    kinds = {r"0x[0-9a-f]+": "HEX", r"\d+\.\d+": "DECIMAL", r"\d+": "N"}
+    lines = [line for line in text.splitlines() if line]
+    for pattern, kind in kinds.items():
+        lines = [re.sub(pattern, kind, line) for line in lines]
     unlike = re.compile(r"Zookeeper version: |data(Log)?Dir=|N expire at |Session Sets ")
     return sorted(line for line in lines if not unlike.match(line))
 

@@ -36,6 +36,8 @@ def offering(request: pytest.FixtureRequest, shared: Any) -> Iterator[Server]:
 @pytest.fixture(scope="module", params=chosen("3.9"))
 def requiring(request: pytest.FixtureRequest, shared: Any) -> Iterator[Server]:
     """A real server that takes nobody without SASL."""
+    if request.param.startswith(("3.4", "3.5")):
+        pytest.skip("servers can require SASL since 3.6")
     with started(request.param, shared, sasl_required=True) as server:
         yield server
 

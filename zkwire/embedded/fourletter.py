@@ -46,7 +46,7 @@ def _figures(core: ServerCore) -> Iterator[str]:
 
 
 def _average(core: ServerCore) -> str:
-    return "0" if core.profile.short_words else "0.0"
+    return "0" if core.profile.old_figures else "0.0"
 
 
 def _stat(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "uptime": int((now - core.started) * 1000),
     }  # fmt: skip
     for name, value in figures.items():
-        if core.profile.short_words and name in ("global_sessions", "local_sessions", "uptime"):
+        if core.profile.old_figures and name in ("global_sessions", "local_sessions", "uptime"):
             continue
         yield f"zk_{name}\t{value}\n"
 
@@ -153,8 +153,10 @@ def _conf(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "minSessionTimeout": round(settings.min_session_timeout * 1000),
         "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
     }  # fmt: skip
+    if core.profile.old_figures:
+        del figures["clientPortListenBacklog"]
     if core.profile.short_words:
-        for name in ("secureClientPort", "dataDirSize", "dataLogSize", "clientPortListenBacklog"):
+        for name in ("secureClientPort", "dataDirSize", "dataLogSize"):
             del figures[name]
     yield from (f"{name}={value}\n" for name, value in figures.items())
 

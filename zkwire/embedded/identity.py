@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
+from string import hexdigits
 from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
@@ -51,6 +52,26 @@ def _network(text: str) -> Optional[List[int]]:
     return [address, int(bits) if slash else 32]
 
 
+def _is_ipv6_network(text: str) -> bool:
+    """Whether IPAuthenticationProvider of 3.9.5 reads it as an IPv6 address, or as a network ("2001:db8::/32").
+
+    A group may have a sign, as Integer.parseInt has it; an address that ends like one of IPv4 is none.
+    """
+    name, slash, bits = text.partition("/")
+    if slash and not (_is_int(bits) and 0 <= int(bits) <= 128):
+        return False
+    halves = name.split("::")
+    groups = [group for half in halves if half for group in half.split(":")]
+    if not all(_is_group(group) for group in groups):
+        return False
+    return len(halves) == 1 and len(groups) == 8 or len(halves) == 2 and len(groups) < 8
+
+
+def _is_group(text: str) -> bool:
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    return bool(digits) and len(text) <= 4 and all(one.isdecimal() or one in hexdigits for one in digits)
+
+
 def _java_hash(text: str) -> int:
     """The String.hashCode of the text, as 32 bits without a sign."""
     value = 0
@@ -76,11 +97,13 @@ class Identities:
     """The rules of one server.
 
     `super_password` is the password of the superuser "super", None for none; `sasl` says whether SASL is offered,
-    `networks` whether an ip in an ACL may be a network.
+    `networks` whether an ip in an ACL may be a network, `ipv6` whether it may be of IPv6.
     """
 
-    def __init__(self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True) -> None:
-        self._networks = networks
+    def __init__(
+        self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True, ipv6: bool = False
+    ) -> None:
+        self._networks, self._ipv6 = networks, ipv6
         self._super = None if super_password is None else make_digest_acl_credential("super", super_password)
         self._sasl = sasl
 
@@ -129,7 +152,9 @@ class Identities:
         if scheme == "digest":
             return len(java_split(name or "", ":")) == 2
         if scheme == "ip":
-            return _network(name or "") is not None and (self._networks or "/" not in (name or ""))
+            if _network(name or "") is None:
+                return self._ipv6 and _is_ipv6_network(name or "")
+            return self._networks or "/" not in (name or "")
         return scheme == "sasl" and self._sasl and _is_kerberos_name(name or "")
 
     def check(self, acl: Sequence[ACL], permission: int, ids: Sequence[Id]) -> None:
