@@ -74,6 +74,26 @@ def _shape(text: str) -> list[str]:
     return sorted(line for line in lines if not unlike.match(line))
 
 
+@pytest.mark.parametrize("version", chosen("3.4", "3.8", "3.9"))
+def test_children_come_in_one_order(version: str, own_server: Callable[..., Any]):
+    """While their number grows, and after it has shrunk: a table of Java keeps its size, and tells another order."""
+    names = [f"n{i:010d}" for i in range(60)] + [f"{i:x}-api_\u00fc\u20ac" for i in range(60)] + ["b", "a"]
+    heard = []
+    with EmbeddedServer(version=version) as embedded:
+        for server in (own_server(version), embedded):
+            with ZooKeeper(server.hosts) as zk:
+                zk.create("/o")
+                for name in names:
+                    zk.create(f"/o/{name}")
+                    heard.append(zk.get_children("/o"))
+                for name in names[5:]:
+                    zk.delete(f"/o/{name}")
+                heard += [zk.get_children("/o"), zk.get_children("/o", include_data=True)[0]]
+    half = len(heard) // 2
+    assert heard[:half] == heard[half:]
+    assert heard[len(names) - 1] != names and heard[-1] != names[:5], "by its size the order of creation is unlikely"
+
+
 def test_the_comparison_sees_what_differs_between_versions():
     with EmbeddedServer(version="3.8") as older, EmbeddedServer(version="3.9") as newer:
         players = {one.hosts: Player("127.0.0.1", one.port, (3, 8)) for one in (older, newer)}

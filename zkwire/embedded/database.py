@@ -113,6 +113,7 @@ class Database:
         if any(part.request.path is None for part in parts):
             if self.profile.decodes_first:
                 self.applied = self.issued
+                raise MarshallingError("a null path in a transaction")
             return MarshallingError.code, encode(_MULTI_REPLY, [])
         self.applied = self.issued
         return 0, encode(_MULTI_REPLY, self._outcomes(parts, self._draft(caller, time)))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import struct
 from string import hexdigits
 from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
 from ..values import ACL, Id, make_digest_acl_credential
+from .hashing import spread, string_hash
 from .requests import from_java
 
 SUPER = Id("super", "")
@@ -72,14 +72,6 @@ def _is_group(text: str) -> bool:
     return bool(digits) and len(text) <= 4 and all(one.isdecimal() or one in hexdigits for one in digits)
 
 
-def _java_hash(text: str) -> int:
-    """The String.hashCode of the text, as 32 bits without a sign."""
-    value = 0
-    for (unit,) in struct.iter_unpack(">H", text.encode("utf-16-be", "surrogatepass")):
-        value = (value * 31 + unit) & 0xFFFFFFFF
-    return value
-
-
 def hashed(ids: Sequence[Id]) -> List[Id]:
     """Identities in the order of Java's ConcurrentHashMap, in which ServerCnxn stores them."""
     size = 16
@@ -87,8 +79,8 @@ def hashed(ids: Sequence[Id]) -> List[Id]:
         size *= 2
 
     def place(one: Id) -> int:
-        value = (17 * 37 + _java_hash(one.scheme or "")) * 37 + _java_hash(one.id or "") & 0xFFFFFFFF
-        return (value ^ value >> 16) & (size - 1)
+        value = (17 * 37 + string_hash(one.scheme or "")) * 37 + string_hash(one.id or "") & 0xFFFFFFFF
+        return spread(value) & (size - 1)
 
     return sorted(ids, key=place)
 
