@@ -126,6 +126,21 @@ def test_valid_acls(scheme, name, valid):
             identities.resolve(acl, [Id("ip", "1.2.3.4")])
 
 
+def test_addresses_of_ipv6_in_acls():
+    # As 3.9.5 answers; the releases before know IPv4 only.
+    good = "::1 ::1/128 ::/0 :: ::/1 1:: 2001:db8::/32 ::ffff:7f00:1 0:0:0:0:0:0:0:1 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 ::1/0128 ::1/+5"
+    good += " ABCD::EF +1::2 -1::2 ::-1 ::0001 ::\u0661 127.0.0.1 127.0.0.1/8"
+    bad = "::1/129 ::1/ ::1/-1 ::1/a ::ffff:127.0.0.1 ::1.2.3.4 [::1] 1:2:3 ::1%lo abcd::g ::: 1:2:3:4:5:6:7:8:9 :1 12345::1 1::2::3"
+    bad += " 1:2:3:4:5:6:7:8:: ::1:2:3:4:5:6:7:8 ::1/64/3 ::1// ::00001 : 1: 1:2:3:4:5:6:7: :2:3:4:5:6:7:8 1::2: :1::2 0x1::2 ::1: 1.2.3.4::"
+    newer, older = (make_core(version=version).identities for version in ("3.9.5", "3.9.3"))
+    for name in good.split():
+        acl = [ACL(31, Id("ip", name))]
+        assert newer.resolve(acl, []) == acl
+        assert ":" not in name or not older._is_valid("ip", name)
+    for name in [*bad.split(), "", "/8", ":: 1"]:
+        assert not newer._is_valid("ip", name) and not older._is_valid("ip", name)
+
+
 def test_java_split_drops_trailing_empty_parts():
     assert [java_split(text, ":") for text in ("a:b", "a::", ":a", "")] == [["a", "b"], ["a"], ["", "a"], [""]]
 
@@ -210,6 +225,7 @@ def test_words_that_are_not_allowed():
 
 def test_versions():
     assert [profile_of(name).name for name in ("3.8.0", "3.9", "3.4.13")] == ["3.8", "3.9", "3.4"]
+    assert [profile_of(name).full for name in ("3.9", "3.9.3", "3.9.4", "3.9.5", "3.9.10")] == ["3.9.3"] * 3 + ["3.9.5"] * 2
     assert list(PROFILES) == ["3.4", "3.5", "3.6", "3.7", "3.8", "3.9"]
 
 

@@ -98,8 +98,8 @@ class BareCore:
 
     def _take_on(self, settings: Settings) -> None:
         self.settings, self.profile = settings, settings.profile
-        networks = self.profile.networks_in_acl
-        self.identities = Identities(settings.super_password, bool(settings.sasl), networks)
+        addresses = self.profile.networks_in_acl, self.profile.ipv6_in_acl
+        self.identities = Identities(settings.super_password, bool(settings.sasl), *addresses)
 
     def _reset(self) -> None:
         settings = self.settings

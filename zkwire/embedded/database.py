@@ -82,7 +82,7 @@ class Database:
         """Carry out a request: error code and body of the reply, or None where the real server sends no reply."""
         try:
             if opcode == MULTI:
-                return 0, encode(_MULTI_REPLY, self._multi(body, caller, time))
+                return self._multi(body, caller, time)
             if opcode == MULTI_READ:
                 return self._multi_read(body, caller)
             if opcode in writes.WRITES:
@@ -118,7 +118,7 @@ class Database:
         ((_, value),) = draft.results(self._record(time, draft.steps))
         return value
 
-    def _multi(self, body: bytes, caller: Caller, time: int) -> List[Tuple[int, Any]]:
+    def _multi(self, body: bytes, caller: Caller, time: int) -> Tuple[int, bytes]:
         """The results of a transaction: of all operations, or an error for each."""
         try:
             parts = requests.read_multi(body, 0, self.profile)
@@ -131,8 +131,11 @@ class Database:
         if any(part.request.path is None for part in parts):
             if self.profile.decodes_first:
                 self._record(time)
-            raise MarshallingError("a null path in a transaction")
-        draft = self._draft(caller)
+                raise MarshallingError("a null path in a transaction")
+            return MarshallingError.code, encode(_MULTI_REPLY, [])
+        return 0, encode(_MULTI_REPLY, self._outcomes(parts, self._draft(caller), time))
+
+    def _outcomes(self, parts: Sequence[requests.Part], draft: writes.Draft, time: int) -> List[Tuple[int, Any]]:
         for index, part in enumerate(parts):
             try:
                 draft.add(part)

@@ -45,7 +45,7 @@ def _figures(core: BareCore) -> Iterator[str]:
 
 
 def _average(core: BareCore) -> str:
-    return "0" if core.profile.short_words else "0.0"
+    return "0" if core.profile.old_figures else "0.0"
 
 
 def _stat(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _mntr(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
         "uptime": int((now - core.started) * 1000),
     }  # fmt: skip
     for name, value in figures.items():
-        if core.profile.short_words and name in ("global_sessions", "local_sessions", "uptime"):
+        if core.profile.old_figures and name in ("global_sessions", "local_sessions", "uptime"):
             continue
         yield f"zk_{name}\t{value}\n"
 
@@ -152,8 +152,10 @@ def _conf(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
         "minSessionTimeout": round(settings.min_session_timeout * 1000),
         "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
     }  # fmt: skip
+    if core.profile.old_figures:
+        del figures["clientPortListenBacklog"]
     if core.profile.short_words:
-        for name in ("secureClientPort", "dataDirSize", "dataLogSize", "clientPortListenBacklog"):
+        for name in ("secureClientPort", "dataDirSize", "dataLogSize"):
             del figures[name]
     yield from (f"{name}={value}\n" for name, value in figures.items())
 

@@ -103,7 +103,9 @@ class Draft:
             raise BadArgumentsError(str(error), path) from error
 
     def _resolve(self, acl: Optional[Sequence[ACL]]) -> Sequence[ACL]:
-        if self._profile.old_create and (acl is None or any(entry.id.scheme is None for entry in acl)):
+        if acl is None and self._profile.needs_acl:
+            raise MarshallingError("a null ACL")
+        if self._profile.old_create and any(entry.id.scheme is None for entry in acl or ()):
             raise MarshallingError("null in an ACL")
         return self._identities.resolve(acl, self._context.ids)
 
