@@ -13,7 +13,9 @@ threads and clock.
 from __future__ import annotations
 
 from .core import ServerCore
+from .journal import ClientRequest
+from .ongoing import OngoingFault
 from .server import EmbeddedServer
 from .settings import Settings
 
-__all__ = ["EmbeddedServer", "ServerCore", "Settings"]
+__all__ = ["ClientRequest", "EmbeddedServer", "OngoingFault", "ServerCore", "Settings"]

@@ -64,25 +64,25 @@ class Faults:
         """
         if direction not in ("in", "out", "both"):
             raise ValueError(f"direction {direction!r}: expected 'in', 'out' or 'both'")
-        for weather in self._weathers(session_id):
+        for weather in self.weathers(session_id):
             weather.hold_in |= direction != "out"
             weather.hold_out |= direction != "in"
 
     def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
         """Delay replies, events and pings by this many seconds from now on; 0 for none."""
-        for weather in self._weathers(session_id):
+        for weather in self.weathers(session_id):
             weather.delay = seconds
 
     def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
         """Break each connection after `size` more bytes to its client, possibly inside a frame."""
-        for weather in self._weathers(session_id):
+        for weather in self.weathers(session_id):
             weather.cut_after = size
 
     def heal(self, now: float) -> None:
         """End black holes, delays, pending cuts, rules of `answer`, lag and refusals; held bytes arrive now."""
-        for weather in self._weathers(None):
+        for weather in self.weathers(None):
             weather.hold_in = weather.hold_out = False
-            weather.delay, weather.cut_after = 0.0, None
+            weather.delay, weather.cut_after, weather.jitter, weather.rate = 0.0, None, None, 0.0
         self._rules.clear()
         self._lag = None
         self.refuses_sessions = False
@@ -95,8 +95,8 @@ class Faults:
     def answer(
         self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
         times: int = 1, applied: bool = False,
-    ) -> None:  # fmt: skip
-        """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp.
+    ) -> Rule:  # fmt: skip
+        """Answer the next `times` requests that match with an error code, as -127 for ThrottledOp; returns the rule.
 
         `op` is a class of `zkwire.ops` (or an opcode), `path` the node's full path; None matches all but pings.
         The request is not carried out; with `applied` it is, and only its reply is replaced.
@@ -104,7 +104,13 @@ class Faults:
         if times < 1:
             raise ValueError(f"times {times}: expected 1 or more")
         opcode = op if op is None or isinstance(op, int) else op.opcode
-        self._rules.append(Rule(code, opcode, path, times, applied))
+        rule = Rule(code, opcode, path, times, applied)
+        self._rules.append(rule)
+        return rule
+
+    def forget(self, rule: Rule) -> None:
+        """End a rule of `answer`; does nothing if it was used up."""
+        self._rules = [one for one in self._rules if one is not rule]
 
     def lag_behind(self, zxid: Optional[int]) -> None:
         """Refuse clients that have seen a later zxid, like a server that lags behind; None ends it."""
@@ -148,14 +154,15 @@ class Faults:
                 continue
             rule.times -= 1
             if rule.times <= 0:
-                self._rules.remove(rule)
+                self.forget(rule)
             return rule
         return None
 
     def _links(self, session_id: Optional[int]) -> List[Link]:
         return [link for link in self._core.links if session_id in (None, link.session_id)]
 
-    def _weathers(self, session_id: Optional[int]) -> List[Weather]:
+    def weathers(self, session_id: Optional[int]) -> List[Weather]:
+        """The conditions of a session's connection; without a session id those of all, future ones included."""
         ghosts = self._core.ghosts if session_id is None else []
         mine = [link.weather for link in self._links(session_id) + ghosts]
         return mine + [self._everywhere] if session_id is None else mine

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Deque, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
 from ..values import Id
 
@@ -20,13 +20,15 @@ class Weather:
     """The network faults of a connection; the fields may be changed at any time.
 
     `hold_in`, `hold_out`: a black hole in that direction; bytes sent in the meantime arrive when it ends, as with TCP.
-    `delay`: seconds by which each reply is delayed. `cut_after`: the connection is reset after this many more bytes to
-    the client.
+    `delay`: seconds by which each reply is delayed; `jitter` gives seconds more for each of them. `rate`: bytes a
+    second to the client, 0 for no limit. `cut_after`: the connection is reset after this many more bytes to the client.
     """
 
     hold_in: bool = False
     hold_out: bool = False
     delay: float = 0.0
+    jitter: Optional[Callable[[], float]] = None
+    rate: float = 0.0
     cut_after: Optional[int] = None
 
 
@@ -51,7 +53,9 @@ class Link:
         self.reset = False
         self._in = bytearray()
         self._held = bytearray()
-        self._out: Deque[Tuple[float, bytes]] = deque()
+        #: When each piece was queued, how much later it arrives by `jitter` and `rate`, and its bytes.
+        self._out: Deque[Tuple[float, float, bytes]] = deque()
+        self._line_free = 0.0
 
     # ------------------------------------------------------------------------------- input
 
@@ -92,7 +96,15 @@ class Link:
         """Queue bytes that are no frame. Bytes queued after `close` are dropped."""
         if not self.closing:
             self.sent += 1
-            self._out.append((now, data))
+            self._out.append((now, self._lateness(len(data), now), data))
+
+    def _lateness(self, size: int, now: float) -> float:
+        weather = self.weather
+        late = weather.jitter() if weather.jitter is not None else 0.0
+        if weather.rate:
+            self._line_free = max(self._line_free, now) + size / weather.rate
+            late += self._line_free - now
+        return late
 
     def close(self) -> None:
         """Close the connection once all queued bytes are sent."""
@@ -106,8 +118,8 @@ class Link:
     def take(self, now: float) -> bytes:
         """The bytes to send now."""
         out = bytearray()
-        while self._out and not self.weather.hold_out and self._out[0][0] + self.weather.delay <= now:
-            out += self._out.popleft()[1]
+        while self._out and not self.weather.hold_out and self._arrival() <= now:
+            out += self._out.popleft()[2]
         left = self.weather.cut_after
         if left is not None:
             self.weather.cut_after = left - len(out)
@@ -118,7 +130,13 @@ class Link:
 
     def ready_at(self) -> Optional[float]:
         """The time at which the next bytes may be sent; None for never."""
-        return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
+        return self._arrival() if self._out and not self.weather.hold_out else None
+
+    def _arrival(self) -> float:
+        """When the next bytes arrive, as things are now: what has ended makes nothing late any more."""
+        queued, late, _ = self._out[0]
+        weather = self.weather
+        return queued + weather.delay + (late if weather.rate or weather.jitter is not None else 0.0)
 
     @property
     def over(self) -> bool:
