@@ -231,7 +231,7 @@ def test_versions():
 
 FOLDER = pathlib.Path(zkwire.embedded.__file__).parent
 #: The files with sockets, a thread and a clock.
-FRONT = {"serving.py", "server.py", "ensemble.py"}
+FRONT = {"serving.py", "looking.py", "server.py", "ensemble.py"}
 IO = {"socket", "selectors", "threading", "time", "asyncio", "random", "ssl"}
 
 

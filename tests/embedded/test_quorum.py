@@ -245,7 +245,7 @@ def test_the_member_that_has_received_most_leads_though_it_has_applied_less():
     one.start(one.members[3], 0.0)
     one.tick(0.0)
     assert one.leader is one.members[1]
-    assert client(one.members[3]).ask(GetChildren("/")) == ["zookeeper", "a", "b"] and all_alike(one)
+    assert client(one.members[3]).ask(GetChildren("/")) == ["a", "b", "zookeeper"] and all_alike(one)
 
 
 def test_a_member_that_comes_back_has_what_it_has_missed():

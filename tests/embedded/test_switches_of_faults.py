@@ -322,3 +322,38 @@ def test_a_server_whose_recursive_watch_tells_the_watched_path():
         other.ask(op)
     told = peer.heard()
     assert {path for _, path in told} == {"/a"} and [kind for kind, _ in told if kind != CHILD] == [1, 3, 2]
+
+
+def test_what_a_switch_has_begun_ends_alone_and_at_its_moment():
+    core = make_core()
+    peer = connected(core)
+    outer, inner = core.faults(0.0).black_hole("out"), core.faults(0.0).black_hole()
+    peer.send(Create("/a", b"", OPEN))
+    core.faults(1.0).end(inner)
+    assert peer.replies() == [] and core.data.tree.get("/a").stat.ctime == 1000
+    core.faults(2.0).end(outer)
+    peer.now = 2.0
+    assert [reply[2] for reply in peer.replies()] == [0]
+
+
+def test_lost_answers():
+    core = make_core()
+    peer, other = connected(core), connected(core)
+    fault = core.faults(0.0).lose_answer(times=3)
+    peer.send(GetData("/"), Create("/a", b"", OPEN))
+    assert peer.pull() == b"" and peer.link.over and core.data.tree.get("/a") is not None
+    assert core.sessions.get(peer.session[0]) is not None
+    core.faults(0.0).end(fault)
+    assert other.ask(Create("/b", b"", OPEN)) == "/b" and core.conditions.rules == []
+
+
+def test_a_limited_rate_is_a_moment_for_each_piece():
+    core = make_core()
+    peer = connected(core)
+    fault = core.faults(0.0).limit_rate(10.0)
+    peer.send(Ping(), Ping())  # answered by 4 + 16 bytes each
+    assert peer.replies() == [] and core.deadline() == 2.0
+    peer.now = 2.0
+    assert len(peer.replies()) == 1 and core.deadline() == 4.0
+    core.faults(2.0).end(fault)
+    assert len(peer.replies()) == 1

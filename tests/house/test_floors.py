@@ -19,6 +19,7 @@ HOUSE = {
         {"io"},
         {"recipes", "verbs", "config"},
         {"client", "aio"},
+        {"testing"},
         {"cli"},
     ),
     "zkdisco": (

@@ -13,8 +13,10 @@ can test how your own service behaves when ZooKeeper fails. `EmbeddedEnsemble` i
 from __future__ import annotations
 
 from .ensemble import EmbeddedEnsemble
+from .journal import ClientRequest
+from .ongoing import OngoingFault
 from .server import EmbeddedServer
 from .server_core import ServerCore
 from .settings import Settings
 
-__all__ = ["EmbeddedEnsemble", "EmbeddedServer", "ServerCore", "Settings"]
+__all__ = ["ClientRequest", "EmbeddedEnsemble", "EmbeddedServer", "OngoingFault", "ServerCore", "Settings"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Callable, FrozenSet, List, Optional
 
 from ..errors import MarshallingError
 from . import requests
@@ -20,13 +20,15 @@ class Weather:
     """The network faults of a connection; the fields may be changed at any time.
 
     `hold_in`, `hold_out`: a black hole in that direction; bytes sent in the meantime arrive when it ends, as with TCP.
-    `delay`: seconds by which each reply is delayed. `cut_after`: the connection is reset after this many more bytes to
-    the client.
+    `delay`: seconds by which each reply is delayed; `jitter` gives seconds more for each of them. `rate`: bytes a
+    second to the client, 0 for no limit. `cut_after`: the connection is reset after this many more bytes to the client.
     """
 
     hold_in: bool = False
     hold_out: bool = False
     delay: float = 0.0
+    jitter: Optional[Callable[[], float]] = None
+    rate: float = 0.0
     cut_after: Optional[int] = None
 
     def clear(self) -> None:
@@ -36,17 +38,20 @@ class Weather:
 
 @dataclass
 class Rule:
-    """Answer the next `times` requests that match with an error."""
+    """Answer the next `times` requests that match with an error; without a `code`, break the connection instead.
 
-    code: int
-    opcode: Optional[int]
+    `opcodes` None is all but pings. With `applied` the request is carried out, too.
+    """
+
+    code: Optional[int]
+    opcodes: Optional[FrozenSet[int]]
     path: Optional[str]
     times: int
     applied: bool
 
     def matches(self, opcode: int, body: bytes) -> bool:
         """Whether the rule is for this request."""
-        if self.opcode != opcode and (self.opcode is not None or opcode == _PING):
+        if opcode == _PING if self.opcodes is None else opcode not in self.opcodes:
             return False
         return self.path is None or self.path == _path(opcode, body)
 
@@ -78,9 +83,13 @@ class Conditions:
             if rule.matches(opcode, body):
                 rule.times -= 1
                 if rule.times <= 0:
-                    self.rules.remove(rule)
+                    self.forget(rule)
                 return rule
         return None
+
+    def forget(self, rule: Rule) -> None:
+        """End a rule; does nothing if it was used up."""
+        self.rules = [one for one in self.rules if one is not rule]
 
 
 def _path(opcode: int, body: bytes) -> Optional[str]:

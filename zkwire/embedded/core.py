@@ -375,8 +375,10 @@ class BareCore:
             return  # the session ended, or moved, while the request was under way
         self.sessions.touch(session, now)
         rule = self.conditions.rule_for(opcode, request.body)
-        if rule is not None and not rule.applied:
-            self._reply(link, request.xid, self.data.applied, rule.code, b"", now)
+        if rule is not None and rule.code is None:
+            link.lose_answers()
+        elif rule is not None and not rule.applied:
+            self._reply(link, request.xid, self.data.applied, rule.code or 0, b"", now)
             return
         unknown = opcode not in _KNOWN or opcode in self.profile.lacks
         if opcode in self.settings.hangs_up_on:

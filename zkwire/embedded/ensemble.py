@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, ContextManager, Optional, Tuple, Type
 
 from .faults import Faults
+from .looking import Looking
 from .member import MemberCore
 from .quorum import Quorum
 from .serving import Serving
@@ -137,12 +138,12 @@ class EmbeddedEnsemble:
             self._elected.notify_all()
 
 
-class EnsembleMember(Faults):
-    """One member of an `EmbeddedEnsemble`, with the switches of an `EmbeddedServer` for its own connections."""
+class EnsembleMember(Faults, Looking):
+    """One member of an `EmbeddedEnsemble`: the switches of an `EmbeddedServer`, and its questions, about it alone."""
 
     def __init__(self, quorum: Quorum, core: MemberCore, serving: Serving) -> None:
         self._quorum, self._core, self._serving = quorum, core, serving
-        self._member = core
+        self._member, self._ongoing = core, core.ongoing
         self._port = 0
 
     @property
@@ -161,12 +162,6 @@ class EnsembleMember(Faults):
         with self._serving.lock:
             core = self._member
             return core.role if core.serving else "looking" if core.up else "down"
-
-    @property
-    def zxid(self) -> int:
-        """The id of the last transaction that this member has applied (int); the upper half is the leader's epoch."""
-        with self._serving.lock:
-            return self._core.data.applied
 
     def start(self) -> None:
         """Start this member on its port; it gets what it has missed. Does nothing if it is up.

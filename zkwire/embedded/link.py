@@ -47,7 +47,9 @@ class ServerLink:
         self.leaving = False
         self._in = bytearray()
         self._held = bytearray()
-        self._out: Deque[Tuple[float, bytes]] = deque()
+        #: When each piece was queued, how much later it arrives by `jitter` and `rate`, and its bytes.
+        self._out: Deque[Tuple[float, float, bytes]] = deque()
+        self._line_free = 0.0
 
     # ------------------------------------------------------------------------------- input
 
@@ -88,8 +90,21 @@ class ServerLink:
         """Queue bytes that are no frame. Bytes queued after `close` are dropped."""
         if not self.closing:
             self.sent += 1
-            self._out.append((now, data))
+            self._out.append((now, self._lateness(len(data), now), data))
             self.stir()
+
+    def _lateness(self, size: int, now: float) -> float:
+        weather = self.weather
+        late = weather.jitter() if weather.jitter is not None else 0.0
+        if weather.rate:
+            self._line_free = max(self._line_free, now) + size / weather.rate
+            late += self._line_free - now
+        return late
+
+    def lose_answers(self) -> None:
+        """Break the connection before any byte more is sent, as if the network did."""
+        self.weather.cut_after = 0
+        self.stir()
 
     def close(self) -> None:
         """Close the connection once all queued bytes are sent."""
@@ -105,8 +120,8 @@ class ServerLink:
     def take(self, now: float) -> bytes:
         """The bytes to send now."""
         out = bytearray()
-        while self._out and not self.weather.hold_out and self._out[0][0] + self.weather.delay <= now:
-            out += self._out.popleft()[1]
+        while self._out and not self.weather.hold_out and self._arrival() <= now:
+            out += self._out.popleft()[2]
         left = self.weather.cut_after
         if left is not None:
             self.weather.cut_after = left - len(out)
@@ -117,7 +132,13 @@ class ServerLink:
 
     def ready_at(self) -> Optional[float]:
         """The time at which the next bytes may be sent; None for never."""
-        return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
+        return self._arrival() if self._out and not self.weather.hold_out else None
+
+    def _arrival(self) -> float:
+        """When the next bytes arrive, as things are now: what has ended makes nothing late any more."""
+        queued, late, _ = self._out[0]
+        weather = self.weather
+        return queued + weather.delay + (late if weather.rate or weather.jitter is not None else 0.0)
 
     def stir(self) -> None:
         """There is something to do for this connection."""

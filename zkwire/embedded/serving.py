@@ -12,9 +12,11 @@ import socket
 import struct
 import threading
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from collections import defaultdict
+from typing import Any, Callable, DefaultDict, Dict, Iterator, List, Optional, Tuple, Type
 
 from .core import BareCore
+from .journal import Journal
 from .link import ServerLink
 
 logger = logging.getLogger(__name__)
@@ -27,12 +29,20 @@ _RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 class Serving:
     """The thread of some cores. `tick` and `deadline` are those of a core, or of what stands for all of them.
 
-    All of it may be called from any thread; whoever touches a core does so inside `changed`.
+    With `ssl_context`, an `ssl.SSLContext` for servers, all connections are TLS. All of it may be called from any
+    thread; whoever touches a core does so inside `changed`.
     """
 
-    def __init__(self, tick: Callable[[float], None], deadline: Callable[[], Optional[float]]) -> None:
+    def __init__(
+        self, tick: Callable[[float], None], deadline: Callable[[], Optional[float]], ssl_context: Any = None
+    ) -> None:
         self._tick, self._deadline = tick, deadline
+        self._ssl_context, self._not_now = ssl_context, _not_now(ssl_context)
         self.lock = threading.RLock()
+        #: Notified whenever something may have changed; `turn` is then another number.
+        self.changes, self.turn = threading.Condition(self.lock), 0
+        #: What the clients of each core have asked for.
+        self.journals: DefaultDict[BareCore, Journal] = defaultdict(Journal)
         self._thread: Optional[threading.Thread] = None
         self._wake: Optional[socket.socket] = None
         self._listeners: Dict[BareCore, socket.socket] = {}
@@ -109,7 +119,13 @@ class Serving:
             try:
                 yield time.monotonic()
             finally:
+                self._tell()
                 self._wake_up()
+
+    def _tell(self) -> None:
+        """Wake those who wait for a change."""
+        self.turn += 1
+        self.changes.notify_all()
 
     def _wake_up(self) -> None:
         if self._wake is not None:
@@ -136,6 +152,7 @@ class Serving:
                         self._handle(selector, key, events)
                     self._tick(time.monotonic())
                     self._flush(selector)
+                    self._tell()
 
     def _handle(self, selector: selectors.BaseSelector, key: selectors.SelectorKey, events: int) -> None:
         sock, what = key.fileobj, key.data
@@ -157,6 +174,8 @@ class Serving:
             return  # the client has closed the connection already
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._ssl_context is not None:  # the handshake is part of the first reads
+            sock = self._ssl_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         link = core.accept(address, time.monotonic())
         self._sockets[link] = sock, core
         selector.register(sock, selectors.EVENT_READ, link)
@@ -165,15 +184,19 @@ class Serving:
         sock, core = self._sockets[link]
         try:
             data = sock.recv(_CHUNK)
-        except BlockingIOError:
+            while self._ssl_context is not None and sock.pending():  # type: ignore[attr-defined]  # an SSLSocket
+                data += sock.recv(_CHUNK)
+        except self._not_now:
             return
         except OSError:
             data = b""
         if not data:
             core.lost(link, time.monotonic())
             return
+        now = time.monotonic()
+        self.journals[core].heard(link, data, now)
         try:
-            core.receive(link, data, time.monotonic())
+            core.receive(link, data, now)
         except Exception:  # a bug must not disconnect all other clients
             logger.exception("the embedded server cannot carry out a request of session 0x%x", link.session_id)
             core.drop(link)
@@ -191,8 +214,11 @@ class Serving:
         sock = self._sockets[link][0]
         data = self._unsent.pop(link, b"") + core.data_to_send(link, time.monotonic())
         try:
-            data = data[sock.send(data) :] if data else data
-        except BlockingIOError:
+            if data:
+                sent = sock.send(data)
+                self.journals[core].told(link, data[:sent], time.monotonic())
+                data = data[sent:]
+        except self._not_now:
             pass
         except OSError:
             core.lost(link, time.monotonic())
@@ -209,6 +235,7 @@ class Serving:
     def _hang_up(self, selector: selectors.BaseSelector, core: BareCore, link: ServerLink) -> None:
         core.drop(link)
         core.stirred.pop(link, None)
+        self.journals[core].ended(link)
         sock, _ = self._sockets.pop(link)
         selector.unregister(sock)
         if link.reset:
@@ -225,8 +252,20 @@ class Serving:
         if self._wake is not None:
             self._wake.close()
         selector.close()
+        for link, (_, core) in self._sockets.items():
+            self.journals[core].ended(link)
+        self._tell()
         for held in (self._listeners, self._todo, self._sockets, self._unsent):
             held.clear()
+
+
+def _not_now(ssl_context: Any) -> Tuple[Type[OSError], ...]:
+    """What a socket raises that has to be asked again later."""
+    if ssl_context is None:
+        return (BlockingIOError,)
+    import ssl
+
+    return (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def _register(selector: selectors.BaseSelector, listener: socket.socket, core: BareCore) -> None:
