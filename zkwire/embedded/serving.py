@@ -216,6 +216,8 @@ class Serving:
         sock.close()
 
     def _close(self, selector: selectors.BaseSelector) -> None:
+        while self._todo:  # somebody waits for it
+            self._todo.pop(0)(selector)
         for core in self._cores:
             core.hang_up()
         for key in list(selector.get_map().values()):
@@ -225,12 +227,13 @@ class Serving:
         if self._wake is not None:
             self._wake.close()
         selector.close()
-        for held in (self._listeners, self._todo, self._sockets, self._unsent):
+        for held in (self._listeners, self._sockets, self._unsent):
             held.clear()
 
 
 def _register(selector: selectors.BaseSelector, listener: socket.socket, core: BareCore) -> None:
-    selector.register(listener, selectors.EVENT_READ, core)
+    if listener.fileno() >= 0:  # else it was closed before there was a thread
+        selector.register(listener, selectors.EVENT_READ, core)
 
 
 def _unregister(selector: selectors.BaseSelector, listener: socket.socket, closed: threading.Event) -> None:
