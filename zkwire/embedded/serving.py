@@ -41,7 +41,7 @@ class Serving:
         #: What the thread has to do to its selector.
         self._todo: List[Callable[[selectors.BaseSelector], None]] = []
         self._sockets: Dict[ServerLink, Tuple[socket.socket, BareCore]] = {}
-        self._unsent: Dict[ServerLink, bytes] = {}
+        self._unsent: Dict[ServerLink, bytearray] = {}
 
     @property
     def running(self) -> bool:
@@ -189,14 +189,16 @@ class Serving:
             del core.stirred[link]
             return
         sock = self._sockets[link][0]
-        data = self._unsent.pop(link, b"") + core.data_to_send(link, time.monotonic())
+        data = self._unsent.pop(link, bytearray())  # from the front of which bytes are taken without a copy of the rest
+        data += core.data_to_send(link, time.monotonic())
         try:
-            data = data[sock.send(data) :] if data else data
+            if data:
+                del data[: sock.send(data)]
         except BlockingIOError:
             pass
         except OSError:
             core.lost(link, time.monotonic())
-            data = b""
+            data.clear()
         if data:
             self._unsent[link] = data
         elif link.over:
