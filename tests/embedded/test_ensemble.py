@@ -10,11 +10,11 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import pytest
 
 from tests.kit.fronts import Front, Log, until
-from tests.tools.differences import Wire, request
-from tests.tools.differential_scripts import OPEN
+from tests.tools.differences import Player, Wire, compare, request
+from tests.tools.differential_scripts import OPEN, Author
 from zkdisco import Service
 from zkwire import ZooKeeper
-from zkwire.embedded import EmbeddedEnsemble
+from zkwire.embedded import EmbeddedEnsemble, EmbeddedServer
 from zkwire.errors import ConnectionLoss, NodeExistsError, NoNodeError
 from zkwire.ops import Create, Exists, GetData, Sync
 from zkwire.wire.jute import decode
@@ -169,6 +169,28 @@ def test_the_embedded_ensemble_does_what_a_real_one_does(version: str) -> None:
             walk(place)
         finally:
             place.close()
+
+
+@pytest.mark.slow
+@pytest.mark.watchdog(120)
+@pytest.mark.parametrize("version", ["3.9", "3.8", "3.4"])
+@pytest.mark.parametrize("lag", [0.0, 0.001])
+def test_a_member_says_what_a_server_by_itself_says(version: str, lag: float) -> None:
+    """Random scripts, byte for byte: what is compared with a real server by itself is held to members, too."""
+    options: Dict[str, Any] = {"version": version, "super_password": "super", "reap_interval": 1e9, "enforce_quota": True}
+    numbers = (int(version[0]), int(version[2]))
+    with EmbeddedServer(**options) as alone, EmbeddedEnsemble(3, observers=1, election_time=0.0, **options) as ensemble:
+        players = {"alone": Player("127.0.0.1", alone.port, numbers)}
+        for number in (followers(ensemble)[0], 3):
+            ensemble.lag(number, lag)
+            member = ensemble.members[number]
+            players[member.role] = Player("127.0.0.1", member.port, numbers)
+        assert set(players) == {"alone", "follower", "observer"}
+        for seed in range(1, 41 if not lag else 11):
+            script = Author(seed, numbers).script(20)
+            for role in ("follower", "observer"):
+                pair = {"alone": players["alone"], role: players[role]}
+                assert compare(pair, script) is None, f"seed {seed} at the {role}"
 
 
 # ------------------------------------------------------------------------------ its life

@@ -334,6 +334,8 @@ class BareCore:
     ) -> None:
         """Move a session here. A request with its id closes the session's old connection, even with a wrong password.
 
+        A connection to another member of an ensemble, too: real members close it when it next writes (SessionMoved).
+
         Without a quorum and local sessions, a server since 3.7 does not know which sessions exist. It closes the
         connection for the ensemble's sessions it knows, and accepts any other with a right password, even if it
         was closed long ago.

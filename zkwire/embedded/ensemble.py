@@ -100,7 +100,8 @@ class EmbeddedEnsemble:
         """Member number `member` applies each transaction so many seconds after the leader; 0 ends it.
 
         Its reads are old by that much, and its watches late. `sync`, writes and what follows them on a connection wait
-        until the member has caught up. It refuses clients that have seen more. A leader does not lag.
+        until the member has caught up. It refuses clients that have seen more. A leader does not lag; who has led, or
+        was down, lags again as soon as it follows. `heal` ends it, too. `ValueError` for less than zero seconds.
         """
         if seconds < 0:
             raise ValueError(f"lag {seconds}: expected seconds, 0 or more")

@@ -51,7 +51,7 @@ class Serving:
         #: What the thread has to do to its selector.
         self._todo: List[Callable[[selectors.BaseSelector], None]] = []
         self._sockets: Dict[ServerLink, Tuple[socket.socket, BareCore]] = {}
-        self._unsent: Dict[ServerLink, bytes] = {}
+        self._unsent: Dict[ServerLink, bytearray] = {}
 
     @property
     def running(self) -> bool:
@@ -212,17 +212,18 @@ class Serving:
             del core.stirred[link]
             return
         sock = self._sockets[link][0]
-        data = self._unsent.pop(link, b"") + core.data_to_send(link, time.monotonic())
+        data = self._unsent.pop(link, bytearray())  # from the front of which bytes are taken without a copy of the rest
+        data += core.data_to_send(link, time.monotonic())
         try:
             if data:
                 sent = sock.send(data)
-                self.journals[core].told(link, data[:sent], time.monotonic())
-                data = data[sent:]
+                self.journals[core].told(link, bytes(data[:sent]), time.monotonic())
+                del data[:sent]
         except self._not_now:
             pass
         except OSError:
             core.lost(link, time.monotonic())
-            data = b""
+            data.clear()
         if data:
             self._unsent[link] = data
         elif link.over:
@@ -243,6 +244,8 @@ class Serving:
         sock.close()
 
     def _close(self, selector: selectors.BaseSelector) -> None:
+        while self._todo:  # somebody waits for it
+            self._todo.pop(0)(selector)
         for core in self._cores:
             core.hang_up()
         for key in list(selector.get_map().values()):
@@ -255,7 +258,7 @@ class Serving:
         for link, (_, core) in self._sockets.items():
             self.journals[core].ended(link)
         self._tell()
-        for held in (self._listeners, self._todo, self._sockets, self._unsent):
+        for held in (self._listeners, self._sockets, self._unsent):
             held.clear()
 
 
@@ -269,7 +272,8 @@ def _not_now(ssl_context: Any) -> Tuple[Type[OSError], ...]:
 
 
 def _register(selector: selectors.BaseSelector, listener: socket.socket, core: BareCore) -> None:
-    selector.register(listener, selectors.EVENT_READ, core)
+    if listener.fileno() >= 0:  # else it was closed before there was a thread
+        selector.register(listener, selectors.EVENT_READ, core)
 
 
 def _unregister(selector: selectors.BaseSelector, listener: socket.socket, closed: threading.Event) -> None:
