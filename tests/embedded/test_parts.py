@@ -18,7 +18,7 @@ from zkwire.embedded.sasl import DigestServer, SaslRefused
 from zkwire.embedded.versions import PROFILES, profile_of
 from zkwire.errors import InvalidACLError
 from zkwire.wire.jute import BUFFER, USTRING, decode, encode
-from zkwire.ops import Auth, Create, GetData, Sasl
+from zkwire.ops import Auth, Create, Delete, GetChildren, GetData, Sasl
 from zkwire.values import ACL, Id
 
 # -- SASL: a conversation with a real 3.8.0
@@ -102,6 +102,27 @@ def test_3_4_says_nothing_of_failed_sasl():
 
 def test_a_server_without_sasl_answers_null():
     assert connected(make_core()).ask(Sasl(b"")) is None
+
+
+def test_children_come_in_the_order_of_a_real_server():
+    # As 3.8.0 lists them: 7 names, 13 in a larger table, and the 7 again, whose table stays large.
+    core = make_core()
+    client = connected(core)
+    names, more = ["api", "db", "web-1", "web-2", "ümlaut", "a", "Zz"], [f"api-{i}" for i in range(6)]
+
+    def listed() -> str:
+        return " ".join(client.ask(GetChildren("/o")))
+
+    client.ask(Create("/o", b"", OPEN))
+    for name in names:
+        client.ask(Create("/o/" + name, b"", OPEN))
+    assert listed() == "Zz a ümlaut web-1 web-2 api db"
+    for name in more:
+        client.ask(Create("/o/" + name, b"", OPEN))
+    assert listed() == "Zz a web-1 web-2 api-5 api-4 api-3 ümlaut api-2 api-1 api-0 api db"
+    for name in more:
+        client.ask(Delete("/o/" + name))
+    assert listed() == "Zz a web-1 web-2 ümlaut api db"
 
 
 # -- identities
