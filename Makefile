@@ -2,12 +2,15 @@
 PYTHON ?= python3
 ARGS ?= $(PYTEST_ARGS)
 export ARGS
+export ZKWIRE_TEST_VERSIONS ?= $(VERSIONS)
 
-.PHONY: help check test faults lint demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test servers faults lint demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
+	@echo "               VERSIONS='3.5.9 3.6.2': on these servers instead of 3.4.13, 3.8.0 and 3.9.3"
+	@echo "make servers   fetch the servers 3.5.9, 3.6.2, 3.7.1 and 3.9.5: 1.2 GB are loaded, 25 MB kept (VERSIONS='3.6.2')"
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
@@ -21,7 +24,7 @@ help:
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make fuzz      mutated and random bytes into all decoders and whole connections (INPUTS=1000000 CONNECTIONS=10000)"
-	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000)"
+	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000 VERSIONS='3.5.9 3.6.2')"
 	@echo "make interop   kazoo, the C client, zkCli, Go kit and gunicorn on the embedded server and on a real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
@@ -31,6 +34,10 @@ check:
 
 test:
 	@$(PYTHON) tests/tools/run_tests.py
+
+# Out of Python packages, with pip; setuptools is what pip needs to look into them.
+servers:
+	@$(PYTHON) tests/tools/venvs.py servers python -m tests.kit.harness.packages --extra $(VERSIONS)
 
 faults:
 	@$(PYTHON) tests/tools/venvs.py faults python -m pytest -q -p tests.kit.faults_report $(ARGS)
@@ -75,7 +82,7 @@ fuzz:
 	@$(PYTHON) -m tests.tools.fuzz --inputs $(or $(INPUTS),1000000) --connections $(or $(CONNECTIONS),10000)
 
 differential:
-	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000)
+	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000) $(if $(VERSIONS),--versions "$(VERSIONS)")
 
 # With CI=true it fails if a client cannot be had.
 interop:

@@ -208,12 +208,19 @@ def named(short: str) -> str:
         known = packages.versions()
     except packages.Unavailable:
         known = list(packages.RELEASES)  # `Shared.fetch` will say what is wrong
+    if packages.home_version() is None:
+        known += packages.RELEASES  # ZKWIRE_TEST_VERSIONS may name others, which come first
     for version in known:
         if version.startswith(short):
             return version
     if packages.home_version() is None:
         raise ValueError(f"no ZooKeeper {short} is known")
     unavailable_here(f"ZOOKEEPER_HOME has {packages.home_version()}, the test is for {short}")
+
+
+def chosen(*versions: str) -> list[str]:
+    """For `parametrize`: the versions of ZKWIRE_TEST_VERSIONS, where there are any, instead of these."""
+    return packages.chosen() or list(versions)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

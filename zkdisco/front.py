@@ -459,6 +459,7 @@ class InstancerBase:
 
         With trouble, since it was noticed; without, once a change has been known for a second, and is not in the set.
         After `stop`, since then, if not before.
+        None is no promise that the server itself is up to date: a follower that lags, nobody can tell from its answers.
         """
         stale = self._core.stale_since(monotonic())
         if stale is None and self._first is not None and not self._first.done():

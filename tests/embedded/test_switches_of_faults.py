@@ -16,28 +16,28 @@ def test_expire_ends_a_session_at_once():
     victim, other = connected(core), connected(core)
     victim.ask(Create("/e", b"", OPEN, ephemeral=True))
     other.ask(Exists("/e", WATCH))
-    assert core.faults.expire(victim.session[0], 0.0)
+    assert core.faults(0.0).expire(victim.session[0])
     assert other.heard() == [(DELETED, "/e")] and victim.link.over
-    assert not core.faults.expire(victim.session[0], 0.0)
+    assert not core.faults(0.0).expire(victim.session[0])
 
 
 def test_cut_breaks_connections_and_keeps_sessions():
     core = make_core()
     one, two = connected(core), connected(core)
-    assert core.faults.cut(0.0, one.session[0]) == 1
+    assert core.faults(0.0).cut(one.session[0]) == 1
     assert one.link.over and not two.link.over
     response = Peer(core).connect(10000, one.session)
     assert response is not None and response.session_id == one.session[0]
-    assert core.faults.cut(0.0) == 2
+    assert core.faults(0.0).cut() == 2
 
 
 def test_black_hole_in_holds_requests_until_healed():
     core = make_core()
     peer = connected(core)
-    core.faults.black_hole("in")
+    core.faults(0.0).black_hole("in")
     peer.send(Create("/a", b"", OPEN))
     assert peer.replies() == [] and core.data.tree.get("/a") is None
-    core.faults.heal(1.0)
+    core.faults(1.0).heal()
     peer.now = 1.0
     assert [reply[2] for reply in peer.replies()] == [0]
 
@@ -45,11 +45,11 @@ def test_black_hole_in_holds_requests_until_healed():
 def test_black_hole_out_holds_answers_to_requests_that_were_carried_out():
     core = make_core()
     peer = connected(core)
-    core.faults.black_hole("out", peer.session[0])
+    core.faults(0.0).black_hole("out", peer.session[0])
     peer.send(Create("/a", b"", OPEN))
     assert peer.replies() == [] and core.data.tree.get("/a") is not None
     assert connected(core).ask(Exists("/a"))
-    core.faults.heal(1.0)
+    core.faults(1.0).heal()
     peer.now = 1.0
     assert [reply[2] for reply in peer.replies()] == [0]
 
@@ -57,28 +57,28 @@ def test_black_hole_out_holds_answers_to_requests_that_were_carried_out():
 def test_in_a_black_hole_the_end_of_a_connection_is_not_seen():
     core = make_core()
     peer = connected(core, timeout_ms=2000)
-    core.faults.black_hole()
+    core.faults(0.0).black_hole()
     core.tick(10.0)
     assert not core.sessions.all() and not peer.link.over
-    core.faults.heal(11.0)
+    core.faults(11.0).heal()
     assert peer.link.over
 
 
 def test_a_black_hole_holds_for_new_connections():
     core = make_core()
-    core.faults.black_hole()
+    core.faults(0.0).black_hole()
     assert Peer(core).connect() is None
 
 
 def test_black_hole_takes_a_direction():
     with pytest.raises(ValueError, match="sideways"):
-        make_core().faults.black_hole("sideways")
+        make_core().faults(0.0).black_hole("sideways")
 
 
 def test_delay_shifts_answers_and_keeps_their_order():
     core = make_core()
     peer = connected(core)
-    core.faults.delay(0.5)
+    core.faults(0.0).delay(0.5)
     peer.send(Create("/a", b"", OPEN), Ping())
     assert peer.replies() == [] and core.deadline() == 0.5
     peer.now = 0.5
@@ -89,7 +89,7 @@ def test_delay_shifts_answers_and_keeps_their_order():
 def test_drop_after_cuts_inside_a_frame(size):
     core = make_core()
     peer = connected(core)
-    core.faults.drop_after(size)
+    core.faults(0.0).drop_after(size)
     peer.send(Sync("/a"))  # answered by 4 + 16 + 6 bytes
     assert len(peer.pull()) == size and peer.link.over
     assert core.sessions.get(peer.session[0]) is not None
@@ -98,20 +98,20 @@ def test_drop_after_cuts_inside_a_frame(size):
 def test_answer_replaces_the_next_matching_request():
     core = make_core()
     peer = connected(core)
-    core.faults.answer(-127, Create, "/a", times=2)
+    core.faults(0.0).answer(-127, Create, "/a", times=2)
     assert peer.ask(Create("/b", b"", OPEN)) == "/b"
     assert [peer.ask(Create("/a", b"", OPEN)) for _ in range(3)] == [-127, -127, "/a"]
 
 
 def test_answering_no_request_at_all_is_no_rule():
     with pytest.raises(ValueError, match="times 0"):
-        make_core().faults.answer(-127, times=0)
+        make_core().faults(0.0).answer(-127, times=0)
 
 
 def test_answer_can_hide_that_a_request_was_applied():
     core = make_core()
     peer = connected(core)
-    core.faults.answer(-4, applied=True)
+    core.faults(0.0).answer(-4, applied=True)
     peer.send(Ping())
     assert [reply[2] for reply in peer.replies()] == [0]
     assert peer.ask(Create("/a", b"", OPEN)) == -4
@@ -123,19 +123,19 @@ def test_lag_refuses_those_who_have_seen_more():
     peer = connected(core)
     before = core.data.applied
     peer.ask(Create("/a", b"", OPEN))
-    core.faults.lag_behind(before)
+    core.faults(0.0).lag_behind(before)
     assert Peer(core).connect(10000, peer.session, core.data.applied) is None
     assert Peer(core).connect(10000, peer.session, before) is not None
-    core.faults.lag_behind(None)
+    core.faults(0.0).lag_behind(None)
     assert Peer(core).connect(10000, peer.session, core.data.applied) is not None
 
 
 def test_refused_sessions():
     core = make_core()
-    core.faults.refuse_sessions()
+    core.faults(0.0).refuse_sessions()
     refused = Peer(core)
     assert refused.connect() is None and refused.link.over
-    core.faults.refuse_sessions(False)
+    core.faults(0.0).refuse_sessions(False)
     assert Peer(core).connect() is not None
 
 
@@ -236,7 +236,7 @@ def test_before_3_7_a_session_that_the_majority_has_given_away_is_resumed_until_
     again = Peer(core)
     response = again.connect(20000, real.session, read_only=True)
     assert response is not None and (response.session_id, response.read_only) == (real.session[0], True)
-    assert core.faults.expire(real.session[0], 0.0) and not core.faults.expire(real.session[0], 0.0)
+    assert core.faults(0.0).expire(real.session[0]) and not core.faults(0.0).expire(real.session[0])
     assert core.alive() == {}
     assert again.ask(Exists("/e")) and not again.link.over  # this server cannot know
     core.go_read_only(1.0, False)
@@ -249,7 +249,7 @@ def test_since_3_7_such_a_session_is_hung_up_on():
     core = make_core(version="3.7")
     real = connected(core, timeout_ms=20000)
     core.go_read_only(0.0)
-    assert core.faults.expire(real.session[0], 0.0)
+    assert core.faults(0.0).expire(real.session[0])
     assert Peer(core).connect(20000, real.session, read_only=True) is None
 
 
@@ -322,3 +322,38 @@ def test_a_server_whose_recursive_watch_tells_the_watched_path():
         other.ask(op)
     told = peer.heard()
     assert {path for _, path in told} == {"/a"} and [kind for kind, _ in told if kind != CHILD] == [1, 3, 2]
+
+
+def test_what_a_switch_has_begun_ends_alone_and_at_its_moment():
+    core = make_core()
+    peer = connected(core)
+    outer, inner = core.faults(0.0).black_hole("out"), core.faults(0.0).black_hole()
+    peer.send(Create("/a", b"", OPEN))
+    core.faults(1.0).end(inner)
+    assert peer.replies() == [] and core.data.tree.get("/a").stat.ctime == 1000
+    core.faults(2.0).end(outer)
+    peer.now = 2.0
+    assert [reply[2] for reply in peer.replies()] == [0]
+
+
+def test_lost_answers():
+    core = make_core()
+    peer, other = connected(core), connected(core)
+    fault = core.faults(0.0).lose_answer(times=3)
+    peer.send(GetData("/"), Create("/a", b"", OPEN))
+    assert peer.pull() == b"" and peer.link.over and core.data.tree.get("/a") is not None
+    assert core.sessions.get(peer.session[0]) is not None
+    core.faults(0.0).end(fault)
+    assert other.ask(Create("/b", b"", OPEN)) == "/b" and core.conditions.rules == []
+
+
+def test_a_limited_rate_is_a_moment_for_each_piece():
+    core = make_core()
+    peer = connected(core)
+    fault = core.faults(0.0).limit_rate(10.0)
+    peer.send(Ping(), Ping())  # answered by 4 + 16 bytes each
+    assert peer.replies() == [] and core.deadline() == 2.0
+    peer.now = 2.0
+    assert len(peer.replies()) == 1 and core.deadline() == 4.0
+    core.faults(2.0).end(fault)
+    assert len(peer.replies()) == 1

@@ -58,12 +58,6 @@ def again(call: Callable[[], Any]) -> Any:
         return call()
 
 
-@pytest.fixture
-def new(server: AnyServer) -> bool:
-    """Whether the server is 3.6 or later."""
-    return server.version != "external" and not server.version.startswith("3.4")
-
-
 def test_nodes(zk: ZooKeeper) -> None:
     assert zk.create("/a", b"one") == "/a"
     with pytest.raises(NodeExistsError) as caught:
@@ -113,8 +107,8 @@ def test_kinds_of_nodes(zk: ZooKeeper) -> None:
     assert zk.create("/q/r/w", makepath=True, protect=True).startswith("/q/r/_c_")
 
 
-def test_newer_kinds_of_nodes(zk: ZooKeeper, new: bool) -> None:
-    if not new:
+def test_newer_kinds_of_nodes(server: AnyServer, zk: ZooKeeper) -> None:
+    if not server.since(3, 5):
         for options in ({"container": True}, {"ttl": 10.0}, {"include_data": True}):
             with pytest.raises(UnimplementedError):
                 again(lambda options=options: zk.create("/n", **options))  # type: ignore[misc]
@@ -124,8 +118,13 @@ def test_newer_kinds_of_nodes(zk: ZooKeeper, new: bool) -> None:
     assert zk.create("/t", ttl=100.0) == "/t"
     path, stat = zk.create("/i", b"data", include_data=True)
     assert (path, stat.dataLength) == ("/i", 4)
-    assert zk.get_all_children_number("/") == 3
     zk.create("/e", ephemeral=True)
+    if not server.since(3, 6):
+        for call in (lambda: zk.get_all_children_number("/"), zk.get_ephemerals):
+            with pytest.raises(UnimplementedError):
+                again(call)
+        return
+    assert zk.get_all_children_number("/") == 4
     assert zk.get_ephemerals() == ["/e"]
     assert zk.get_ephemerals("/none") == []
 
@@ -153,7 +152,7 @@ def test_many_at_once(zk: ZooKeeper) -> None:
     assert isinstance(futures[2].exception(5), NoNodeError)
 
 
-def test_acls_and_identities(server: AnyServer, zk: ZooKeeper, make: Make, new: bool) -> None:
+def test_acls_and_identities(server: AnyServer, zk: ZooKeeper, make: Make) -> None:
     zk.add_auth("digest", "bob:secret")
     zk.add_auth("digest", "bob:secret")
     zk.create("/mine", b"x", acl=CREATOR_ALL_ACL)
@@ -177,11 +176,11 @@ def test_acls_and_identities(server: AnyServer, zk: ZooKeeper, make: Make, new: 
     assert zk.get_acls("/default")[0] == [
         ACL(Permissions.ALL, Id("digest", make_digest_acl_credential("bob", "secret")))
     ]
-    if new:
-        try:
-            assert Id("digest", "bob") in zk.who_am_i()
-        except UnimplementedError:
-            pass  # 3.6
+    if server.since(3, 7):
+        assert Id("digest", "bob") in zk.who_am_i()
+    else:
+        with pytest.raises(UnimplementedError):
+            again(zk.who_am_i)
 
 
 @fault("A01")
@@ -206,9 +205,9 @@ def test_a_bad_scheme_ends_the_client_at_once(server: AnyServer, make: Make, uni
         bad.get("/")
 
 
-def test_auth_overtakes_pipelined_creates(zk: ZooKeeper, new: bool) -> None:
+def test_auth_overtakes_pipelined_creates(server: AnyServer, zk: ZooKeeper) -> None:
     """R07: kazoo fails 5 of 5."""
-    own = None if new else MarshallingError  # 3.4 answers so when an identity comes while it reads their list
+    own = None if server.since(3, 5) else MarshallingError  # 3.4 answers so when an identity comes while it reads their list
     for i in range(30):
         creates = [zk.submit(Create(f"/{i}-{j}")) for j in range(10)]
         zk.add_auth("digest", f"user{i}:x")
@@ -251,10 +250,10 @@ def test_transactions(zk: ZooKeeper) -> None:
     assert zk.multi([SetData("/a", b"5"), Check("/a")])[1] is None
 
 
-def test_reading_several_at_one_point(zk: ZooKeeper, new: bool) -> None:
+def test_reading_several_at_one_point(server: AnyServer, zk: ZooKeeper) -> None:
     zk.create("/a", b"1")
     ops = [GetData("/a"), GetData("/nothing"), GetChildren("/")]
-    if not new:
+    if not server.since(3, 6):
         with pytest.raises(UnimplementedError):
             zk.multi_read(ops)
         return
@@ -283,11 +282,11 @@ def test_watches_that_fire_once(zk: ZooKeeper) -> None:
     assert gone.events == [("DELETED", "/b")]
 
 
-def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
+def test_watches_that_stay(server: AnyServer, zk: ZooKeeper) -> None:
     ever, below, once = Log(), Log(), Log()
     zk.create("/a")
     zk.get("/a", watch=once)
-    if not new:
+    if not server.since(3, 6):
         with pytest.raises(UnimplementedError):
             zk.add_watch("/a", ever)
         with pytest.raises(UnimplementedError):
@@ -320,8 +319,8 @@ def test_watches_that_stay(zk: ZooKeeper, new: bool) -> None:
 
 
 @pytest.mark.parametrize("first", ["child", "data"])
-def test_removing_one_kind_leaves_the_persistent_watch_whole(zk: ZooKeeper, new: bool, first: str) -> None:
-    if not new:
+def test_removing_one_kind_leaves_the_persistent_watch_whole(server: AnyServer, zk: ZooKeeper, first: str) -> None:
+    if not server.since(3, 6):
         pytest.skip("persistent watches came with 3.6")
     from zkwire.ops import RemoveWatches
 
@@ -356,9 +355,11 @@ HEARD = {
 @pytest.mark.parametrize("lasting", ["persistent", "recursive"])
 @pytest.mark.parametrize("once", ["data", "children"])
 @pytest.mark.parametrize("order", ["lasting first", "lasting last", "together"])
-def test_watches_of_several_modes_on_one_path(zk: ZooKeeper, new: bool, lasting: str, once: str, order: str) -> None:
+def test_watches_of_several_modes_on_one_path(
+    server: AnyServer, zk: ZooKeeper, lasting: str, once: str, order: str
+) -> None:
     """Servers before 3.9 keep one mode for each path, and forget the other (ZOOKEEPER-4466)."""
-    if not new:
+    if not server.since(3, 6):
         pytest.skip("persistent watches came with 3.6")
     zk.create("/a")
     names = [lasting, once] if order == "lasting first" else [once, lasting]
@@ -381,7 +382,7 @@ def test_watches_of_several_modes_on_one_path(zk: ZooKeeper, new: bool, lasting:
     assert {name: [event.type for event in log.seen] for name, log in logs.items()} == {name: HEARD[name] for name in names}
 
 
-def test_two_watchers_on_one_path(zk: ZooKeeper, new: bool) -> None:
+def test_two_watchers_on_one_path(server: AnyServer, zk: ZooKeeper) -> None:
     """W21."""
     one, two = Log(), Log()
     zk.create("/a")
@@ -394,7 +395,7 @@ def test_two_watchers_on_one_path(zk: ZooKeeper, new: bool) -> None:
     assert two.events == [("CHANGED", "/a")]
     assert one.events == [("DATA_WATCH_REMOVED", "/a")]
     zk.get("/a", watch=two)
-    if new:
+    if server.since(3, 5):
         zk.remove_watches("/a")
         assert two.wait(2)[-1].type == "DATA_WATCH_REMOVED"
     else:
@@ -539,7 +540,7 @@ def test_no_secret_is_logged_or_shown(server: AnyServer, make: Make, caplog: pyt
 
 def test_get_config_lies_outside_the_chroot(server: Any, unique: str) -> None:
     """ZOOKEEPER-4565, -4601, -4742: its events must not be cut as if they lay below the chroot, /zookeeper/... or not."""
-    if server.version.startswith("3.4"):
+    if not server.since(3, 5):
         with ZooKeeper(server.hosts) as zk, pytest.raises(NoNodeError):
             zk.get_config()
         return

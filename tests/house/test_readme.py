@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -34,16 +33,10 @@ def test_the_examples_say_what_they_print(server38: Any) -> None:
     assert "type='CHANGED'" in done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "code"), TESTS, ids=[name for name, _ in TESTS])
-def test_an_example_of_tests_passes(name: str, code: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(tmp_path / name)],
-        capture_output=True, text=True, timeout=25, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^12 passed", done.stdout, re.MULTILINE)
+def test_the_example_of_tests_is_there() -> None:
+    """It is run in tests/testing, on a service that comes through and on one that ignores troubles."""
+    ((name, code),) = TESTS
+    assert name == "test_my_service.py" and code.count("def test_") == 2
 
 
 def test_vendoring_in_three_lines(tmp_path: Path) -> None:

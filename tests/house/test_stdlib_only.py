@@ -17,6 +17,7 @@ MODULES = sorted(
     module.name
     for package in (zkwire, zkdisco)
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    if module.name != "zkwire.testing.fixtures"  # the one file that needs pytest
 )
 
 #: Refuses every import that is neither ours nor of the standard library, and those named on the command line.
@@ -59,6 +60,15 @@ def test_the_blocking_side_imports_without_ssl_asyncio_and_ctypes() -> None:
     done = run(code, "ssl,_ssl,asyncio,_asyncio,ctypes,_ctypes")
     assert done.returncode == 0, done.stderr
     assert {name.rpartition(".")[2] for name in set(MODULES) - set(names)} == {"aio", "aio_dialer", "aio_driver"}
+
+
+def test_the_tools_for_tests_need_no_pytest_but_for_their_fixtures() -> None:
+    code = BLOCKER + (
+        "from zkwire.testing import TROUBLES, NotFelt, Trial, Trouble\nfrom zkwire.testing import *\n"
+        "try:\n    from zkwire.testing import zk_server\nexcept ImportError as error:\n    print(error)"
+    )
+    assert run(code, "").stdout == "zkwire.testing.zk_server needs pytest, which is not installed\n"
+    assert "zkwire.testing" not in run("import zkwire, zkwire.embedded, sys; print(sorted(sys.modules))").stdout
 
 
 def test_the_blocker_blocks() -> None:

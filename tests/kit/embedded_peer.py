@@ -6,7 +6,7 @@ import random
 import struct
 from typing import Any, Optional
 
-from zkwire.embedded.core import ServerCore
+from zkwire.embedded.server_core import ServerCore
 from zkwire.embedded.settings import Settings
 from zkwire.wire.jute import decode, encode
 from zkwire.wire.operation import armed

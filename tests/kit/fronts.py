@@ -28,7 +28,7 @@ from tests.kit.harness.proxy import FaultProxy
 from tests.kit.hostile import Scripted
 from tests.kit.tls import Relay
 from zkwire import AsyncZooKeeper, WatchedEvent, ZooKeeper
-from zkwire.embedded import EmbeddedServer
+from zkwire.embedded import EmbeddedEnsemble, EmbeddedServer
 from zkwire.verbs import Transaction
 
 #: Seconds for anything that should happen; only a failing test waits so long.
@@ -320,6 +320,12 @@ class Front:
         """An embedded server, whose sessions end punctually."""
         settings.setdefault("tick", 0.05)
         return self._stack.enter_context(EmbeddedServer(**settings))
+
+    def ensemble(self, size: int = 3, **settings: Any) -> EmbeddedEnsemble:
+        """An embedded ensemble, whose sessions end punctually, and whose elections are short."""
+        settings.setdefault("tick", 0.05)
+        settings.setdefault("election_time", 0.05)
+        return self._stack.enter_context(EmbeddedEnsemble(size, **settings))
 
     def proxy(self, server: Any, **options: Any) -> FaultProxy:
         """A proxy before a server."""

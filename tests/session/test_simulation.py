@@ -96,7 +96,7 @@ def test_a_failure_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(self: object, now: float) -> None:
         raise Violation("I0", "a restart")
 
-    monkeypatch.setattr("zkwire.embedded.core.ServerCore.restart", wrong)
+    monkeypatch.setattr("zkwire.embedded.core.BareCore.restart", wrong)
     seed = next(seed for seed in range(1, 50) if any(step.kind == "restart" for step in make(seed, 200)))
     found = shrink(Failure(seed, 200, "I0", "a restart"))
     assert [step.kind for step in found] in (["restart"], ["down"], ["read_only"])

@@ -17,7 +17,7 @@ from tests.tools.differential_scripts import OPEN, SESSIONS, TOP, Step, raw, req
 from zkwire.errors import MarshallingError
 from zkwire.wire.jute import LONG, USTRING, decode, encode
 from zkwire.ops import (
-    BY_OPCODE, Auth, CloseSession, Create, Delete, Exists, GetChildren, GetChildren2, GetEphemerals, MultiRead,
+    BY_OPCODE, Auth, CloseSession, Create, Delete, Exists, GetChildren, GetEphemerals,
 )  # fmt: skip
 from zkwire.values import ACL, Stat
 from zkwire.wire.messages import CONNECT_REQUEST, CONNECT_RESPONSE, WATCHER_EVENT, ConnectRequest
@@ -299,12 +299,9 @@ class Player:
             return self._stat(value)
         if isinstance(value, ACL):
             return (value.perms, *value.id)
-        if isinstance(value, list) and op in (GetChildren, GetChildren2, GetEphemerals, MultiRead):
-            items = [self._plain(op, item) for item in value]
-            return items if op is MultiRead else sorted(items, key=repr)
         if isinstance(value, (tuple, list)):
-            kind = GetChildren if op is MultiRead else op
-            return [self._plain(kind, item) for item in value]
+            items = [self._plain(op, item) for item in value]
+            return sorted(items, key=repr) if op is GetEphemerals else items
         return value
 
     def _stat(self, stat: Stat) -> Any:

@@ -1,6 +1,6 @@
 """Random scripts on real servers and on the embedded one, until one differs or all are done.
 
-    python tests/tools/differential.py --scripts 5000 [--seed 1] [--versions 3.8.0,3.9.3] [--steps 20]
+    python tests/tools/differential.py --scripts 5000 [--seed 1] [--versions "3.8.0 3.9.3"] [--steps 20]
 
 A difference prints its seed and the shortest script that shows it, and ends with exit code 1.
 """
@@ -24,7 +24,8 @@ def run(version: str, seeds: range, steps: int) -> int:
     """The number of scripts that differ between a real server of a version and the embedded one."""
     differences = 0
     numbers = tuple(int(part) for part in version.split(".")[:2])
-    real = Server(version, extended=True, superpw="super", props={"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"})
+    props = {"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"}
+    real = Server(version, extended=True, superpw="super", props=props)
     with real, EmbeddedServer(version=version, super_password="super", reap_interval=1e9, enforce_quota=True) as embedded:
         players = {
             "real": Player(real.host, real.port, numbers),
@@ -53,10 +54,10 @@ def main() -> int:
     parser.add_argument("--scripts", type=int, default=5000, help="how many, on each version")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--steps", type=int, default=20, help="steps of a script")
-    parser.add_argument("--versions", default="3.8.0,3.9.3", help="real servers to compare with")
+    parser.add_argument("--versions", default="3.8.0 3.9.3", help="real servers to compare with")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.scripts)
-    versions = options.versions.split(",")
+    versions = options.versions.replace(",", " ").split()
     differences = sum(run(version, seeds, options.steps) for version in versions)
     print(f"{options.scripts} scripts, {differences} differences (real {', '.join(versions)})")
     return 1 if differences else 0

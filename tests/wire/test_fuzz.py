@@ -16,7 +16,7 @@ from tests.tools.fuzz.spoil import pieces, spoil
 from tests.tools.simulation.mutants import mutated
 from zkwire.wire.connection import Connection
 from zkwire.embedded import core
-from zkwire.embedded.core import ServerCore
+from zkwire.embedded.server_core import ServerCore
 from zkwire.errors import MarshallingError
 from zkwire.wire.jute import Vector, decode
 from zkwire.wire.operation import Op

@@ -6,7 +6,7 @@ life of sessions, handshakes or bytes beyond the bodies of requests and replies.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Hashable, List, Optional, Sequence, Tuple
 
 from ..errors import MarshallingError, ZookeeperError
 from ..typed import NamedTuple
@@ -16,8 +16,9 @@ from ..values import Id, Permissions
 from . import reads, requests, writes
 from .identity import Identities
 from .settings import Settings
+from .transactions import Effect, Step, TreeTransaction, apply
 from .tree import Change, Tree
-from .watches import Watches
+from .watches import ServerWatches
 
 CHECK, MULTI, MULTI_READ, RECONFIG = 13, 14, 22, 16
 _MULTI_REPLY = Multi.reply
@@ -40,6 +41,8 @@ class Database:
 
     def __init__(self, settings: Settings, identities: Identities, deliver: Deliver) -> None:
         self._deliver = deliver
+        #: Is given each new transaction, after it was applied here.
+        self.journal: Callable[[TreeTransaction], None] = _keep_none
         self.tree = Tree(settings.profile.config_node)
         self.issued = self.applied = 0
         self.serve(settings, identities)
@@ -47,26 +50,39 @@ class Database:
     def serve(self, settings: Settings, identities: Identities) -> None:
         """Use these settings; existing nodes stay, watches go."""
         self.profile, self._settings, self.identities = settings.profile, settings, identities
-        self.watches = Watches(self.profile)
+        self.watches = ServerWatches(self.profile)
         if self.profile.config_node:
             self.tree.add_config()
 
-    def next_zxid(self) -> int:
-        """Start a transaction, which is applied at once."""
+    def record(self, time: int, steps: Sequence[Step] = ()) -> List[Effect]:
+        """Apply a new transaction with the next zxid; the effects of its steps."""
         self.issued += 1
-        self.applied = self.issued
-        return self.applied
+        return self._record(time, steps)
 
-    def delete(self, paths: Iterable[str], zxid: int) -> None:
-        """Delete nodes by a transaction of the server itself."""
-        for path in list(paths):
-            self._tell(self.tree.delete(path, zxid))
+    def replay(self, transaction: TreeTransaction) -> List[Effect]:
+        """Apply a transaction, and notify the watchers of its events; the effects of its steps."""
+        self.applied = transaction.zxid
+        effects = apply(self.tree, transaction)
+        for effect in effects:
+            self._tell(effect.events, transaction.zxid)
+        return effects
+
+    def begin(self, zxid: int) -> None:
+        """Continue from this zxid: that of a new epoch, or of a leader that is followed."""
+        self.issued = self.applied = zxid
+
+    def _record(self, time: int, steps: Sequence[Step] = ()) -> List[Effect]:
+        """As `record`, with the last zxid that was issued."""
+        transaction = TreeTransaction(self.issued, time, tuple(steps))
+        effects = self.replay(transaction)
+        self.journal(transaction)
+        return effects
 
     def answer(self, opcode: int, body: bytes, caller: Caller, time: int) -> Optional[Tuple[int, bytes]]:
         """Carry out a request: error code and body of the reply, or None where the real server sends no reply."""
         try:
             if opcode == MULTI:
-                return 0, encode(_MULTI_REPLY, self._multi(body, caller, time))
+                return self._multi(body, caller, time)
             if opcode == MULTI_READ:
                 return self._multi_read(body, caller)
             if opcode in writes.WRITES:
@@ -83,51 +99,52 @@ class Database:
 
     # ------------------------------------------------------------------------------ writes
 
-    def _draft(self, caller: Caller, time: int) -> writes.Draft:
-        context = writes.Context(caller.session, caller.ids, self.issued, time)
-        return writes.Draft(self.tree, self.identities, context, self._settings)
+    def _draft(self, caller: Caller) -> writes.Draft:
+        return writes.Draft(self.tree, self.identities, writes.Context(caller.session, caller.ids), self._settings)
 
     def _write(self, opcode: int, body: bytes, caller: Caller, time: int) -> Any:
         """The value of the reply to a single write. A refused write has a zxid of its own, too."""
         if self.profile.decodes_first or opcode == RECONFIG:
             request = requests.read(opcode, body)
-        self.next_zxid()
-        if not self.profile.decodes_first:
-            request = requests.read(opcode, body)
-        draft = self._draft(caller, time)
-        draft.add(requests.Part(opcode, request))
-        ((_, value, changes),) = draft.apply()
-        self._tell(changes)
+        self.issued += 1
+        draft = self._draft(caller)
+        try:
+            if not self.profile.decodes_first:
+                request = requests.read(opcode, body)
+            draft.add(requests.Part(opcode, request))
+        except ZookeeperError:
+            self._record(time)
+            raise
+        ((_, value),) = draft.results(self._record(time, draft.steps))
         return value
 
-    def _multi(self, body: bytes, caller: Caller, time: int) -> List[Tuple[int, Any]]:
+    def _multi(self, body: bytes, caller: Caller, time: int) -> Tuple[int, bytes]:
         """The results of a transaction: of all operations, or an error for each."""
         try:
             parts = requests.read_multi(body, 0, self.profile)
         except requests.NullACL:
             raise  # a bug of the real server: this one has no zxid
         except MarshallingError:
-            self.next_zxid()
+            self.record(time)
             raise
         self.issued += 1
         if any(part.request.path is None for part in parts):
             if self.profile.decodes_first:
-                self.applied = self.issued
-            raise MarshallingError("a null path in a transaction")
-        self.applied = self.issued
-        draft = self._draft(caller, time)
+                self._record(time)
+                raise MarshallingError("a null path in a transaction")
+            return MarshallingError.code, encode(_MULTI_REPLY, [])
+        return 0, encode(_MULTI_REPLY, self._outcomes(parts, self._draft(caller), time))
+
+    def _outcomes(self, parts: Sequence[requests.Part], draft: writes.Draft, time: int) -> List[Tuple[int, Any]]:
         for index, part in enumerate(parts):
             try:
                 draft.add(part)
-            except MarshallingError:
-                raise
             except ZookeeperError as error:
+                self._record(time)
+                if isinstance(error, MarshallingError):
+                    raise
                 return [(-1, 0)] * index + [(-1, error.code)] + [(-1, -2)] * (len(parts) - index - 1)
-        results = []
-        for kind, value, changes in draft.apply():
-            self._tell(changes)
-            results.append((kind, value))
-        return results
+        return draft.results(self._record(time, draft.steps))
 
     # ------------------------------------------------------------------------------- reads
 
@@ -144,10 +161,15 @@ class Database:
             self.tree, self.watches, self.identities, self.profile, caller.session, caller.ids, caller.watcher, catch_up
         )
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _tell(self, changes: Sequence[Change], zxid: int) -> None:
         """Notify the watchers of these changes."""
-        zxid = self.issued if self.profile.events_carry_zxid else -1
+        if not self.profile.events_carry_zxid:
+            zxid = -1
         for change in changes:
             for watcher, watched in self.watches.trigger(change).items():
                 path = watched if self._settings.watched_path_in_events else change.path
                 self._deliver(watcher, change.type, path, zxid, change.acl)
+
+
+def _keep_none(transaction: TreeTransaction) -> None:
+    """The journal of a server by itself: none, because it keeps all data in memory."""

@@ -6,37 +6,36 @@ Owns the texts. Must not change anything.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Callable, Dict, Iterator
+from typing import Callable, Dict, Iterator, Optional
 
-if TYPE_CHECKING:
-    from .core import ServerCore
-    from .link import Link
+from .core import BareCore
+from .link import ServerLink
 
 
-def _ruok(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _ruok(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     yield "imok"
 
 
-def _isro(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _isro(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     yield "ro" if core.read_only else "rw"
 
 
-def _mode(core: ServerCore) -> str:
-    return "read-only" if core.read_only else "standalone"
+def _mode(core: BareCore) -> str:
+    return "read-only" if core.read_only else core.role
 
 
-def _version(core: ServerCore) -> str:
+def _version(core: BareCore) -> str:
     return f"{core.profile.full}-embedded, built on 1970-01-01 00:00 UTC"
 
 
-def _srvr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _srvr(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     yield f"Zookeeper version: {_version(core)}\n"
     if core.read_only:
         yield "READ-ONLY mode; serving only read-only clients\n"
     yield from _figures(core)
 
 
-def _figures(core: ServerCore) -> Iterator[str]:
+def _figures(core: BareCore) -> Iterator[str]:
     yield f"Latency min/avg/max: 0/{_average(core)}/0\n"
     received, sent = core.traffic()
     yield f"Received: {received}\nSent: {sent}\n"
@@ -45,11 +44,11 @@ def _figures(core: ServerCore) -> Iterator[str]:
     yield f"Node count: {len(core.data.tree)}\n"
 
 
-def _average(core: ServerCore) -> str:
-    return "0" if core.profile.short_words else "0.0"
+def _average(core: BareCore) -> str:
+    return "0" if core.profile.old_figures else "0.0"
 
 
-def _stat(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _stat(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     yield f"Zookeeper version: {_version(core)}\n"
     if core.read_only:
         yield "READ-ONLY mode; serving only read-only clients\n"
@@ -60,13 +59,13 @@ def _stat(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield from _figures(core)
 
 
-def _connection(link: Link, asking: Link) -> str:
+def _connection(link: ServerLink, asking: ServerLink) -> str:
     host, port = link.address
     interest = 0 if link is asking else 1
     return f" /{host}:{port}[{interest}](queued=0,recved={link.received},sent={link.sent}"
 
 
-def _cons(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _cons(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     for link in core.links:
         text = _connection(link, asking)
         if link.session_id:
@@ -78,7 +77,7 @@ def _cons(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield "\n"
 
 
-def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _mntr(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     ephemerals = sum(map(len, core.data.tree.ephemerals.values()))
     size = sum(len(path) + len(node.data or b"") for path, node in core.data.tree.nodes.items())
     received, sent = core.traffic()
@@ -91,22 +90,22 @@ def _mntr(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "uptime": int((now - core.started) * 1000),
     }  # fmt: skip
     for name, value in figures.items():
-        if core.profile.short_words and name in ("global_sessions", "local_sessions", "uptime"):
+        if core.profile.old_figures and name in ("global_sessions", "local_sessions", "uptime"):
             continue
         yield f"zk_{name}\t{value}\n"
 
 
-def _watches(core: ServerCore) -> Iterator[int]:
+def _watches(core: BareCore) -> Iterator[int]:
     for watches in (core.data.watches.data, core.data.watches.child):
         yield sum(map(len, watches.paths.values()))
 
 
-def _wchs(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _wchs(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     watchers, paths, total = core.data.watches.summary()
     yield f"{watchers} connections watching {paths} paths\nTotal watches:{total}\n"
 
 
-def _dump(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _dump(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     sessions = sorted(core.sessions.all(), key=lambda session: session.expires)
     moments = sorted({session.expires for session in sessions})
     total = "" if core.profile.short_words else f"/({len(sessions)})"
@@ -126,12 +125,12 @@ def _dump(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield from (f"\tip: /{link.address[0]}:{link.address[1]} sessionId: 0x{link.session_id:x}\n" for link in core.links)
 
 
-def _date(core: ServerCore, moment: float) -> str:
+def _date(core: BareCore, moment: float) -> str:
     """A moment as Java prints it."""
     return datetime.fromtimestamp(core.wall_ms(moment) // 1000, timezone.utc).strftime("%a %b %d %H:%M:%S UTC %Y")
 
 
-def _wchc(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _wchc(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     for link in core.links:
         paths = [path for path, watchers in core.data.watches.data.paths.items() if link in watchers]
         if paths:
@@ -139,13 +138,13 @@ def _wchc(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
     yield "\n"
 
 
-def _wchp(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _wchp(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     for path, watchers in core.data.watches.data.paths.items():
         yield f"{path}\n" + "".join(f"\t0x{link.session_id:x}\n" for link in core.links if link in watchers)
     yield "\n"
 
 
-def _conf(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _conf(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     settings = core.settings
     figures = {
         "clientPort": core.port, "secureClientPort": -1, "dataDir": "(memory)", "dataDirSize": 0,
@@ -153,17 +152,19 @@ def _conf(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
         "minSessionTimeout": round(settings.min_session_timeout * 1000),
         "maxSessionTimeout": round(settings.max_session_timeout * 1000), "clientPortListenBacklog": -1, "serverId": 0,
     }  # fmt: skip
+    if core.profile.old_figures:
+        del figures["clientPortListenBacklog"]
     if core.profile.short_words:
-        for name in ("secureClientPort", "dataDirSize", "dataLogSize", "clientPortListenBacklog"):
+        for name in ("secureClientPort", "dataDirSize", "dataLogSize"):
             del figures[name]
     yield from (f"{name}={value}\n" for name, value in figures.items())
 
 
-def _envi(core: ServerCore, asking: Link, now: float) -> Iterator[str]:
+def _envi(core: BareCore, asking: ServerLink, now: float) -> Iterator[str]:
     yield f"Environment:\nzookeeper.version={_version(core)}\nhost.name=localhost\n"
 
 
-_ANSWERS: Dict[str, Callable[[ServerCore, Link, float], Iterator[str]]] = {
+_ANSWERS: Dict[str, Callable[[BareCore, ServerLink, float], Iterator[str]]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "mntr": _mntr, "cons": _cons, "wchs": _wchs,
     "wchc": _wchc, "wchp": _wchp,
     "dump": _dump, "conf": _conf, "envi": _envi,
@@ -174,14 +175,13 @@ _WORDS = frozenset(word.encode() for word in (*_ANSWERS, *_OTHERS))
 _WORDS_3_4 = _WORDS - {b"dirs", b"hash"}
 
 
-def is_word(core: ServerCore, word: bytes) -> bool:
-    """Whether the real server recognizes the word, allowed or not."""
-    return word in (_WORDS_3_4 if core.profile.short_words else _WORDS)
-
-
-def answer_word(core: ServerCore, word: str, asking: Link, now: float) -> str:
-    """The text for a connection that starts with `word`."""
-    allowed = core.settings.four_letter_words
-    if word not in _ANSWERS or (allowed is not None and word not in allowed):
-        return f"{word} is not executed because it is not in the whitelist.\n"
-    return "".join(_ANSWERS[word](core, asking, now))
+def answer_word(core: BareCore, word: bytes, asking: ServerLink, now: float) -> Optional[str]:
+    """The text for a connection that starts with `word`; None if the real server does not recognize it."""
+    if word not in (_WORDS_3_4 if core.profile.short_words else _WORDS):
+        return None
+    name, allowed = word.decode(), core.settings.four_letter_words
+    if name not in _ANSWERS or (allowed is not None and name not in allowed):
+        return f"{name} is not executed because it is not in the whitelist.\n"
+    if not core.serving and name not in ("ruok", "envi"):
+        return "null" if name == "isro" else "This ZooKeeper instance is not currently serving requests\n"
+    return "".join(_ANSWERS[name](core, asking, now))

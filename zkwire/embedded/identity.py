@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import struct
+from string import hexdigits
 from typing import List, Optional, Sequence
 
 from ..errors import InvalidACLError, MarshallingError, NoAuthError
 from ..values import ACL, Id, make_digest_acl_credential
+from .hashing import spread, string_hash
 from .requests import from_java
 
 SUPER = Id("super", "")
@@ -51,12 +52,24 @@ def _network(text: str) -> Optional[List[int]]:
     return [address, int(bits) if slash else 32]
 
 
-def _java_hash(text: str) -> int:
-    """The String.hashCode of the text, as 32 bits without a sign."""
-    value = 0
-    for (unit,) in struct.iter_unpack(">H", text.encode("utf-16-be", "surrogatepass")):
-        value = (value * 31 + unit) & 0xFFFFFFFF
-    return value
+def _is_ipv6_network(text: str) -> bool:
+    """Whether IPAuthenticationProvider of 3.9.5 reads it as an IPv6 address, or as a network ("2001:db8::/32").
+
+    A group may have a sign, as Integer.parseInt has it; an address that ends like one of IPv4 is none.
+    """
+    name, slash, bits = text.partition("/")
+    if slash and not (_is_int(bits) and 0 <= int(bits) <= 128):
+        return False
+    halves = name.split("::")
+    groups = [group for half in halves if half for group in half.split(":")]
+    if not all(_is_group(group) for group in groups):
+        return False
+    return len(halves) == 1 and len(groups) == 8 or len(halves) == 2 and len(groups) < 8
+
+
+def _is_group(text: str) -> bool:
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    return bool(digits) and len(text) <= 4 and all(one.isdecimal() or one in hexdigits for one in digits)
 
 
 def hashed(ids: Sequence[Id]) -> List[Id]:
@@ -66,8 +79,8 @@ def hashed(ids: Sequence[Id]) -> List[Id]:
         size *= 2
 
     def place(one: Id) -> int:
-        value = (17 * 37 + _java_hash(one.scheme or "")) * 37 + _java_hash(one.id or "") & 0xFFFFFFFF
-        return (value ^ value >> 16) & (size - 1)
+        value = (17 * 37 + string_hash(one.scheme or "")) * 37 + string_hash(one.id or "") & 0xFFFFFFFF
+        return spread(value) & (size - 1)
 
     return sorted(ids, key=place)
 
@@ -76,11 +89,13 @@ class Identities:
     """The rules of one server.
 
     `super_password` is the password of the superuser "super", None for none; `sasl` says whether SASL is offered,
-    `networks` whether an ip in an ACL may be a network.
+    `networks` whether an ip in an ACL may be a network, `ipv6` whether it may be of IPv6.
     """
 
-    def __init__(self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True) -> None:
-        self._networks = networks
+    def __init__(
+        self, super_password: Optional[str] = None, sasl: bool = False, networks: bool = True, ipv6: bool = False
+    ) -> None:
+        self._networks, self._ipv6 = networks, ipv6
         self._super = None if super_password is None else make_digest_acl_credential("super", super_password)
         self._sasl = sasl
 
@@ -129,7 +144,9 @@ class Identities:
         if scheme == "digest":
             return len(java_split(name or "", ":")) == 2
         if scheme == "ip":
-            return _network(name or "") is not None and (self._networks or "/" not in (name or ""))
+            if _network(name or "") is None:
+                return self._ipv6 and _is_ipv6_network(name or "")
+            return self._networks or "/" not in (name or "")
         return scheme == "sasl" and self._sasl and _is_kerberos_name(name or "")
 
     def check(self, acl: Sequence[ACL], permission: int, ids: Sequence[Id]) -> None:

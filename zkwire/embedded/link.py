@@ -7,34 +7,24 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Deque, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..values import Id
+from .conditions import Weather
 
 _LENGTH = struct.Struct(">i")
 
 
-@dataclass
-class Weather:
-    """The network faults of a connection; the fields may be changed at any time.
+class ServerLink:
+    """One connection. `address` is the client's host and port.
 
-    `hold_in`, `hold_out`: a black hole in that direction; bytes sent in the meantime arrive when it ends, as with TCP.
-    `delay`: seconds by which each reply is delayed. `cut_after`: the connection is reset after this many more bytes to
-    the client.
+    The link enters itself into `stirred` when there is something to do for it: bytes to send, or its end.
     """
 
-    hold_in: bool = False
-    hold_out: bool = False
-    delay: float = 0.0
-    cut_after: Optional[int] = None
-
-
-class Link:
-    """One connection. `address` is the client's host and port."""
-
-    def __init__(self, address: Tuple[str, int], weather: Weather, now: float) -> None:
-        self.address, self.weather = address, weather
+    def __init__(
+        self, address: Tuple[str, int], weather: Weather, now: float, stirred: Dict[ServerLink, None]
+    ) -> None:
+        self.address, self.weather, self._stirred = address, weather, stirred
         self.ids: List[Id] = [Id("ip", address[0])]
         self.session_id = 0
         self.timeout_ms = 0
@@ -49,9 +39,17 @@ class Link:
         self.dead = False
         #: Whether the connection ends with a reset.
         self.reset = False
+        #: Requests that have not been carried out, because an earlier one waits.
+        self.backlog: Deque[Any] = deque()
+        #: What waits until the server has applied a zxid, which is given first.
+        self.parked: Deque[Tuple[int, Callable[[float], None]]] = deque()
+        #: Whether the client has asked for the end of its session.
+        self.leaving = False
         self._in = bytearray()
         self._held = bytearray()
-        self._out: Deque[Tuple[float, bytes]] = deque()
+        #: When each piece was queued, how much later it arrives by `jitter` and `rate`, and its bytes.
+        self._out: Deque[Tuple[float, float, bytes]] = deque()
+        self._line_free = 0.0
 
     # ------------------------------------------------------------------------------- input
 
@@ -92,22 +90,38 @@ class Link:
         """Queue bytes that are no frame. Bytes queued after `close` are dropped."""
         if not self.closing:
             self.sent += 1
-            self._out.append((now, data))
+            self._out.append((now, self._lateness(len(data), now), data))
+            self.stir()
+
+    def _lateness(self, size: int, now: float) -> float:
+        weather = self.weather
+        late = weather.jitter() if weather.jitter is not None else 0.0
+        if weather.rate:
+            self._line_free = max(self._line_free, now) + size / weather.rate
+            late += self._line_free - now
+        return late
+
+    def lose_answers(self) -> None:
+        """Break the connection before any byte more is sent, as if the network did."""
+        self.weather.cut_after = 0
+        self.stir()
 
     def close(self) -> None:
         """Close the connection once all queued bytes are sent."""
         self.closing = True
+        self.stir()
 
     def kill(self) -> None:
         """Close the connection at once."""
         self.closing = self.dead = True
         self._out.clear()
+        self.stir()
 
     def take(self, now: float) -> bytes:
         """The bytes to send now."""
         out = bytearray()
-        while self._out and not self.weather.hold_out and self._out[0][0] + self.weather.delay <= now:
-            out += self._out.popleft()[1]
+        while self._out and not self.weather.hold_out and self._arrival() <= now:
+            out += self._out.popleft()[2]
         left = self.weather.cut_after
         if left is not None:
             self.weather.cut_after = left - len(out)
@@ -118,7 +132,22 @@ class Link:
 
     def ready_at(self) -> Optional[float]:
         """The time at which the next bytes may be sent; None for never."""
-        return self._out[0][0] + self.weather.delay if self._out and not self.weather.hold_out else None
+        return self._arrival() if self._out and not self.weather.hold_out else None
+
+    def _arrival(self) -> float:
+        """When the next bytes arrive, as things are now: what has ended makes nothing late any more."""
+        queued, late, _ = self._out[0]
+        weather = self.weather
+        return queued + weather.delay + (late if weather.rate or weather.jitter is not None else 0.0)
+
+    def stir(self) -> None:
+        """There is something to do for this connection."""
+        self._stirred[self] = None
+
+    def settle(self) -> None:
+        """Whoever serves the connection has looked at it; while more is to come, it stays in `stirred`."""
+        if self.over or not (self._out or self.closing):
+            self._stirred.pop(self, None)
 
     @property
     def over(self) -> bool:

@@ -15,7 +15,7 @@ from .identity import Identities
 from .requests import Part, Request
 from .tree import CHANGED, CHILD, CREATED, DELETED, Znode, Tree
 from .versions import Profile
-from .watches import PERSISTENT, RECURSIVE, STANDARD, Watches
+from .watches import PERSISTENT, RECURSIVE, STANDARD, ServerWatches
 
 _MODES = {0: PERSISTENT, 1: RECURSIVE}
 
@@ -24,7 +24,7 @@ class Reader(NamedTuple):
     """The origin of a read: the watcher is the connection; `catch_up(type, path)` sends it a notification."""
 
     tree: Tree
-    watches: Watches
+    watches: ServerWatches
     identities: Identities
     profile: Profile
     session: int

@@ -166,7 +166,10 @@ def read_multi(data: bytes, at: int, profile: Profile) -> List[Part]:
         kinds.add(_IN_MULTI[opcode])
         if len(kinds) > 1:
             raise MarshallingError("reads and writes in one transaction")
-        parts.append(Part(_kind(opcode, request, profile), request))
+        kind = _kind(opcode, request, profile)
+        if opcode == 21 != kind:
+            del request.ttl  # Op.create in Java makes it a create without one
+        parts.append(Part(kind, request))
 
 
 def _kind(opcode: int, request: Request, profile: Profile) -> int:

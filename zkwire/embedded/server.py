@@ -1,35 +1,26 @@
 """The embedded server on a socket: a ZooKeeper for tests, demonstrations and development, in this process.
 
-Owns the sockets, the thread and the clock; `core` owns the server's behaviour, `faults` the faults. Must not know the
-protocol.
+Owns its life; `serving` owns sockets, thread and clock, `core` the server's behaviour, `faults` the switches, `looking`
+the questions. Must not know the protocol.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import random
-import selectors
-import socket
-import struct
-import threading
 import time
 from types import TracebackType
-from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
+from typing import Any, ContextManager, Mapping, Optional, Type
 
-from ..wire.operation import Op
-from .core import ServerCore
-from .link import Link
+from .faults import Faults
+from .looking import Looking
+from .ongoing import OngoingFault
+from .planting import plant
+from .server_core import ServerCore
+from .serving import Serving
 from .settings import Settings
 
-logger = logging.getLogger(__name__)
-_CHUNK = 1 << 16
-#: The limit for `stop` to wait for the thread, in seconds; the thread needs far less.
-_JOIN = 10.0
-_RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
-
-class EmbeddedServer:
+class EmbeddedServer(Faults, Looking):
     """An in-memory ZooKeeper on 127.0.0.1, for tests, demonstrations and development.
 
         with EmbeddedServer() as server:        # or start() and stop()
@@ -41,30 +32,31 @@ class EmbeddedServer:
     `port` 0 picks a free one, which the server keeps. It behaves as ZooKeeper `version` ("3.4" to "3.9"), down to the
     errors. It keeps all data in memory and listens to this machine only; a real one is faster and safer.
     `super_password` is the password of the digest user "super"; `sasl` maps users to passwords for DIGEST-MD5;
-    `extended` allows TTL nodes; `seed` makes session ids and passwords repeatable. Other settings are the fields of
+    `extended` allows TTL nodes; `seed` makes session ids and passwords repeatable; with `ssl_context`, an
+    `ssl.SSLContext` for servers, it serves TLS and nothing else. Other settings are the fields of
     `zkwire.embedded.Settings`, as keywords, for example `tick=0.05` for sessions that expire at most that many seconds
     late. `ValueError` for invalid settings.
 
     It fails on demand. Each switch acts at once, returns at once, and may be called from any thread and any number of
     times; times are seconds. A `session_id` is `zk.client_id[0]`, and one of `sessions`; without one a switch applies
-    to all connections, also to future ones. Lasting faults (`black_hole`, `delay`, `drop_after`, `answer`,
-    `lag_behind`, `refuse_sessions`) end with `heal`. The README says what a service sees of each, and what to do.
+    to all connections, also to future ones. Lasting faults are values: `with server.black_hole(): ...` ends this one
+    and no other, and `heal` ends all. docs/testing.md says what a service sees of each, and what to do;
+    `zkwire.testing` has fixtures for pytest, and fails a test whose service has felt nothing.
+
+    Tests look with `tree`, `requests`, `sessions`, `connected` and `wait_for`.
     """
 
     def __init__(
         self, port: int = 0, *, super_password: Optional[str] = None, extended: bool = True,
-        sasl: Optional[Mapping[str, str]] = None, version: str = "3.9", seed: Optional[int] = None, **settings: Any,
+        sasl: Optional[Mapping[str, str]] = None, version: str = "3.9", seed: Optional[int] = None,
+        ssl_context: Any = None, **settings: Any,
     ) -> None:  # fmt: skip
         self._settings = Settings(version, super_password, extended, sasl, **settings)
         self._port = port
         now = time.monotonic()
         self._core = ServerCore(self._settings, random=random.Random(seed), now=now, epoch=time.time() - now)  # noqa: S311
-        self._lock = threading.RLock()
-        self._selector: Optional[selectors.BaseSelector] = None
-        self._thread: Optional[threading.Thread] = None
-        self._wake: Optional[socket.socket] = None
-        self._sockets: Dict[Link, socket.socket] = {}
-        self._unsent: Dict[Link, bytes] = {}
+        self._ongoing = self._core.ongoing
+        self._serving = Serving(self._core.tick, self._core.deadline, ssl_context)
 
     # ---------------------------------------------------------------------------------- life
 
@@ -83,30 +75,11 @@ class EmbeddedServer:
 
         The server listens when this returns. `OSError` if the port is in use.
         """
-        with self._lock:
-            if self._thread is not None:
-                return self
-            listener = socket.socket()
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", self._port))
-                listener.listen(1024)
-            except BaseException:
-                listener.close()
-                raise
-            listener.setblocking(False)
-            self._port = self._core.port = listener.getsockname()[1]
-            self._core.restart(time.monotonic())
-            woken, self._wake = socket.socketpair()
-            woken.setblocking(False)
-            self._wake.setblocking(False)
-            self._selector = selectors.DefaultSelector()
-            self._selector.register(listener, selectors.EVENT_READ, "accept")
-            self._selector.register(woken, selectors.EVENT_READ, "wake")
-            self._thread = threading.Thread(
-                target=self._serve, args=(self._selector,), name="zkwire-embedded", daemon=True
-            )
-            self._thread.start()
+        with self._serving.lock:
+            if not self._serving.running:
+                self._port = self._serving.listen(self._core, self._port)
+                self._core.restart(time.monotonic())
+                self._serving.start()
         return self
 
     def stop(self) -> None:
@@ -114,11 +87,7 @@ class EmbeddedServer:
 
         May be called twice. Blocks until the thread has ended, which takes a moment.
         """
-        with self._lock:
-            thread, self._thread = self._thread, None
-            self._wake_up()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN)
+        self._serving.stop()
 
     def restart(self) -> None:
         """Stop and start again on the same port, with data and sessions kept; session time-outs start anew.
@@ -136,97 +105,32 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    # ---------------------------------------------------------------------------- questions
+    async def __aenter__(self) -> EmbeddedServer:
+        return self.start()
 
-    @property
-    def sessions(self) -> Tuple[int, ...]:
-        """The ids of the sessions that are alive, as in `zk.client_id[0]`."""
-        with self._lock:
-            return tuple(self._core.alive())
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.stop()
 
-    @property
-    def zxid(self) -> int:
-        """The id of the last transaction (int), as in `Stat.mzxid`."""
-        with self._lock:
-            return self._core.data.applied
+    def plant(self, tree: Mapping[str, bytes]) -> None:
+        """Create these nodes, full path to data, with the parents they need; an existing node gets the new data.
 
-    # -------------------------------------------------------------------------------- faults
-
-    def expire(self, session_id: int) -> bool:
-        """Expire a session now; returns whether it existed.
-
-        The server deletes its ephemeral nodes, notifies other sessions' watches and closes its connection; the client
-        gets the expiry when it reconnects, and makes a new session. In read-only mode the ensemble expires the session:
-        this server learns it when that mode ends, and before 3.7 it serves the session until then.
+        It needs no client. Watches hear of it; limits and quotas hold. `ValueError` for what the server refuses.
         """
         with self._changed() as now:
-            return self._core.faults.expire(session_id, now)
+            plant(self._core, tree, now)
 
-    def cut(self, session_id: Optional[int] = None, *, reset: bool = False) -> int:
-        """Break the connection of a session, or all with None; sessions continue. Returns how many were broken.
+    # -------------------------------------------------------------------------------- lives
 
-        Clients reconnect at once, unless `refuse_sessions` or `lag_behind` refuses them. With `reset`, they get a
-        reset (RST) instead of an orderly end (FIN).
-        """
-        with self._changed() as now:
-            return self._core.faults.cut(now, session_id, reset)
+    def down(self) -> OngoingFault:
+        """`stop`, until the fault ends: `with server.down(): ...` starts it again. Blocks for a moment."""
+        self.stop()
+        return self._begin(last=self._come_up, down=True)
 
-    def black_hole(self, direction: str = "both", session_id: Optional[int] = None) -> None:
-        """Stop the traffic from clients ("in"), to them ("out") or "both", until `heal`; connections stay open.
-
-        With "in" and "both", sessions expire; with "out" requests are carried out, but clients get no replies.
-        `ValueError` for another direction.
-        """
-        with self._changed():
-            self._core.faults.black_hole(direction, session_id)
-
-    def delay(self, seconds: float, session_id: Optional[int] = None) -> None:
-        """Delay everything sent to clients (replies, events, pings) by this many seconds; 0 ends it.
-
-        The order stays. Requests are carried out at once.
-        """
-        with self._changed():
-            self._core.faults.delay(seconds, session_id)
-
-    def drop_after(self, size: int, session_id: Optional[int] = None) -> None:
-        """Break each connection after `size` more bytes to its client, possibly inside a frame.
-
-        With 0 it breaks at once. Without a session id, new connections break after as many bytes, too, until `heal`:
-        with a small size, no client can connect.
-        """
-        with self._changed():
-            self._core.faults.drop_after(size, session_id)
-
-    def answer(
-        self, code: int, op: Union[Type[Op[Any]], int, None] = None, path: Optional[str] = None, *,
-        times: int = 1, applied: bool = False,
-    ) -> None:  # fmt: skip
-        """Answer the next `times` requests that match with an error code instead of carrying them out.
-
-            server.answer(ThrottledOpError.code, SetData, "/a", times=3)
-
-        `op` is a class of `zkwire.ops` or an opcode, `path` the full path of the node; None matches all, but pings.
-        With `applied` the request is carried out and only its reply is replaced. Of several rules that match, the
-        oldest is used.
-        """
-        with self._changed():
-            self._core.faults.answer(code, op, path, times=times, applied=applied)
-
-    def lag_behind(self, zxid: Optional[int]) -> None:
-        """Refuse clients that have seen a transaction after `zxid`, like a server that lags behind; None ends it.
-
-        It takes effect when clients connect: `cut` existing connections.
-        """
-        with self._changed():
-            self._core.faults.lag_behind(zxid)
-
-    def refuse_sessions(self, refuse: bool = True) -> None:
-        """Close the connection of every client that connects, like a server without a quorum; False ends it.
-
-        Existing connections are not affected: `cut` them.
-        """
-        with self._changed():
-            self._core.faults.refuse_sessions(refuse)
+    def _come_up(self, now: float) -> None:
+        if not self._ongoing.having("down"):
+            self.start()
 
     def wipe(self) -> None:
         """Break all connections and forget all data and sessions, as after a restart on an empty disk.
@@ -245,136 +149,26 @@ class EmbeddedServer:
             self._core.upgrade(version, now)
             self._settings = self._core.settings
 
-    def go_read_only(self, read_only: bool = True) -> None:
+    def go_read_only(self, read_only: bool = True) -> OngoingFault:
         """Break all connections and serve reads only, to clients that allow it; False for writes again.
 
         It acts like a real server without a quorum. Since version 3.7 it accepts only sessions it has made in this
         mode; the others wait, and none expires. Before 3.7 it resumes the sessions it knows, even if the ensemble has
         expired them (`expire`), and expires silent ones; when the quorum is back, the ensemble's decision counts.
-        `heal` does not end it.
         """
         with self._changed() as now:
-            self._core.go_read_only(now, read_only)
+            if read_only:
+                self._core.go_read_only(now)
+                return self._begin(last=self._regain_quorum, read_only=True)
+            if not self._ongoing.having("read_only"):
+                self._core.go_read_only(now, False)
+            return self._end_all("read_only")
 
-    def heal(self) -> None:
-        """End black holes, delays, pending drops, rules of `answer`, lag and refusals; held bytes arrive."""
-        with self._changed() as now:
-            self._core.faults.heal(now)
+    def _regain_quorum(self, now: float) -> None:
+        if not self._ongoing.having("read_only"):
+            self._core.go_read_only(now, False)
 
     # -------------------------------------------------------------------------------- inside
 
-    def _changed(self) -> _Changed:
-        return _Changed(self)
-
-    def _wake_up(self) -> None:
-        if self._wake is not None:
-            with contextlib.suppress(OSError):  # the pipe is full, or the thread has ended
-                self._wake.send(b"\0")
-
-    def _serve(self, selector: selectors.BaseSelector) -> None:
-        """The thread's loop, until `stop` clears `_thread`."""
-        me = threading.current_thread()
-        while True:
-            with self._lock:
-                if self._thread is not me:
-                    return self._close(selector)
-                deadline = self._core.deadline()
-            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = selector.select(patience)
-            with self._lock:
-                if self._thread is me:
-                    for key, events in ready:
-                        self._handle(selector, key.fileobj, key.data, events)  # type: ignore[arg-type]  # sockets only
-                    self._core.tick(time.monotonic())
-                    self._flush(selector)
-
-    def _handle(
-        self, selector: selectors.BaseSelector, sock: socket.socket, what: Union[str, Link], events: int
-    ) -> None:
-        if isinstance(what, Link):
-            if events & selectors.EVENT_READ:
-                self._read(sock, what)
-        elif what == "wake":
-            sock.recv(_CHUNK)
-        else:
-            self._accept(selector, sock)
-
-    def _accept(self, selector: selectors.BaseSelector, listener: socket.socket) -> None:
-        try:
-            sock, address = listener.accept()
-        except OSError:
-            return  # the client has closed the connection already
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = self._core.accept(address, time.monotonic())
-        self._sockets[link] = sock
-        selector.register(sock, selectors.EVENT_READ, link)
-
-    def _read(self, sock: socket.socket, link: Link) -> None:
-        try:
-            data = sock.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._core.lost(link, time.monotonic())
-            return
-        try:
-            self._core.receive(link, data, time.monotonic())
-        except Exception:  # a bug must not disconnect all other clients
-            logger.exception("the embedded server cannot carry out a request of session 0x%x", link.session_id)
-            self._core.drop(link)
-
-    def _flush(self, selector: selectors.BaseSelector) -> None:
-        """Send the bytes of all connections, and close those that the core has ended."""
-        for link, sock in list(self._sockets.items()):
-            data = self._unsent.pop(link, b"") + self._core.data_to_send(link, time.monotonic())
-            try:
-                data = data[sock.send(data) :] if data else data
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._core.lost(link, time.monotonic())
-                data = b""
-            if data:
-                self._unsent[link] = data
-            elif link.over:
-                self._hang_up(selector, sock, link)
-                continue
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if data else 0)
-            if selector.get_key(sock).events != wanted:
-                selector.modify(sock, wanted, link)
-
-    def _hang_up(self, selector: selectors.BaseSelector, sock: socket.socket, link: Link) -> None:
-        self._core.drop(link)
-        selector.unregister(sock)
-        if link.reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        sock.close()
-        del self._sockets[link]
-
-    def _close(self, selector: selectors.BaseSelector) -> None:
-        self._core.hang_up()
-        for key in list(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]  # sockets only
-        if self._wake is not None:
-            self._wake.close()
-        selector.close()
-        self._sockets.clear()
-        self._unsent.clear()
-
-
-class _Changed:
-    """Hold the lock, then wake the thread; `with` returns the time."""
-
-    def __init__(self, server: EmbeddedServer) -> None:
-        self._server = server
-
-    def __enter__(self) -> float:
-        self._server._lock.acquire()
-        return time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        self._server._wake_up()
-        self._server._lock.release()
+    def _changed(self) -> ContextManager[float]:
+        return self._serving.changed()

@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple
 from ..typed import NamedTuple
 from ..paths import parent_of
 from ..values import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Stat
+from .children import Children
 from .quotas import Quotas
 
 #: Ephemeral owners that are no sessions (EphemeralType): a container; a TTL in the lower 40 bits.
@@ -50,7 +51,7 @@ class Znode:
         self.czxid = self.mzxid = self.pzxid = zxid
         self.ctime = self.mtime = time
         self.version = self.creates = self.aversion = 0
-        self.children: Dict[str, None] = {}
+        self.children = Children()
 
     def stat(self) -> Stat:
         """The Stat a client sees: cversion counts deletions too, and only sessions are owners."""
@@ -87,7 +88,7 @@ class Tree:
 
     def _add_special(self, path: str) -> Znode:
         node = self.nodes[path] = Znode(b"", OPEN_ACL_UNSAFE)
-        self.nodes[parent_of(path)].children[path.rpartition("/")[2]] = None
+        self.nodes[parent_of(path)].children.add(path.rpartition("/")[2])
         return node
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class Tree:
         if creates > parent.creates:
             parent.creates, parent.pzxid = creates, zxid
         node = self.nodes[path] = Znode(data, acl, owner, zxid, time)
-        parent.children[name] = None
+        parent.children.add(name)
         if is_session(owner):
             self.ephemerals.setdefault(owner, {})[path] = None
         elif owner:
@@ -126,7 +127,7 @@ class Tree:
         """Remove a node without children."""
         above, _, name = path.rpartition("/")
         parent = self.nodes[above]
-        parent.children.pop(name, None)
+        parent.children.discard(name)
         parent.pzxid = max(parent.pzxid, zxid)
         node = self.nodes.pop(path)
         self.mortal.discard(path)

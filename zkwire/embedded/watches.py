@@ -25,6 +25,7 @@ class WatchList:
         self._modes_add_up = modes_add_up
         self.paths: Dict[str, Dict[Hashable, Modes]] = {}
         self.recursive = 0
+        self._paths_of: Dict[Hashable, Dict[str, None]] = {}
 
     def add(self, path: str, watcher: Hashable, mode: str) -> None:
         """Add a mode; before 3.9 it replaces any other."""
@@ -47,7 +48,7 @@ class WatchList:
 
     def forget(self, watcher: Hashable) -> None:
         """Drop all watches of one watcher."""
-        for path in [path for path, watchers in self.paths.items() if watcher in watchers]:
+        for path in list(self._paths_of.get(watcher, ())):
             self._put(path, watcher, _NONE)
 
     def trigger(self, change: Change, type_: int) -> Dict[Hashable, str]:
@@ -74,13 +75,21 @@ class WatchList:
         self.recursive += (RECURSIVE in modes) - (RECURSIVE in watchers.get(watcher, _NONE))
         if modes:
             watchers[watcher] = modes
-        else:
-            watchers.pop(watcher, None)
+            self._paths_of.setdefault(watcher, {})[path] = None
+        elif watchers.pop(watcher, None):
+            _discard(self._paths_of, watcher, path)
         if not watchers:
             del self.paths[path]
 
 
-class Watches:
+def _discard(table: Dict[Any, Dict[Any, None]], key: Any, value: Any) -> None:
+    """Remove one value, and the key with its last."""
+    del table[key][value]
+    if not table[key]:
+        del table[key]
+
+
+class ServerWatches:
     """Both lists."""
 
     def __init__(self, profile: Profile) -> None:

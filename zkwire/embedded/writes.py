@@ -1,4 +1,4 @@
-"""Changes: each write is first prepared (checked against the tree and the transaction so far), then applied.
+"""Writes: each is checked against the tree and the transaction so far, and becomes a step of a transaction.
 
 Owns the order of checks, which decides the error that a client gets, as in PrepRequestProcessor. Must not know
 connections, watches or replies.
@@ -19,23 +19,22 @@ from ..values import ACL, Id, Permissions, Stat
 from .identity import Identities
 from .requests import Part, Request
 from .settings import Settings
-from .tree import CONTAINER, TTL_MASK, Change, Tree, int32, is_session
+from .transactions import ACLSet, DataSet, Effect, NodeCreated, NodeDeleted, Step
+from .tree import CONTAINER, TTL_MASK, Tree, int32, is_session
 
 EPHEMERAL_FLAGS, SEQUENTIAL_FLAGS, TTL_FLAGS = (1, 3), (2, 3, 6), (5, 6)
 TTL_LIMIT = 0xFFFFFFFFFF
 #: The ends of the ranges of characters that are forbidden in paths (PathUtils before 3.5).
 _RANGE_ENDS = re.compile("[\x1f\x7f\x9f\ud800\uf8ff\ufff0\uffff]")
-#: The outcome of a write: the type of its result in a transaction, the value of its reply, and the events.
-Result = Tuple[int, object, List[Change]]
+#: The outcome of a write: the type of its result in a transaction, and the value of its reply.
+Result = Tuple[int, object]
 
 
 class Context(NamedTuple):
-    """The origin of a write: the session and its identities, and the zxid and the time (ms) of the transaction."""
+    """The origin of a write: the session and its identities."""
 
     session: int
     ids: Sequence[Id]
-    zxid: int
-    time: int
 
 
 class _Pending(NamedTuple):
@@ -51,7 +50,7 @@ class _Pending(NamedTuple):
 
 
 class Draft:
-    """One transaction being prepared. Nothing changes until `apply`; a draft may be dropped."""
+    """The steps of one transaction being prepared. It changes nothing; a draft may be dropped."""
 
     def __init__(
         self, tree: Tree, identities: Identities, context: Context, settings: Settings
@@ -60,15 +59,22 @@ class Draft:
         self._profile, self._extended = settings.profile, settings.extended
         self._enforces_quota = settings.enforce_quota and settings.profile.hard_quotas
         self._pending: Dict[str, Optional[_Pending]] = {}
-        self._steps: List[Callable[[], Result]] = []
+        #: The step of each operation, None for a check, and how the result follows from the step's effect.
+        self._steps: List[Tuple[Optional[Step], Callable[[Optional[Stat]], Result]]] = []
 
     def add(self, part: Part) -> None:
         """Prepare one more operation; raises the error for its client."""
         _PREPARE[part.opcode](self, part.opcode, part.request)
 
-    def apply(self) -> List[Result]:
-        """Carry out all that was prepared."""
-        return [step() for step in self._steps]
+    @property
+    def steps(self) -> Tuple[Step, ...]:
+        """All steps that were prepared."""
+        return tuple(step for step, _ in self._steps if step is not None)
+
+    def results(self, effects: Sequence[Effect]) -> List[Result]:
+        """The results of all operations, from the effects of the steps."""
+        stats = iter([effect.stat for effect in effects])
+        return [result(None if step is None else next(stats)) for step, result in self._steps]
 
     # ------------------------------------------------------------------------------ helpers
 
@@ -97,7 +103,9 @@ class Draft:
             raise BadArgumentsError(str(error), path) from error
 
     def _resolve(self, acl: Optional[Sequence[ACL]]) -> Sequence[ACL]:
-        if self._profile.old_create and (acl is None or any(entry.id.scheme is None for entry in acl)):
+        if acl is None and self._profile.needs_acl:
+            raise MarshallingError("a null ACL")
+        if self._profile.old_create and any(entry.id.scheme is None for entry in acl or ()):
             raise MarshallingError("null in an ACL")
         return self._identities.resolve(acl, self._context.ids)
 
@@ -138,13 +146,8 @@ class Draft:
         self._pending[parent_path] = parent._replace(creates=creates, children=parent.children + 1)
         self._pending[path] = _Pending(0, 0, 0, acl, self._owner(flags, ttl), 0, size)
         owner = self._stored_owner(opcode, flags, ttl)
-
-        def step() -> Result:
-            context = self._context
-            node, changes = self._tree.create(path, request.value, acl, owner, creates, context.zxid, context.time)
-            return (1, path, changes) if opcode == 1 else (15, (path, node.stat()), changes)
-
-        self._steps.append(step)
+        step = NodeCreated(path, request.value, acl, owner, creates)
+        self._steps.append((step, lambda stat: (1, path) if opcode == 1 else (15, (path, stat))))
 
     def _check_mode(self, flags: int, ttl: int, path: Optional[str]) -> None:
         if flags not in range(7):
@@ -191,7 +194,7 @@ class Draft:
         parent = self._get(parent_path)
         self._pending[parent_path] = parent._replace(children=parent.children - 1)
         self._pending[path] = None
-        self._steps.append(lambda: (2, None, self._tree.delete(path, self._context.zxid)))
+        self._steps.append((NodeDeleted(path), lambda stat: (2, None)))
 
     def _set_data(self, opcode: int, request: Request) -> None:
         path = request.path
@@ -202,13 +205,7 @@ class Draft:
         self._check_quota(path, size - node.size, 0)
         version = _next_version(node.version, request.version, path)
         self._pending[path] = node._replace(version=version, size=size)
-
-        def step() -> Result:
-            context = self._context
-            changes = self._tree.set_data(path, request.value, version, context.zxid, context.time)
-            return 5, self._stat(path), changes
-
-        self._steps.append(step)
+        self._steps.append((DataSet(path, request.value, version), lambda stat: (5, stat)))
 
     def _set_acl(self, opcode: int, request: Request) -> None:
         path = request.path
@@ -217,28 +214,20 @@ class Draft:
         node = self._get(path)
         self._may(node, Permissions.ADMIN)
         version = _next_version(node.aversion, request.version, path)
-
-        def step() -> Result:
-            self._tree.set_acl(path, acl, version)
-            return 7, self._stat(path), []
-
-        self._steps.append(step)
+        self._steps.append((ACLSet(path, acl, version), lambda stat: (7, stat)))
 
     def _check(self, opcode: int, request: Request) -> None:
         self._validate(request.path)
         node = self._get(request.path)
         self._may(node, Permissions.READ)
         _next_version(node.version, request.version, request.path)
-        self._steps.append(lambda: (13, None, []))
+        self._steps.append((None, lambda stat: (13, None)))
 
     def _reconfig(self, opcode: int, request: Request) -> None:
         raise ReconfigDisabledError
 
     def _read(self, opcode: int, request: Request) -> None:
         raise MarshallingError(f"operation {opcode} in a transaction that writes")
-
-    def _stat(self, path: str) -> Stat:
-        return self._tree.nodes[path].stat()
 
 
 _PREPARE: Dict[int, Callable[[Draft, int, Request], None]] = {

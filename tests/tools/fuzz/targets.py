@@ -14,7 +14,7 @@ from tests.kit.embedded_peer import OPEN, Peer, connected
 from tests.kit.world import PASSWORD, Heard, World
 from zkwire.wire.connection import Connection, Slot
 from zkwire.embedded import requests
-from zkwire.embedded.core import ServerCore
+from zkwire.embedded.server_core import ServerCore
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.versions import profile_of
 from zkwire.errors import MarshallingError, ProtocolError, ZookeeperError

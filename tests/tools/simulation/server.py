@@ -10,8 +10,8 @@ from random import Random
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from zkwire.embedded.core import ServerCore
-from zkwire.embedded.sessions import Session, Sessions
+from zkwire.embedded.server_core import ServerCore
+from zkwire.embedded.sessions import ServerSession, Sessions
 from zkwire.embedded.settings import Settings
 from zkwire.embedded.writes import WRITES
 from zkwire.values import OPEN_ACL_UNSAFE
@@ -85,7 +85,7 @@ class Server(ServerCore):
         """A part of the servers loses touch with the others: from now on it hears of no session."""
         self._left_behind = self._no_sessions()
         for session in self.sessions.all():
-            self._left_behind.put(Session(session.id, session.timeout_ms, session.local), now)
+            self._left_behind.put(ServerSession(session.id, session.timeout_ms, session.local), now)
 
     @contextmanager
     def _as_minority(self) -> Iterator[None]:
@@ -117,10 +117,12 @@ class Server(ServerCore):
             self.given_away_at.setdefault(id_, now)
         super().wipe(now)
 
-    def expire(self, id_: int, now: float) -> None:
+    def expire(self, session_id: int, now: float) -> bool:
         """The majority gives a session away."""
-        if self.faults.expire(id_, now):
-            self.given_away_at.setdefault(id_, now)
+        done = super().expire(session_id, now)
+        if done:
+            self.given_away_at.setdefault(session_id, now)
+        return done
 
     def answer_silently(self, *request: Any) -> None:
         """Carry out a request of somebody whose account is not kept."""

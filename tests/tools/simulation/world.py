@@ -524,7 +524,7 @@ class World:
         self.down = self.deaf = self.slow_handshakes = self.fragile = self.split = False
         if self.server.read_only:
             self.server.go_read_only(self.clock.now, False)
-        self.server.faults.heal(self.clock.now)
+        self.server.faults(self.clock.now).heal()
         for wire, _, _ in list(self.wires):
             wire.up.cut_after = wire.down.cut_after = None
             wire.down.latency = self.latency
@@ -557,10 +557,10 @@ class World:
             self.flush()
 
     def _lag(self, rng: Random) -> None:
-        self.server.faults.lag_behind(max(0, self.server.data.applied - rng.randrange(5)))
+        self.server.faults(self.clock.now).lag_behind(max(0, self.server.data.applied - rng.randrange(5)))
 
     def _refuse(self, rng: Random) -> None:
-        self.server.faults.refuse_sessions(not self.server.faults.refuses_sessions)
+        self.server.faults(self.clock.now).refuse_sessions(not self.server.conditions.refuses_sessions)
 
     def _read_only(self, rng: Random) -> None:
         self.server.go_read_only(self.clock.now, not self.server.read_only)
@@ -585,7 +585,8 @@ class World:
             client.jump(rng.random() * rng.choice((1.0, 20.0)))
 
     def _throttle(self, rng: Random) -> None:
-        self.server.faults.answer(-127, rng.choice((None, None, 1, 1, 101, 105, 106)), times=rng.randrange(1, 3))
+        code, opcodes = -127, (None, None, 1, 1, 101, 105, 106)
+        self.server.faults(self.clock.now).answer(code, rng.choice(opcodes), times=rng.randrange(1, 3))
 
     def _hosts(self, rng: Random) -> None:
         if self.live:

@@ -15,7 +15,7 @@ import sys
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 from tests.kit.embedded_peer import OPEN, Peer, connected
-from zkwire.embedded.core import ServerCore
+from zkwire.embedded.server_core import ServerCore
 from zkwire.embedded.settings import Settings
 from zkwire.wire.operation import Op
 from zkwire.ops import Create
