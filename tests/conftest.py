@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     children.hear_signals()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
+    config.addinivalue_line("markers", "once: shows something about servers, schedules or tools; `make test` runs it on the newest Python only")
     config.addinivalue_line("markers", "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine")
     config.addinivalue_line("markers", "live: asks for a real server (set here, by fixture); not part of `make check`")
     config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)")

@@ -5,7 +5,8 @@
 Mostly the tests wait, for real servers and real time-outs, so each core has room for more than one run: those of one
 Python share its test files (tests/tools/sharing.py). Each run has its own servers and its own cache, and begins its lines
 with its name. The tests that compare a clock with a bound (marker `timed`) come last, when no servers are being started:
-a bound that holds only where nothing else runs is no reason to loosen it.
+a bound that holds only where nothing else runs is no reason to loosen it. What shows something about servers, schedules or
+tools, and nothing about the interpreter (marker `once`), runs on the newest of the Pythons alone.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest found: the oldest
 supported and the newest are where differences show. A free-threaded CPython is taken as well where there is one. With
@@ -122,15 +123,22 @@ def main(*options: str) -> int:
     return code
 
 
+def _age(version: str) -> Tuple[bool, int]:
+    """For the order of versions; a free-threaded one ("3.13t") comes before those that most people have."""
+    return not version.endswith("t"), int(re.sub(r"\D", "", version.partition(".")[2]) or 0)
+
+
 def together(chosen: Iterable[str], each: int, selection: Sequence[str]) -> dict[str, list[Outcome]]:
     """What each of the runs of a phase came to, by Python: `each` of them on every Python, all at the same time."""
     started = time.monotonic()
+    newest = max(chosen, key=_age)
     with ThreadPoolExecutor(each * len(list(chosen))) as pool, TemporaryDirectory() as folder:
         parts = {}
         for version in chosen:
             claims = Path(folder, version)
             claims.mkdir()
-            parts[version] = [pool.submit(part, version, str(n + 1), claims, started, *selection) for n in range(each)]
+            ours = [*selection, *([] if version == newest else ["--once=left-out"])]
+            parts[version] = [pool.submit(part, version, str(n + 1), claims, started, *ours) for n in range(each)]
         return {version: [future.result() for future in futures] for version, futures in parts.items()}
 
 

@@ -13,21 +13,26 @@ from typing import Any, Iterator, List, Optional
 
 import pytest
 
+#: Markers (tests/conftest.py) by which a run may leave tests out.
+MARKERS = ("timed", "once")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--claims", type=Path, help="run only files that no other run with this folder has begun")
-    parser.addoption("--timed", choices=["left-out", "alone"], help="what to do with tests that are marked `timed`")
+    for marker in MARKERS:
+        parser.addoption(f"--{marker}", choices=["left-out", "alone"], help=f"what to do with tests that are marked `{marker}`")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Leave out the tests that compare a clock with a bound, or all others. (The marker is set by tests/conftest.py.)"""
-    wanted = config.getoption("timed")
-    if wanted is not None:
-        left_out = [item for item in items if (item.get_closest_marker("timed") is None) == (wanted == "alone")]
-        kept = set(items) - set(left_out)
-        items[:] = [item for item in items if item in kept]
-        config.hook.pytest_deselected(items=left_out)
+    """Leave out the tests with a marker, or all others."""
+    for marker in MARKERS:
+        wanted = config.getoption(marker)
+        if wanted is not None:
+            left_out = [item for item in items if (item.get_closest_marker(marker) is None) == (wanted == "alone")]
+            kept = set(items) - set(left_out)
+            items[:] = [item for item in items if item in kept]
+            config.hook.pytest_deselected(items=left_out)
 
 
 def _claim(path: Path) -> str:
