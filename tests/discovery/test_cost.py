@@ -90,6 +90,7 @@ def test_a_registration(place: Any, front: Front, unique: str) -> None:
         other.delete(f"/{unique}", recursive=True)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.watchdog(90)
 @pytest.mark.parametrize("place", ["embedded 3.4", "server393"], indirect=True)

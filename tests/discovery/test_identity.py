@@ -713,6 +713,7 @@ def schedule(seed: int, identity: str) -> None:
         assert one.peer.watches["data"] == wanted, (one.peer.watches, wanted)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("block", range(8))
 @FORMS
 @fault("G06")

@@ -670,6 +670,7 @@ def mutate(rng: random.Random, world: World) -> None:
     tree.denied = denied
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("block", range(4))
 @fault("I07")
 def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: int) -> None:
@@ -680,6 +681,7 @@ def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: 
             raise AssertionError(f"seed {seed}: {error!r}") from error
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @fault("I07")
 def test_ten_thousand_short_schedules_end_with_the_truth() -> None:

@@ -108,6 +108,7 @@ def scene(front: Front) -> Iterator[Callable[[int], Scene]]:
 # ---------------------------------------------------------------------------------- how many
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @fault("Y20")
 def test_a_thousand_services_cost_a_handful_of_threads(front: Front) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any, Dict, List, Optional, Tuple
 
+import pytest
+
 from tests.kit.catalogue import fault
 from zkdisco.values import Node
 from zkdisco.timeline import GONE, LIST, Timeline
@@ -125,6 +127,7 @@ def history(seed: int) -> None:
     assert timeline.replica.instances() == instants[-1] and timeline.behind_since is None
 
 
+@pytest.mark.once
 def test_random_histories_show_only_what_was() -> None:
     for seed in range(2000):
         try:

@@ -14,6 +14,8 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.tools.differential_read_only import differences, embedded
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 #: With and without local sessions.
 SAID_3_5_9 = """\
 a new session, readOnly True: a new session, 20000 ms, read-only True

@@ -99,66 +99,19 @@ def test_a_child_is_refused_and_lets_go_of_the_connection(front: Front) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.watchdog(120)  # a fork takes the longer the larger the process is, and that of the tests has grown by now
 @needs_fork
 @fault("P02")
-def test_a_thousand_forks_under_load(front: Front) -> None:
+@pytest.mark.parametrize(("name", "forks"), [("threads", 1000), ("asyncio", 100)])
+def test_a_thousand_forks_under_load(name: str, forks: int) -> None:
     """Whatever lock another thread held at that moment: the child is refused, and ends.
 
-    A thousand, as the row has it, on the front that has locks; the other has a loop's thread, and none of ours.
+    A thousand, as the row has it, on the front that has locks; the other has a loop's thread, and none of ours. A fork takes
+    the longer the larger the process is: it is not that of all tests.
     """
-    server = front.server()
-    zk = front.client(server.hosts, timeout=9.0)
-    client, stop, problems, states = real(zk), threading.Event(), Log(), Log()
-    zk.add_listener(states)
-    zk.create("/a")
-
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                zk.get("/a", timeout=9)
-                zk.submit(GetData("/b")).add_done_callback(lambda done: done.exception())
-            except BaseException as error:
-                problems(error)
-
-    def child() -> int:
-        signal.alarm(5)  # which ends it if it hangs
-        try:
-            client.submit(GetData("/a")) if front.is_asyncio else client.get("/a")
-        except ForkedError:
-            return 0
-        return 1
-
-    def fork() -> int:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of 3.12: fork with threads is what this is about
-            pid = os.fork()
-        if pid == 0:
-            code = 2
-            try:
-                code = child()
-            finally:
-                os._exit(code)
-        return pid
-
-    threads = [threading.Thread(target=load) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
-    try:
-        outcomes = []
-        for _ in range(10 if front.is_asyncio else 100):
-            outcomes += [os.waitpid(pid, 0)[1] for pid in [fork() for _ in range(10)]]
-    finally:
-        sys.setswitchinterval(interval)
-        stop.set()
-        for thread in threads:
-            thread.join(9)
-    assert set(outcomes) == {0}
-    settled(zk)
-    assert (problems.seen, states.seen) == ([], [])
-    assert zk.get("/a")[0] == b""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kit.forks", name, str(forks)], cwd=ROOT, timeout=28, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{forks} children, each with 0\n", "")
 
 
 def work(hosts: str, results: Any) -> None:

@@ -18,6 +18,7 @@ from zkwire.paths import validate_path
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.watchdog(200)
 @pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="the limits were counted with the lock")

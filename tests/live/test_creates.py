@@ -16,6 +16,8 @@ from tests.tools.differences import Player
 from zkwire.embedded import EmbeddedServer
 from zkwire.ops import CreateTTL
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 #: Every seventh batch, so that all flags, TTLs and ways come up; an old Python begins with another one than a new one.
 EVERY, FIRST = 7, 0 if sys.version_info < (3, 11) else 3
 

@@ -18,6 +18,8 @@ from tests.kit.harness.servers import four
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 #: An old Python and a new one take half of them each: the scripts are the same, whoever plays them.
 SEEDS = range(50) if sys.version_info < (3, 11) else range(50, 100)
 PROPERTIES = {"znode.container.checkIntervalMs": 10**9, "zookeeper.enforceQuota": "true"}

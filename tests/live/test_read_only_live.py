@@ -17,6 +17,8 @@ from tests.tools.differential_read_only import Place, differences, embedded, int
 from zkwire import ZooKeeper
 from zkwire.values import KazooState, KeeperState
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 #: With and without local sessions; 3.4 has none.
 WITHOUT = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
 RACE = ("the quorum is back, silent", "the quorum is back, the node of silent")

@@ -15,6 +15,8 @@ from zkdisco import Client, Event, Instancer, Registrar, Service
 from zkwire import ZooKeeper
 from zkwire.ops import Create, Delete
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 MANY = 10_000
 
 

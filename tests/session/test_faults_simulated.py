@@ -16,6 +16,8 @@ from zkwire.errors import ConnectionLoss, NoAuthError, SessionExpiredError, Zook
 from zkwire.ops import Auth, Create, GetData, SetData
 from zkwire.recipes import create_protected, single
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 READ = (b"", STAT0)
 
 

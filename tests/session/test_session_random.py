@@ -18,6 +18,8 @@ from zkwire.errors import ConnectionLoss, ZookeeperError
 from zkwire.ops import AddWatch, Auth, GetData, RemoveWatches, SetData
 from zkwire.values import KazooState
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 GRAPH = {
     ("LOST", "CONNECTED"), ("CONNECTED", "SUSPENDED"), ("SUSPENDED", "CONNECTED"), ("SUSPENDED", "LOST"),
     ("CONNECTED", "LOST"), ("LOST", "LOST"),

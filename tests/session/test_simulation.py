@@ -14,6 +14,8 @@ from tests.kit.world import STAT0, Heard, World, event_frame, reply_frame
 from zkwire.errors import ConnectionLoss
 from zkwire.ops import Create, Exists, GetData
 
+pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
+
 #: Bugs that take more seeds than a test has time for: `python -m tests.tools.simulation --mutants --seeds 400` shows them.
 RARE = {
     "answer_to_an_update_taken_for_done", "exception_of_a_block_replaced", "fights_for_its_identity",
