@@ -140,6 +140,7 @@ def walk(place: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.watchdog(300)
 def test_a_real_ensemble_does_what_the_embedded_one_does(ensemble: Callable[..., Any]) -> None:
     servers = ensemble(3, "3.9")

@@ -330,7 +330,7 @@ def test_what_a_switch_has_begun_ends_alone_and_at_its_moment():
     outer, inner = core.faults(0.0).black_hole("out"), core.faults(0.0).black_hole()
     peer.send(Create("/a", b"", OPEN))
     core.faults(1.0).end(inner)
-    assert peer.replies() == [] and core.data.tree.get("/a").stat.ctime == 1000
+    assert peer.replies() == [] and core.data.tree.get("/a").stat().ctime == 1_000_001_000
     core.faults(2.0).end(outer)
     peer.now = 2.0
     assert [reply[2] for reply in peer.replies()] == [0]

@@ -12,6 +12,7 @@ from tests.kit.pytest_runs import run_pytest
 from zkwire.embedded import EmbeddedServer
 from zkwire.testing import ANSWER_LOST, TROUBLES, fixtures
 
+pytestmark = pytest.mark.once  # of troubles and servers, not of the interpreter
 ROOT = Path(__file__).parents[2]
 COOKBOOK = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 SERVICE: Dict[str, str] = dict(re.findall(r"```python\n# (my_service\.py)\n(.*?)```", COOKBOOK, re.DOTALL))

@@ -12,6 +12,7 @@ from zkwire.testing import ANSWER_LOST, TROUBLES
 
 from .test_cookbook_of_testing import SERVICE
 
+pytestmark = pytest.mark.once  # of troubles and servers, not of the interpreter
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ((NAME, EXAMPLE),) = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", README, re.DOTALL)
 IGNORING = (Path(__file__).parent / "ignoring_service.py").read_text(encoding="utf-8")

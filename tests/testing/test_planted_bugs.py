@@ -13,6 +13,7 @@ from zkwire.testing import ANSWER_LOST
 from .test_cookbook_of_testing import SERVICE
 from .test_example_of_readme import EXAMPLE, NAME
 
+pytestmark = [pytest.mark.once, pytest.mark.timed]  # the service has time-outs of a second
 #: Each replaces a method of the good service.
 BUGS = {
     "gives up": """
