@@ -263,6 +263,12 @@ class ClientBase:
             self._observed[registration] = registrar
         self.executor.call(registrar.look)  # what came before that
 
+    def unobserve(self, registration: Registration, registrar: RegistrarBase) -> None:
+        """Nobody may be left who wants to know how it stands."""
+        with self._lock:
+            if not registrar.is_observed:
+                self._observed.pop(registration, None)
+
     # --------------------------------------------------------------------- the ending
 
     def adopt(self, child: InstancerBase) -> None:
@@ -375,7 +381,7 @@ class RegistrarBase:
         nothing more. Neither blocks nor raises because of the observer; `TypeError` if it is none.
         """
         self._owner.check()
-        if self._observers.newest is None:
+        if not self._observers:
             self._observers.publish(self.report())
         self._observers.register(observer)
         self._owner.observe(self._core, self)
@@ -383,6 +389,12 @@ class RegistrarBase:
     def unobserve(self, observer: Any) -> None:
         """Call it no more."""
         self._observers.deregister(observer)
+        self._owner.unobserve(self._core, self)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody wants to know how it stands."""
+        return bool(self._observers)
 
     def look(self) -> None:
         """It may stand otherwise. On the executor."""

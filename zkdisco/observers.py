@@ -38,6 +38,10 @@ class Observers(Generic[T]):
         self.newest: Optional[T] = None
         self._deliveries: Dict[Any, Any] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self._deliveries)
+
     def publish(self, event: T) -> None:
         """Tell all observers."""
         with self._lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 from typing import Any, List, Optional, Tuple
 
 import pytest
@@ -140,7 +142,18 @@ def test_an_observer_of_a_registrar_hears_how_it_stands_and_each_change(front: F
     later = Log()
     registrar.observe(later)
     later.until(lambda seen: seen[-1].node == registrar.node)
+    assert later.seen[0].node == registrar.node, "how it stands now, not how it stood when somebody last asked"
     assert len(heard.seen) == count
+
+
+def test_a_registrar_that_nobody_observes_is_not_kept(front: Front) -> None:
+    client = front.disco(front.server().hosts, session_timeout=10.0)
+    registrar, heard = observed(front, client)
+    heard.wait()
+    kept = weakref.ref(real(registrar))
+    registrar.unobserve(heard)
+    del registrar
+    until(lambda: gc.collect() >= 0 and kept() is None)
 
 
 def test_an_observer_hears_of_a_lost_connection_and_of_an_expiry(front: Front) -> None:
