@@ -203,7 +203,8 @@ class RegistrarParty:
     def _without(self, nodes: List[str]) -> Optional[str]:
         """What is not as it should be, where we have an identity and no node: another has it, or nobody wants it."""
         twins = [one for one in self.world.registrars if (one.directory, one.identity) == (self.directory, self.identity)]
-        wanted, error = any(one.core.wanted for one in twins), self.registrar.error
+        wanted = any(one.core.wanted and not one.discovery.stopped for one in twins)
+        error = self.registrar.error
         owners = [self._owner(name) for name in nodes]
         if len(nodes) > 1 or (wanted and not nodes) or (not wanted and any(owners)):
             return f"D3: {self.identity} wanted={wanted}, but there are {nodes}, of {owners}"
