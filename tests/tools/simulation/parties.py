@@ -270,6 +270,7 @@ class InstancerParty:
         self.heard_at: Optional[float] = None  # the first event since the newest set was shown, by the client's clock
         self.instancer: Any = None
         self.core: Any = None
+        self.began = 0.0  # when it has, by the clock of the world
         self.stopped = False
         self.observers: List[Observer] = []
         self.iterations: List[Iteration] = []
@@ -300,13 +301,13 @@ class InstancerParty:
         self._opened(outcome)
 
     def _opened(self, outcome: Any) -> None:
-        goes_on = self.instancer is not None and self.instancer._wait_for is not None
+        ends = self.instancer is None or self.instancer._stopped is not None
+        goes_on = not ends and self.instancer._wait_for is not None
         failed = isinstance(outcome, BaseException) and not (goes_on and isinstance(outcome, asyncio.CancelledError))
         if failed:
             waited_for = any(not one.over for one in self.iterations)
-            ended = self.instancer is None or self.instancer._stopped is not None
-            require(ended or waited_for, "D12", "{} failed, and goes on", self)
-            if ended:
+            require(ends or waited_for, "D12", "{} failed, and goes on", self)
+            if ends:
                 self.world.forget_instancer(self)
         elif not self.stopped:
             known = self.published or self.instancer._wait_for is not None
@@ -336,7 +337,7 @@ class InstancerParty:
     def attach(self, instancer: Any) -> None:
         """The instancer begins."""
         self.instancer, core = instancer, instancer._core
-        self.core = core
+        self.core, self.began = core, self.world.clock.now
         watched, inside, events = core.watched, core.directory + "/", core.events
 
         def noted(event: Any, now: float) -> None:

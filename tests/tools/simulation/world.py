@@ -198,13 +198,13 @@ class World:
                 party.check(0.1)
 
     def _check_end(self, client: Client) -> None:
-        """There will never be a session of this client again: soon, everybody knows."""
-        late = self.clock.now - max(client.ended_at or 0.0, client.frozen_until)
-        if late > LOOK_AGAIN + 0.1 + 12 * client.lag:
+        """There will never be a session of this client again: soon, everybody knows, and who has begun since."""
+        instancers = [one for one in self.instancers if one.client is client and one.started]
+        since = max([client.ended_at or 0.0, client.frozen_until, *(one.began for one in instancers)])
+        if self.clock.now - since > LOOK_AGAIN + 0.1 + 12 * client.lag:
             client.is_told = True
-            for party in (*client.discoveries, *self.instancers):
-                if party.client is client and party.started:
-                    party.check_end()
+            for party in (*(one for one in client.discoveries if one.started), *instancers):
+                party.check_end()
 
     @property
     def may_block(self) -> bool:
