@@ -394,18 +394,18 @@ class EndWatch:
 
     def _answered(self, future: Any) -> None:
         error = None if future.cancelled() else future.exception()
-        if error is None:
-            self._asked = False
-        else:
+        if error is not None:
             self._judge(error)
+        elif self._zk.state != KazooState.LOST:
+            self._asked = False
+        elif not self._over:  # a session that has not been announced may end so: nobody would hear LOST once more
+            self._executor.call_later(LOOK_AGAIN, self._ask_again)
 
     def _judge(self, error: Exception) -> None:
         """It was refused: either that is the end, or it is asked again later, if there is still no session."""
         if not self._over and self._zk.client_state in ENDED:
-            if isinstance(error, (errors.ConnectionLoss, errors.SessionExpiredError)):
-                error = self._cause() or error  # it was lost on the way to the end, of which that is not the cause
             self._over = True
-            self._tell(error)
+            self._tell(self._cause() or error)  # what the request has met on the way to the end is not its cause
         elif not self._over:
             self._executor.call_later(LOOK_AGAIN, self._ask_again)
 
