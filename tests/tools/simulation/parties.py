@@ -342,9 +342,9 @@ class InstancerParty:
 
         def noted(event: Any, now: float) -> None:
             child = (event.path or "")[len(inside) :]
-            if (event.path or "").startswith(inside) and "/" not in child:
-                if self.heard_at is None or core._timeline.behind_since is None:  # or else what was heard before is shown
-                    self.heard_at = now
+            is_news = self.heard_at is None or core._timeline.behind_since is None  # in which case all before is shown
+            if is_news and (event.path or "").startswith(inside) and "/" not in child:
+                self.heard_at = now
             watched(event, now)
 
         def looked() -> Any:
