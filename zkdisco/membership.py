@@ -292,9 +292,13 @@ class Membership:
         return max(behind + SWEEP, self._sweep_from) if self._timeline.missed() - {LIST} else None
 
     def _sweep(self, now: float) -> None:
-        """Read it; the request behind it says when the next one may come."""
+        """Read it; the request behind it says when the next one may come.
+
+        The server answers all of it at about one moment. So it takes in whatever changes often: a node that is left out,
+        and changes on the way, would leave that moment unknown.
+        """
         self._sweep_from = now + SWEEP
-        names = self._timeline.missed()
+        names = self._timeline.restless()
         if LIST in names:
             self._ask(_LIST, "", self._list())
         for name in sorted(names & self._present.keys()):

@@ -13,8 +13,8 @@ Owns which sets really existed. Must not know operations, watches or pauses. Rul
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict, deque
-from typing import Any, Deque, List, Optional, Set, Tuple
+from collections import OrderedDict, defaultdict, deque
+from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
 from .replica import Replica
 
@@ -47,6 +47,7 @@ class Timeline:
         self._lost_to: List[int] = []
         self._missed: Deque[Tuple[int, str]] = deque()  # the last batch of each span, and whose values were missed
         self._list_changed = 0  # the batch in which the list of names was heard to have changed last
+        self._changes: Dict[str, int] = defaultdict(int)  # by name, since the newest whole set
         self.changed(LIST, now)
 
     @property
@@ -57,6 +58,10 @@ class Timeline:
     def missed(self) -> Set[str]:
         """The names of which a value was missed since the newest whole set. To wait for more answers may be in vain."""
         return {name for _, name in self._missed}
+
+    def restless(self) -> Set[str]:
+        """The names that have changed more than once since the newest whole set: those that may change once more."""
+        return {name for name, count in self._changes.items() if count > 1} | self.missed()
 
     def waits(self, name: str) -> bool:
         """Whether an answer is to say which value `name` has."""
@@ -72,12 +77,14 @@ class Timeline:
         """It has another value, which is to be read."""
         if name == LIST:
             self._list_changed = self._batch
+        self._changes[name] += 1
         if not self._miss(name):
             change = self._open[name] = _Change(self._batch, name, _UNKNOWN, now)
             self._log.append(change)
 
     def known(self, name: str, value: Any, now: float) -> None:
         """From this batch on it has this value."""
+        self._changes[name] += value is GONE
         if self._miss(name):
             self._open.pop(name).value = value
         else:
@@ -122,6 +129,7 @@ class Timeline:
 
     def _show(self, batch: int) -> None:
         self._shown = batch
+        self._changes.clear()
         while self._log and self._log[0].batch <= batch:
             change = self._log.popleft()
             if change.name == LIST or change.value is _UNKNOWN:

@@ -683,6 +683,7 @@ def test_random_schedules_show_only_what_was_true_and_end_with_the_truth(block: 
 
 @pytest.mark.once
 @pytest.mark.slow
+@pytest.mark.watchdog(120)  # it computes for ten seconds, and others do so beside it
 @fault("I07")
 def test_ten_thousand_short_schedules_end_with_the_truth() -> None:
     for seed in range(10_000):
