@@ -294,8 +294,8 @@ class Membership:
     def _sweep(self, now: float) -> None:
         """Read it; the request behind it says when the next one may come.
 
-        The server answers all of it at about one moment. So it takes in whatever changes often: a node that is left out,
-        and changes on the way, would leave that moment unknown.
+        The server answers all of it at about one moment. So it takes in whatever changes often: a node that is left
+        out, and changes on the way, would leave that moment unknown.
         """
         self._sweep_from = now + SWEEP
         names = self._timeline.restless()

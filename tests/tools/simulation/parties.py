@@ -483,6 +483,8 @@ class InstancerParty:
 
     def check_end(self) -> None:
         """There will never be a session again."""
+        if self.discovery.front.closed:
+            return  # its client is being stopped: `check_stopped` is next
         newest = self.newest
         told = newest is not None and isinstance(newest.error, ConnectionClosedError)
         require(told and self.core.over, "D10", "{} shows {} after the end", self, newest)
