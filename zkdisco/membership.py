@@ -301,7 +301,7 @@ class Membership:
         names = self._timeline.restless()
         if LIST in names:
             self._ask(_LIST, "", self._list())
-        for name in sorted(names & self._present.keys()):
+        for name in sorted(names - {LIST}):  # also what is not there just now: it may be, by then
             self._ask_for(name)
         self._ask(_SWEEP, "", ops.Exists(self.directory))
 
