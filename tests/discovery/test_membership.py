@@ -550,6 +550,38 @@ def test_a_list_under_way_when_an_old_watch_fires_shows_the_change() -> None:
     assert world.run() == Event(("2", "3"))
 
 
+@fault("Y01")
+def test_a_sweep_takes_in_what_changes_often_even_if_it_is_not_there_just_now() -> None:
+    """Found by simulation, seeds 3175 and 5897: nodes that were left out changed on the way, and spoiled sweep after sweep."""
+    world = World(False)
+    world.make_directory()
+    for name in ("busy", "calm", "flaps"):
+        world.add(name, b"1")
+    world.run()
+    busy, flaps, core, now = f"{DIRECTORY}/busy", f"{DIRECTORY}/flaps", world.core, world.peer.now
+
+    def told(kind: str, path: str) -> None:
+        core.watched(WatchedEvent(kind, KeeperState.CONNECTED, path), now)
+
+    def answer(outcome: Any) -> None:
+        """To the oldest request."""
+        core.answered(asked.pop(0), outcome, now)
+        asked.extend(key for key, _ in core.operations())
+
+    asked: List[Any] = []
+    told(EventType.DELETED, flaps)
+    asked += [key for key, _ in core.operations()]
+    answer(["busy", "calm", "flaps"])  # the list: it is back
+    told(EventType.CHANGED, busy)
+    told(EventType.DELETED, flaps)  # and gone once more
+    answer(errors.NoNodeError(None, flaps))
+    told(EventType.CHANGED, busy)  # its read is still under way: what it was in between is never known
+    core.operations()
+    core.timed_out(now + 1.0)
+    swept = [(type(op).__name__, op.path) for _, op in core.operations()]
+    assert swept == [("GetChildren", DIRECTORY), ("GetData", busy), ("GetData", flaps), ("Exists", DIRECTORY)]
+
+
 def test_a_server_without_recursive_watches_is_asked_once_a_connection() -> None:
     """It may have been upgraded meanwhile."""
     world = World(False)
