@@ -373,6 +373,7 @@ def check(world: World, protected: Any) -> None:
     assert len(mine) == len(set(mine)), "two of our nodes in one session"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("block", range(4))
 @fault("G06")
 def test_random_schedules_end_with_one_node_or_none(block: int) -> None:

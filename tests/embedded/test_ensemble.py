@@ -173,6 +173,7 @@ def test_the_embedded_ensemble_does_what_a_real_one_does(version: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.watchdog(120)
 @pytest.mark.parametrize("version", ["3.9", "3.8", "3.4"])
 @pytest.mark.parametrize("lag", [0.0, 0.001])
