@@ -1,7 +1,8 @@
 """The one place that finds zkwire: beside this package, installed or vendored.
 
 Installed, both are top-level packages; vendored, both lie below the same parent (`app/_vendor/zkwire` and
-`app/_vendor/zkdisco`). `__package__` tells which. Nothing else is tried: with a fall-back, a broken vendored copy
+`app/_vendor/zkdisco`). `__name__` tells which, and not `__package__`, which PyPy has not set yet in a module that comes
+out of a zip file. Nothing else is tried: with a fall-back, a broken vendored copy
 would quietly be replaced by whatever is installed.
 """
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from zkwire.aio import AsyncZooKeeper
     from zkwire.embedded import EmbeddedServer
 
-if TYPE_CHECKING or __package__ == "zkdisco":
+if TYPE_CHECKING or __name__ == "zkdisco._zkwire":
     from zkwire import (
         ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, ops, paths,
         recipes,
