@@ -81,8 +81,8 @@ def free_threaded() -> str | None:
     return None
 
 
-def _pyenv(version: str) -> list[str]:
-    """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
+def pyenv_roots() -> list[str]:
+    """The folders that may be pyenv's."""
     roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
     # A folder of shims on PATH is in the root, even when the pyenv that made it is not set up here.
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
@@ -90,8 +90,13 @@ def _pyenv(version: str) -> list[str]:
     running = Path(sys.base_prefix).resolve().parent
     if running.name == "versions":
         roots.append(str(running.parent))
+    return [root for root in roots if root]
+
+
+def _pyenv(version: str) -> list[str]:
+    """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
     dotted, free = version.rstrip("t."), "t" * version.endswith("t")
-    found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]
+    found = [path for root in pyenv_roots() for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]
     return sorted(set(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 
 
