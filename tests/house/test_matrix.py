@@ -115,6 +115,9 @@ def test_one_interpreter_of_each_kind_is_taken_the_newest(tmp_path: Path, monkey
     found = interpreters.found()
     assert [one.name for one in found] == ["3.9.18", "3.14.1", "3.14.0t", "PyPy 7.3.20 (3.11)"]
     assert (found[0].path, found[1].path) == (str(newer), str(named))
+    monkeypatch.setenv("PYTHONS", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match="nowhere is no Python"):
+        interpreters.found()
 
 
 # ------------------------------------------------------------------------------ the table

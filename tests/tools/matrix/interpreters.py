@@ -64,10 +64,15 @@ def ask(path: str) -> Optional[Interpreter]:
     return Interpreter(path, tuple(version), pypy and tuple(pypy), free_threaded) if known else None
 
 
+def named() -> List[str]:
+    """The paths of those that PYTHONS names."""
+    words = os.environ.get("PYTHONS", "").split()
+    return [(venvs.find(word) or word) if re.fullmatch(r"3\.\d+t?", word) else word for word in words]
+
+
 def candidates() -> Iterator[str]:
     """Paths at which a Python may be; those that PYTHONS names come first."""
-    for word in os.environ.get("PYTHONS", "").split():
-        yield (venvs.find(word) or word) if re.fullmatch(r"3\.\d+t?", word) else word
+    yield from named()
     folders = os.environ.get("PATH", "").split(os.pathsep)
     names = [name for folder in folders for name in glob.glob(f"{folder}/python3.*") + glob.glob(f"{folder}/pypy3*")]
     yield from (name for name in names if re.search(r"/(python3\.\d+t?|pypy3(\.\d+)?)$", name))
@@ -78,15 +83,20 @@ def candidates() -> Iterator[str]:
 
 
 def found() -> List[Interpreter]:
-    """One interpreter of each kind, 3.9 or later: the newest release there is. In the order of the columns."""
+    """One interpreter of each kind, 3.9 or later: the newest release there is. In the order of the columns.
+
+    `SystemExit` if one that PYTHONS names does not run.
+    """
     best: Dict[Any, Interpreter] = {}
-    seen = set()
+    seen, wanted = set(), named()
     for path in candidates():
         real = str(Path(path).resolve())
         if real in seen:
             continue
         seen.add(real)
         one = ask(path)
+        if one is None and path in wanted:
+            raise SystemExit(f"PYTHONS: {path} is no Python that runs here")
         if one is not None and one.version >= OLDEST and one.version > best.get(one.kind, one._replace(version=())).version:
             best[one.kind] = one
     return [best[kind] for kind in sorted(best)]
