@@ -2,7 +2,7 @@
 
     python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
 
-runs a command in the environment NAME (faults, servers, lint, bench, fixtures, interop), made with the newest Python found. Only
+runs a command in the environment NAME (faults, servers, lint, package, bench, fixtures, interop), made with the newest Python found. Only
 the standard library is used: this is what runs before anything is installed.
 """
 
@@ -26,7 +26,8 @@ REQUIREMENTS = {
     "test": ["pytest>=8.3,<9"],
     "faults": ["pytest>=8.3,<9"],
     "servers": ["setuptools"],
-    "lint": ["ruff==0.12.12", "mypy==1.17.1"],
+    "lint": ["ruff==0.12.12", "mypy==1.17.1", "pyright[nodejs]==1.1.414"],
+    "package": ["setuptools", "pytest>=8.3,<9"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
     "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2", "gunicorn==23.0.0"],
