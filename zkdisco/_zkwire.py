@@ -23,6 +23,7 @@ if TYPE_CHECKING or __name__ == "zkdisco._zkwire":
     from zkwire.io.dispatch import Dispatcher
     from zkwire.io.future import Future
     from zkwire.io.process import Guard, track
+    from zkwire.io.queues import SimpleQueue
     from zkwire.session.host_provider import parse_hosts
     from zkwire.values import OPEN_ACL_UNSAFE, Watcher
 else:
@@ -33,6 +34,7 @@ else:
     from ..zkwire.io.dispatch import Dispatcher
     from ..zkwire.io.future import Future
     from ..zkwire.io.process import Guard, track
+    from ..zkwire.io.queues import SimpleQueue
     from ..zkwire.session.host_provider import parse_hosts
     from ..zkwire.values import OPEN_ACL_UNSAFE, Watcher
 
@@ -54,7 +56,7 @@ def _module(name: str) -> Any:
 
 
 __all__ = [
-    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "Stat",
-    "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
-    "parse_hosts", "paths", "recipes", "track",
+    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "SimpleQueue",
+    "Stat", "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors",
+    "ops", "parse_hosts", "paths", "recipes", "track",
 ]  # fmt: skip

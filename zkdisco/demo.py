@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, List, Optional, Tuple, Union
 
-from ._zkwire import KazooState, ZooKeeper, embedded_server
+from ._zkwire import KazooState, SimpleQueue, ZooKeeper, embedded_server
 from .front import logger
 from .threads import Client, Instancer, Registrar
 from .values import SHORTEST_TIMEOUT, Event, Service

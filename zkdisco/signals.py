@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Iterator, Optional
+
+from ._zkwire import SimpleQueue
 
 #: SIGBREAK is Windows': Ctrl-Break, and all that one process can send another one there.
 ENDING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGBREAK")

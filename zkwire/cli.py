@@ -9,8 +9,9 @@ import argparse
 import os
 import signal
 import sys
-from queue import Empty, SimpleQueue
 from typing import Optional, Sequence
+
+from .io.queues import Empty, SimpleQueue
 
 #: How long a wait may take in one piece, in seconds: on Windows a signal is heard only after it. None: any time.
 HEARD = 0.25 if os.name == "nt" else None

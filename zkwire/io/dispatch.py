@@ -13,11 +13,11 @@ import itertools
 import threading
 from _thread import allocate_lock
 from collections import deque
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from ..values import EventType, KeeperState, WatchedEvent, Watcher
+from .queues import Empty, SimpleQueue
 
 if TYPE_CHECKING:
     import logging

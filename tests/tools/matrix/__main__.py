@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -23,6 +24,8 @@ from tests.tools.matrix.interpreters import Interpreter, found
 from tests.tools.matrix.rows import ROOT, ROWS, Outcome, Row, Run, take
 from zkwire.testing.certificate import Certificate
 
+#: How many rows are taken at a time.
+AT_ONCE = 4
 #: What `--fetch` asks for: the oldest and the newest of each kind.
 FETCHED = ("3.9", "3.14", "3.14t", "pypy3.11")
 
@@ -46,19 +49,27 @@ def fetch() -> None:
 
 
 def fill(rows: Sequence[Row], interpreters: Sequence[Interpreter], seconds: float, thorough: bool) -> table.Results:
-    """Take all rows on all interpreters, and print what becomes of each."""
-    results: Dict[str, Dict[str, Outcome]] = {}
+    """Take all rows on all interpreters, and print what becomes of each.
+
+    Some are taken at the same time, since mostly they wait; those that give a figure have the machine for themselves.
+    """
     with tempfile.TemporaryDirectory() as home:
         made = certificate(Path(home))
-        for row in rows:
-            for interpreter in interpreters:
-                began = time.monotonic()
-                with tempfile.TemporaryDirectory() as folder:
-                    outcome = take(row, Run(interpreter, Path(folder), seconds, thorough, made))
-                results.setdefault(row.name, {})[interpreter.name] = outcome
-                print(f"{interpreter.name}: {row.name}: {outcome.shown} ({time.monotonic() - began:.1f} s)", flush=True)
-                if not outcome.passed:
-                    print(outcome.output, flush=True)
+
+        def cell(row: Row, interpreter: Interpreter) -> Outcome:
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory() as folder:
+                outcome = take(row, Run(interpreter, Path(folder), seconds, thorough, made))
+            took = f"{interpreter.name}: {row.name}: {outcome.shown} ({time.monotonic() - began:.1f} s)"
+            print(took if outcome.passed else f"{took}\n{outcome.output}", flush=True)
+            return outcome
+
+        results: Dict[str, Dict[str, Outcome]] = {row.name: {} for row in rows}
+        for together in (True, False):
+            cells = [(row, one) for row in rows for one in interpreters if (row.last == "passed") is together]
+            with ThreadPoolExecutor(AT_ONCE if together else 1) as pool:
+                for (row, one), outcome in zip(cells, pool.map(lambda both: cell(*both), cells)):
+                    results[row.name][one.name] = outcome
     return results
 
 

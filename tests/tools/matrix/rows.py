@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 PROBE = str(HERE / "probe.py")
 PACKAGES = ("zkwire", "zkdisco")
 #: Seconds within which a row has to end.
-PATIENCE = 120
+PATIENCE = 180
 #: The size of the stack of a thread with musl (Alpine Linux), in bytes.
 MUSL = 128 * 1024
 #: What no interpreter should be asked for without: the strictest flags there are.
