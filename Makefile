@@ -4,15 +4,18 @@ ARGS ?= $(PYTEST_ARGS)
 export ARGS
 export ZKWIRE_TEST_VERSIONS ?= $(VERSIONS)
 
-.PHONY: help check test servers faults lint demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test matrix servers faults lint package demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
 	@echo "make test      all tests, on Python 3.9 and 3.13 where present (PYTHONS='3.11 /path/to/python', ARGS='-k name -x')"
 	@echo "               VERSIONS='3.5.9 3.6.2': on these servers instead of 3.4.13, 3.8.0 and 3.9.3"
+	@echo "make matrix    the main job on every Python that is found, and in every way to run one; writes the table of the README"
+	@echo "               (ten minutes; PYTHONS='/path/to/python' for more, FETCH=1: uv installs some, ARGS='--only zip')"
 	@echo "make servers   fetch the servers 3.5.9, 3.6.2, 3.7.1 and 3.9.5: 1.2 GB are loaded, 25 MB kept (VERSIONS='3.6.2')"
 	@echo "make faults    the fault catalogue: what became of each row (ARGS='-k T01' for one)"
-	@echo "make lint      ruff and mypy --strict"
+	@echo "make lint      ruff, mypy --strict, and pyright on a user's program for each front"
+	@echo "make package   sdist and wheel by the newest setuptools: metadata, the sdist's own tests, an install without a network"
 	@echo "make demo      the main job in a few seconds, with nothing but Python (ARGS='--servers zk1,zk2')"
 	@echo "make bench     measurements beside kazoo 2.11.0 and a bare socket loop; writes docs/benchmark.md and .svg (five minutes)"
 	@echo "make bench-check  system calls, Python calls, bytecodes and memory of the hot paths, against their limits (ten seconds)"
@@ -35,6 +38,10 @@ check:
 test:
 	@$(PYTHON) tests/tools/run_tests.py
 
+# The table is written only where all rows were run.
+matrix:
+	@$(PYTHON) -m tests.tools.matrix $(or $(ARGS),--write) $(if $(FETCH),--fetch)
+
 # Out of Python packages, with pip; setuptools is what pip needs to look into them.
 servers:
 	@$(PYTHON) tests/tools/venvs.py servers python -m tests.kit.harness.packages --extra $(VERSIONS)
@@ -45,6 +52,10 @@ faults:
 lint:
 	@$(PYTHON) tests/tools/venvs.py lint ruff check .
 	@$(PYTHON) tests/tools/venvs.py lint mypy --strict zkwire zkdisco $(wildcard tests/typing/*.py)
+	@$(PYTHON) tests/tools/venvs.py lint pyright -p tests/typing
+
+package:
+	@$(PYTHON) tests/tools/venvs.py package python -m tests.tools.package $(ARGS)
 
 demo:
 	@$(PYTHON) -m zkdisco demo $(ARGS)

@@ -1,7 +1,8 @@
 """The one place that finds zkwire: beside this package, installed or vendored.
 
 Installed, both are top-level packages; vendored, both lie below the same parent (`app/_vendor/zkwire` and
-`app/_vendor/zkdisco`). `__package__` tells which. Nothing else is tried: with a fall-back, a broken vendored copy
+`app/_vendor/zkdisco`). `__name__` tells which, and not `__package__`, which PyPy has not set yet in a module that comes
+out of a zip file. Nothing else is tried: with a fall-back, a broken vendored copy
 would quietly be replaced by whatever is installed.
 """
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from zkwire.aio import AsyncZooKeeper
     from zkwire.embedded import EmbeddedServer
 
-if TYPE_CHECKING or __package__ == "zkdisco":
+if TYPE_CHECKING or __name__ == "zkdisco._zkwire":
     from zkwire import (
         ACL, EventType, KazooState, KeeperState, Stat, WatchedEvent, ZooKeeper, __version__, errors, ops, paths,
         recipes,
@@ -22,6 +23,7 @@ if TYPE_CHECKING or __package__ == "zkdisco":
     from zkwire.io.dispatch import Dispatcher
     from zkwire.io.future import Future
     from zkwire.io.process import Guard, track
+    from zkwire.io.queues import SimpleQueue
     from zkwire.session.host_provider import parse_hosts
     from zkwire.values import OPEN_ACL_UNSAFE, Watcher
 else:
@@ -32,6 +34,7 @@ else:
     from ..zkwire.io.dispatch import Dispatcher
     from ..zkwire.io.future import Future
     from ..zkwire.io.process import Guard, track
+    from ..zkwire.io.queues import SimpleQueue
     from ..zkwire.session.host_provider import parse_hosts
     from ..zkwire.values import OPEN_ACL_UNSAFE, Watcher
 
@@ -53,7 +56,7 @@ def _module(name: str) -> Any:
 
 
 __all__ = [
-    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "Stat",
-    "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors", "ops",
-    "parse_hosts", "paths", "recipes", "track",
+    "ACL", "OPEN_ACL_UNSAFE", "Dispatcher", "EventType", "Future", "Guard", "KazooState", "KeeperState", "SimpleQueue",
+    "Stat", "WatchedEvent", "Watcher", "ZooKeeper", "__version__", "async_zookeeper", "embedded_server", "errors",
+    "ops", "parse_hosts", "paths", "recipes", "track",
 ]  # fmt: skip

@@ -13,11 +13,11 @@ import logging
 import os
 import sys
 import threading
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic, time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from ._zkwire import KazooState, errors
+from ._zkwire import KazooState, SimpleQueue, errors
 from .front import logger
 from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
 from .probes import HEARTBEAT, ProbeFiles

@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, List, Optional, Tuple, Union
 
-from ._zkwire import KazooState, ZooKeeper, embedded_server
+from ._zkwire import KazooState, SimpleQueue, ZooKeeper, embedded_server
 from .front import logger
 from .threads import Client, Instancer, Registrar
 from .values import SHORTEST_TIMEOUT, Event, Service
@@ -29,6 +29,10 @@ NAME = "api"
 PATIENCE = 10.0
 #: Two clients with one session take it from each other; so often it is tried to end it.
 TRIES = 5
+#: Windows' way to what `start_new_session` does elsewhere.
+OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+#: The longest wait in one piece, in seconds: on Windows a signal is heard only after it.
+GLANCE = 0.25
 #: A service in a process of its own. It gets our path, and so finds what we found, and goes when its input ends: none
 #: is left behind, however we end. Nobody sees the credentials in its arguments.
 PROCESS = """\
@@ -77,8 +81,10 @@ class Screen:
         event = None
         while event is None or (event.instances, event.error is not None) != (instances, trouble):
             try:
-                found = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+                found = self._inbox.get(timeout=max(0.0, min(GLANCE, deadline - time.monotonic())))
             except Empty:
+                if time.monotonic() < deadline:
+                    continue
                 error = " with an error" if trouble else ""
                 raise Missing(f"{instances}{error} within {within:g} s; saw {event or 'nothing'}") from None
             if isinstance(found, OSError):
@@ -228,11 +234,11 @@ class Story:
         """A service in a process of its own, registered when this returns, and its node."""
         process: Any = subprocess.Popen(  # noqa: S603  # our own interpreter and text
             [sys.executable, "-c", PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            start_new_session=True,  # a Ctrl-C is for us alone
+            start_new_session=True, creationflags=OWN_GROUP,  # a Ctrl-C is for us alone
         )  # fmt: skip
         self._stack.enter_context(process)
         self._stack.callback(process.kill)
-        wanted = json.dumps([sys.path, __package__, [self._options, self._path, data]]) + "\n"
+        wanted = json.dumps([sys.path, __name__.rpartition(".")[0], [self._options, self._path, data]]) + "\n"
         try:
             os.write(process.stdin.fileno(), wanted.encode())  # unbuffered: nothing is left to be written at the end
             node = process.stdout.readline().strip()

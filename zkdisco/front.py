@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Un
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .membership import TRANSIENT, Membership
-from .observers import Delivery, Observers
+from .observers import Delivery, Observer, Observers
 from .registration import Registration
 from .registry import Registry, Report
 from .reports import ClientReport, InstancerReport, RegistrationReport
@@ -373,7 +373,7 @@ class RegistrarBase:
         report = registration_report(self._core, self.error)
         return report._replace(node=None) if self._owner.closed else report
 
-    def observe(self, observer: Any) -> None:
+    def observe(self, observer: Observer[RegistrationReport]) -> None:
         """Call `observer(report)`, or `observer.put(report)`, with how it stands now, then whenever that has changed.
 
         A `RegistrationReport` comes when our node has come or gone, and when `error` is another one. A slow observer
@@ -386,7 +386,7 @@ class RegistrarBase:
         self._observers.register(observer)
         self._owner.observe(self._core, self)
 
-    def unobserve(self, observer: Any) -> None:
+    def unobserve(self, observer: Observer[RegistrationReport]) -> None:
         """Call it no more."""
         self._observers.deregister(observer)
         self._owner.unobserve(self._core, self)
@@ -478,7 +478,7 @@ class InstancerBase:
             stale = self._began  # nothing is known yet
         return stale if stale is not None else self._stopped
 
-    def register(self, observer: Any) -> None:
+    def register(self, observer: Observer[Event]) -> None:
         """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
 
         A slow observer gets the newest instead of each; one that raises is logged and hears on. Neither blocks nor
@@ -488,7 +488,7 @@ class InstancerBase:
         if self._stopped is None:
             self._observers.register(observer)
 
-    def deregister(self, observer: Any) -> None:
+    def deregister(self, observer: Observer[Event]) -> None:
         """Call it no more."""
         self._observers.deregister(observer)
 

@@ -10,12 +10,24 @@ import logging
 import threading
 from collections import deque
 from types import BuiltinMethodType, MethodType
-from typing import Any, Callable, Deque, Dict, Generic, Optional, Protocol, TypeVar
+from typing import Any, Callable, Deque, Dict, Generic, Optional, Protocol, TypeVar, Union
 
 from ._zkwire import Dispatcher
 
 T = TypeVar("T")
+E = TypeVar("E", contravariant=True)
 logger = logging.getLogger(__name__)
+
+
+class Inbox(Protocol[E]):
+    """What events are put into: a `queue.Queue`, for example."""
+
+    def put(self, event: E, /) -> object:
+        """Take an event."""
+
+
+#: Whom events are told: whatever can be called with one, or has `put`.
+Observer = Union[Callable[[T], object], Inbox[T]]
 
 
 class Delivery(Protocol):

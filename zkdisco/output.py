@@ -90,6 +90,8 @@ def _write(text: str, stream: Any) -> None:
     """Past the buffer of `stream`: what a signal or an error leaves unwritten is gone, and not flushed at the end."""
     try:
         number = stream.fileno()
+        if os.name == "nt" and stream.isatty():  # bytes would be shown in the code page of the console
+            raise OSError
     except (AttributeError, OSError, ValueError):  # a replacement without a file below
         print(text, file=stream, flush=True)
         return

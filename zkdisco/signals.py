@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Iterator, Optional
 
-ENDING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+from ._zkwire import SimpleQueue
+
+#: SIGBREAK is Windows': Ctrl-Break, and all that one process can send another one there.
+ENDING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGBREAK")
 #: Seconds in which signals are one: `timeout` and a terminal that closes send two at once, as systemd does with
 #: SendSIGHUP=yes, and a service manager and a parent process may both tell the same process. Fingers are slower.
 TOGETHER = 0.3

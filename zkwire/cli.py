@@ -6,10 +6,15 @@ Owns arguments and output. The server is imported only here and only when asked 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
-from queue import SimpleQueue
 from typing import Optional, Sequence
+
+from .io.queues import Empty, SimpleQueue
+
+#: How long a wait may take in one piece, in seconds: on Windows a signal is heard only after it. None: any time.
+HEARD = 0.25 if os.name == "nt" else None
 
 EXAMPLES = """\
 examples:
@@ -55,7 +60,12 @@ def _serve(parser: argparse.ArgumentParser, port: int, version: str) -> int:
     try:
         with server:
             print(f"serving on {server.hosts}", flush=True)
-            stop.get()
+            while True:
+                try:
+                    stop.get(True, HEARD)
+                    break
+                except Empty:
+                    pass
     except OSError as error:
         print(f"zkwire: port {port}: {error}", file=sys.stderr)
         return 1

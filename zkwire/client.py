@@ -17,7 +17,7 @@ from .io.dispatch import On
 from .io.driver import PAUSE, Driver
 from .io.four_letter import FourLetterCall, Question, version_of
 from .io.future import Future
-from .io.process import is_refused
+from .io.process import is_of_subinterpreter, is_refused
 from .ops import Multi
 from .recipes import Work, drive
 from .session.actions import StateChanged
@@ -80,7 +80,7 @@ class ZooKeeper(Front, Blocking, method=_blocking):
 
         Raises `OperationTimeoutError` after `timeout` seconds, with the client closed; `AuthFailedError` at once;
         `TLSError` once all hosts were tried, if none gave a session and TLS failed with one; `ConnectionClosedError` if
-        the client was closed.
+        the client was closed; `RuntimeError` in a subinterpreter that allows no daemon threads.
         """
         driver, session, deadline = self._driver, self._session, monotonic() + timeout
         no_thread = None
@@ -88,7 +88,12 @@ class ZooKeeper(Front, Blocking, method=_blocking):
             try:
                 driver.start()
                 break
-            except RuntimeError as error:  # "can't start new thread": the system's limit is reached
+            except RuntimeError as error:
+                if is_of_subinterpreter(error):
+                    self._close(GRACE)
+                    text = f"{error}; ZooKeeper needs its threads, AsyncZooKeeper does without"
+                    raise RuntimeError(text) from error
+                # "can't start new thread": the system's limit is reached
                 no_thread = f"no session within {timeout} s; the system gives no thread: {error}"
             if monotonic() >= deadline or not threading.main_thread().is_alive():  # or the interpreter ends
                 self._close(GRACE)

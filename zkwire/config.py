@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import logging
 
     from .sasl import Mechanism
+else:
+    from .typed import Late
+
+    logging = Late("logging")  # it costs as much as the client, and is loaded when one is made
 
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_PENDING = 10_000
@@ -164,8 +168,6 @@ class Front:
         logger: Optional[logging.Logger] = None, *, max_request: int = MAX_REQUEST,
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:  # fmt: skip
-        import logging
-
         settings = Settings(
             hosts, timeout, auth_data, default_acl, read_only, randomize_hosts, client_id, connect_timeout,
             request_timeout, ssl_context, sasl, max_pending, max_frame, max_request, max_pending_bytes,

@@ -1,7 +1,8 @@
 """`NamedTuple` and `Generic` as `typing` has them, for a third of the cost: every process pays for them at import.
 
-Owns what a running program needs of both: fields, and a class that can be subscripted. Type checkers see the originals.
-`typing` compiles each annotation, though none is ever evaluated here (PEP 563), and keeps an object for each subscript.
+Owns what a running program needs of both: fields, and a class that can be subscripted; and modules that annotations
+name but that are loaded late. Type checkers see the originals. `typing` compiles each annotation, though none is ever
+evaluated here (PEP 563), and keeps an object for each subscript.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ else:
                 setattr(made, key, value)
             return made
 
+    class Late:
+        """A module that is imported when it is first used, or when `typing.get_type_hints` asks for what it has."""
+
+        def __init__(self, name):
+            self._name = name
+
+        def __getattr__(self, attribute):
+            return getattr(__import__(self._name), attribute)
+
     NamedTuple = type.__new__(_Maker, "NamedTuple", (), {"__module__": __name__})
 
-__all__ = ["Generic", "NamedTuple"]
+__all__ = ["Generic", "NamedTuple"]  # and Late, for what type checkers do not read

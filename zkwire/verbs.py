@@ -8,6 +8,8 @@ the session at the latest).
 
 from __future__ import annotations
 
+import functools
+from types import FunctionType
 from typing import (
     TYPE_CHECKING, Any, Callable, Coroutine, List, Optional, Sequence, Tuple, Type, TypeVar, Union,
     overload,
@@ -125,7 +127,10 @@ class Verbs:
         if method is not None:
             for name, function in vars(Verbs).items():
                 if getattr(function, "verb", False):
-                    setattr(cls, name, method(function))
+                    shown = _as_called(function)
+                    made = method(shown)
+                    made.__annotations__ = shown.__annotations__  # which functools.wraps of Python 3.14 does not copy
+                    setattr(cls, name, made)
 
     if TYPE_CHECKING:
 
@@ -139,7 +144,7 @@ class Verbs:
         self, path: str, value: Optional[bytes] = b"", acl: Optional[Sequence[ACL]] = None, ephemeral: bool = False,
         sequence: bool = False, makepath: bool = False, include_data: bool = False, *, ttl: Optional[float] = None,
         container: bool = False, protect: bool = False, timeout: Optional[float] = None,
-    ) -> Work[Any]:  # fmt: skip
+    ) -> Work[Union[str, Tuple[str, Stat]]]:  # fmt: skip
         """Create a node; returns its path, or with `include_data` a pair of path and `Stat`.
 
         `ephemeral`: the server deletes it with the session. `sequence`: the server appends ten digits; the path may
@@ -185,9 +190,10 @@ class Verbs:
     def get_children(
         self, path: str, watch: Optional[Watcher] = None, include_data: bool = False, *,
         timeout: Optional[float] = None,
-    ) -> Op[Any]:  # fmt: skip
+    ) -> Op[Union[List[str], Tuple[List[str], Stat]]]:  # fmt: skip
         """The names of the node's children, in no order; with `include_data` a pair of these and the node's `Stat`."""
-        return GetChildren2(path, watch) if include_data else GetChildren(path, watch)
+        # Op is invariant, and this is one of two.
+        return GetChildren2(path, watch) if include_data else GetChildren(path, watch)  # type: ignore[return-value]
 
     @verb
     def set(self, path: str, value: Optional[bytes], version: int = -1, *, timeout: Optional[float] = None) -> Op[Stat]:
@@ -197,9 +203,11 @@ class Verbs:
     @verb
     def delete(
         self, path: str, version: int = -1, recursive: bool = False, *, timeout: Optional[float] = None
-    ) -> Work[Any]:
-        """Delete the node if it has this `version` (-1: any); with `recursive`, all below it first."""
-        return recipes.delete_recursive(validate_path(path), version) if recursive else Delete(path, version)
+    ) -> Work[Optional[bool]]:
+        """Delete the node if it has this `version` (-1: any); with `recursive`, all below it first, and then True."""
+        if recursive:
+            return recipes.delete_recursive(validate_path(path), version)
+        return Delete(path, version)  # type: ignore[return-value]  # Op is invariant
 
     @verb
     def get_acls(self, path: str, *, timeout: Optional[float] = None) -> Op[Tuple[List[ACL], Stat]]:
@@ -290,6 +298,21 @@ class Verbs:
     def who_am_i(self, *, timeout: Optional[float] = None) -> Op[List[Id]]:
         """The identities of this connection. ZooKeeper 3.7 and later."""
         return WhoAmI()
+
+
+def _as_called(verb: Callable[..., Any]) -> Any:
+    """A copy of a verb that says what a call gives, not by which operation: for `help` and `typing.get_type_hints`.
+
+    A coroutine function, too, is annotated with what is awaited.
+    """
+    copy: Any = FunctionType(verb.__code__, verb.__globals__, verb.__name__, verb.__defaults__, verb.__closure__)
+    functools.update_wrapper(copy, verb)
+    copy.__kwdefaults__ = verb.__kwdefaults__
+    kind, _, given = verb.__annotations__["return"].partition("[")
+    assert kind in ("Op", "Recipe", "Work") and given.endswith("]")  # noqa: S101  # of our own source
+    copy.__annotations__ = {**verb.__annotations__, "return": given[:-1]}
+    del copy.__wrapped__
+    return copy
 
 
 def _create(

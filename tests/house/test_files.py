@@ -10,10 +10,10 @@ from typing import List
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOP = frozenset([
-    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "docs",
-    "pyproject.toml", "testdata", "tests", "zkdisco", "zkwire",
-])  # fmt: skip
+TOP = frozenset((
+    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "SECURITY.md",
+    "docs", "pyproject.toml", "testdata", "tests", "zkdisco", "zkwire",
+))  # fmt: skip
 #: Bytes.
 LARGEST = 100_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,13 @@ def run(vendored: Path, code: str, *arguments: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+def run_anywhere(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process, warnings of the import system allowed."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=folder
+    )
+
+
 def only_app(blocker: str) -> str:
     """The blocker, blocking our own packages too where they are not vendored."""
     return blocker.replace('("zkwire", "zkdisco", "app")', '("app",)')
@@ -89,3 +97,19 @@ def test_the_command_line_of_a_vendored_copy(vendored: Path) -> None:
     done = run(vendored, code)
     assert done.returncode == 0, done.stderr
     assert "register" in done.stdout
+
+
+@pytest.mark.parametrize("set_late", [False, True])
+def test_out_of_a_zip_file_also_where_the_package_is_set_late(set_late: bool, tmp_path: Path) -> None:
+    """PyPy's zipimport sets `__package__` only when a module has run: it is not there while the module looks for zkwire."""
+    shutil.make_archive(str(tmp_path / "both"), "zip", ROOT, "zkwire")
+    with zipfile.ZipFile(tmp_path / "both.zip", "a") as file:
+        for path in (ROOT / "zkdisco").rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            if set_late and path.name == "_zkwire.py":
+                text = text.replace("import importlib\n", "import importlib\n__package__ = None\n", 1)
+            file.writestr(str(path.relative_to(ROOT)), text)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'both.zip')!r}); import zkdisco, zkdisco.aio; print(zkdisco.__file__)"
+    done = run_anywhere(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "both.zip" in done.stdout

@@ -1,7 +1,8 @@
-"""A program: sixteen threads on one client, over cuts, for some seconds; it prints what it found wrong, and "done".
+"""A program: sixteen threads on one client, over cuts, for some seconds; it prints what it found wrong.
 
-Usage: stress.py SECONDS [cut]. Runs on a CPython without the interpreter lock as well. Every thread has a node of its
-own, and knows what it must find there; all of them use each other's futures, watches, listeners and properties.
+Usage: stress.py SECONDS [cut]. The last line is "done WRONG LOCK ROUNDS": LOCK is False on a CPython without the
+interpreter lock. Every thread has a node of its own, and knows what it must find there; all of them use each other's
+futures, watches, listeners and properties.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Stress:
     def __init__(self, seconds: float, cuts: bool) -> None:
         self.seconds, self.cuts = seconds, cuts
         self.wrong: List[str] = []
+        self.rounds = 0
+        self._lock = threading.Lock()
         threading.excepthook = lambda args: self.wrong.append(f"{args.thread}: {args.exc_value!r}")
 
     def run(self) -> None:
@@ -92,6 +95,8 @@ class Stress:
                     self.look(chance)
             except ConnectionLoss as error:
                 certain = certain and not error.maybe_applied and kind != 1
+        with self._lock:
+            self.rounds += done
 
     def share(self, chance: random.Random, path: str) -> None:
         """Several threads wait for one future; one of them may settle another."""
@@ -139,7 +144,7 @@ def main(*arguments: Any) -> None:
     stress.run()
     for text in stress.wrong[:10]:
         print(text)
-    print("done", len(stress.wrong), getattr(sys, "_is_gil_enabled", lambda: True)())
+    print("done", len(stress.wrong), getattr(sys, "_is_gil_enabled", lambda: True)(), stress.rounds)
 
 
 if __name__ == "__main__":

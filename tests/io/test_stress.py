@@ -38,7 +38,7 @@ def stress(interpreter: str, *arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [(), ("cut",)], ids=["calm", "cut"])
 def test_sixteen_threads_on_one_client(cut: tuple[str, ...]) -> None:
-    assert stress(sys.executable, "3", *cut).startswith("done 0")
+    assert stress(sys.executable, "3", *cut).startswith("done 0 ")
 
 
 @fault("X27")
@@ -46,4 +46,4 @@ def test_sixteen_threads_on_one_client(cut: tuple[str, ...]) -> None:
 @pytest.mark.skipif(without_the_lock() is None, reason="no free-threaded CPython (python3.14t, or ZKWIRE_FREE_THREADED)")
 @pytest.mark.parametrize("cut", [(), ("cut",)], ids=["calm", "cut"])
 def test_sixteen_threads_without_the_interpreter_lock(cut: tuple[str, ...]) -> None:
-    assert stress(without_the_lock() or "", "3", *cut) == "done 0 False"
+    assert stress(without_the_lock() or "", "3", *cut).startswith("done 0 False ")

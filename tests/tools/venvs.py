@@ -2,7 +2,7 @@
 
     python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
 
-runs a command in the environment NAME (faults, servers, lint, bench, fixtures, interop), made with the newest Python found. Only
+runs a command in the environment NAME (faults, servers, lint, package, bench, fixtures, interop), made with the newest Python found. Only
 the standard library is used: this is what runs before anything is installed.
 """
 
@@ -26,7 +26,8 @@ REQUIREMENTS = {
     "test": ["pytest>=8.3,<9"],
     "faults": ["pytest>=8.3,<9"],
     "servers": ["setuptools"],
-    "lint": ["ruff==0.12.12", "mypy==1.17.1"],
+    "lint": ["ruff==0.12.12", "mypy==1.17.1", "pyright[nodejs]==1.1.414"],
+    "package": ["setuptools", "pytest>=8.3,<9"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
     "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2", "gunicorn==23.0.0"],
@@ -81,8 +82,8 @@ def free_threaded() -> str | None:
     return None
 
 
-def _pyenv(version: str) -> list[str]:
-    """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
+def pyenv_roots() -> list[str]:
+    """The folders that may be pyenv's."""
     roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
     # A folder of shims on PATH is in the root, even when the pyenv that made it is not set up here.
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
@@ -90,8 +91,13 @@ def _pyenv(version: str) -> list[str]:
     running = Path(sys.base_prefix).resolve().parent
     if running.name == "versions":
         roots.append(str(running.parent))
+    return [root for root in roots if root]
+
+
+def _pyenv(version: str) -> list[str]:
+    """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
     dotted, free = version.rstrip("t."), "t" * version.endswith("t")
-    found = [path for root in roots if root for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]
+    found = [path for root in pyenv_roots() for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]
     return sorted(set(found), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 
 

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 #: The limit for `stop` and `close` to wait for the thread, in seconds; the thread needs far less.
 _JOIN = 10.0
+#: A port may be taken again while old connections of it are being closed, and by nobody else meanwhile. On Windows
+#: SO_REUSEADDR would let any process take it away.
+_OWN_PORT: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 _RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
@@ -65,7 +68,7 @@ class Serving:
         """
         listener = socket.socket()
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, _OWN_PORT, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(1024)
         except BaseException:
@@ -173,7 +176,8 @@ class Serving:
         except OSError:
             return  # the client has closed the connection already
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # macOS refuses options of a connection that was reset; reading will show it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._ssl_context is not None:  # the handshake is part of the first reads
             sock = self._ssl_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         link = core.accept(address, time.monotonic())
@@ -240,7 +244,8 @@ class Serving:
         sock, _ = self._sockets.pop(link)
         selector.unregister(sock)
         if link.reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with contextlib.suppress(OSError):  # as above: it is reset already
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
     def _close(self, selector: selectors.BaseSelector) -> None:

@@ -19,17 +19,22 @@ IN_A_ROW, EVENTS = 4, 2
 
 
 class Coalescing:
-    """The decision for one connection after the other. Times are those of the session's clock, in seconds."""
+    """The decision for one connection after the other. Times are those of the session's clock, in seconds.
 
-    def __init__(self) -> None:
+    `resolution` is that of the system's clock. Where it cannot tell a moment, a pause takes longer than one, and
+    nothing gathers: on Windows it is 16 ms before Python 3.13.
+    """
+
+    def __init__(self, resolution: float = 0.0) -> None:
+        self._possible = resolution <= MOMENT
         self._received_at = -BURST
         self._in_a_row = 0
 
     def wanted(self, before: int, left: int, now: float, events: int) -> bool:
         """Whether to let bytes gather before the next receipt; so many requests were, and are, in flight."""
         if before >= MANY:
-            return left >= MANY and before - left < ENOUGH
-        if before:
+            return self._possible and left >= MANY and before - left < ENOUGH
+        if before or not self._possible:
             return False
         gathered = self._in_a_row >= IN_A_ROW
         gap = now - self._received_at - (MOMENT + LATE if gathered else 0.0)

@@ -16,10 +16,12 @@ import os
 import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..typed import NamedTuple
 from ..session.host_provider import Host
+from .process import daemon_threads_allowed
 
 if TYPE_CHECKING:
     from typing import Protocol, Union
@@ -100,9 +102,9 @@ class Resolver:
         found = self._under_way.get(host)
         if found is None:
             found = LookUp(host)
-            name = f"zkwire resolving {host.name}"
+            name, daemon = f"zkwire resolving {host.name}", daemon_threads_allowed()
             try:
-                threading.Thread(target=found.run, args=(self._wake,), name=name, daemon=True).start()
+                threading.Thread(target=found.run, args=(self._wake,), name=name, daemon=daemon).start()
             except (RuntimeError, MemoryError) as error:  # "can't start new thread": the system's limit is reached
                 found.error = failure(error)
                 return found
@@ -240,7 +242,7 @@ def _connect_error(sock: socket.socket) -> Optional[OSError]:
     """The error of a failed connect, or None if it succeeded."""
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        return OSError(code, os.strerror(code))
+        return OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))  # errorTab: Windows'
     try:
         if sock.getsockname() == sock.getpeername():  # a local port without a listener can connect to itself
             return OSError("connected to itself: no server listens on this port")
@@ -324,4 +326,7 @@ else:  # Windows has no poll, but its select has no limit of 1024
         readers = [fd for fd, mask in wanted if mask & READ]
         writers = [fd for fd, mask in wanted if mask & WRITE]
         timeout = None if timeout is None else min(timeout, LONGEST_WAIT)
+        if not wanted:  # Windows' select refuses to wait for nothing
+            time.sleep(timeout or 0.0)
+            return []
         return sorted({fd for ready in select.select(readers, writers, writers, timeout) for fd in ready})

@@ -13,11 +13,11 @@ import itertools
 import threading
 from _thread import allocate_lock
 from collections import deque
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from ..values import EventType, KeeperState, WatchedEvent, Watcher
+from .queues import Empty, SimpleQueue
 
 if TYPE_CHECKING:
     import logging
@@ -173,8 +173,9 @@ class Dispatcher:
             del timer
         if self._rest is not None and not due and self._jobs.empty():
             self._call(self._rest, ())
+        waits = not due and not self._ended
         try:
-            function, arguments = self._jobs.get(not due and not self._ended, delay)
+            function, arguments = self._jobs.get(waits, delay if waits else None)  # PyPy refuses a time-out for no wait
         except Empty:
             return due or not self._ended
         self._call(function, arguments)

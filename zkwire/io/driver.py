@@ -27,9 +27,8 @@ from ..session.host_provider import Host
 from ..session.session import ENDED, Session
 from ..wire.operation import Op
 from .coalescing import MANY, MOMENT
-from .dialer import LONGEST_WAIT
 from .dispatch import Dispatcher, On
-from .future import CancelledError, Future, Passive
+from .future import CancelledError, Future, Passive, acquire
 from .io_thread import IoThread
 from .process import now, refuse, track
 
@@ -124,7 +123,7 @@ class Driver:
             while True:
                 waiters.append(lock)
                 left = deadline - monotonic()
-                if done() or left <= 0 or not lock.acquire(True, min(left, LONGEST_WAIT)):
+                if done() or left <= 0 or not acquire(lock, left):
                     return done()
         finally:
             self._turns.inside.discard(me)
@@ -361,7 +360,7 @@ class Driver:
         try:
             self._turns.join(me, future, lock)
             if not future._done and (self._turns.taken or self._sockets.main is None):
-                lock.acquire(True, -1 if deadline is None else min(max(0.0, deadline - monotonic()), LONGEST_WAIT))
+                acquire(lock, None if deadline is None else deadline - monotonic())
         finally:
             self._turns.leave(me)
             future.leave(lock)

@@ -15,6 +15,7 @@ from ..errors import (
 from ..session.host_provider import Host
 from .attempts import begin
 from .dialer import READ, Address, LookUp, Server, Waker, wait_for
+from .future import heard_within
 
 if TYPE_CHECKING:
     from .dialer import Socket
@@ -130,7 +131,7 @@ class FourLetterCall:
     def _wait(self, until: float, *wanted: Tuple[int, int]) -> None:
         """Wait until one of these is ready, `until` has come, or `give_up` was called."""
         if self._error is None:
-            wait_for(max(0.0, until - monotonic()), (self._waker.fileno(), READ), *wanted)
+            wait_for(heard_within(max(0.0, until - monotonic())), (self._waker.fileno(), READ), *wanted)
             self._waker.drain()
         if self._error is not None:
             raise self._error

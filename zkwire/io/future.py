@@ -1,13 +1,15 @@
 """The future of the blocking front: the outcome of one operation.
 
 Owns waiting for one outcome and running its callbacks, with the methods of `concurrent.futures.Future` at a tenth of
-its cost. Must not know operations, sockets or sessions. It has no lock: where two threads may act at once, each does
-one atomic call of a list. A signal handler may interrupt it anywhere.
+its cost, and how a thread waits for a lock. Must not know operations, sockets or sessions. It has no lock: where two
+threads may act at once, each does one atomic call of a list. A signal handler may interrupt it anywhere.
 """
 
 from __future__ import annotations
 
+import os
 from _thread import TIMEOUT_MAX, LockType, allocate_lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, TypeVar, Union
 
 from ..errors import OperationTimeoutError, ZookeeperError
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+#: The longest time for which a thread may be deaf to signals, in seconds; None where none is. On Windows neither a wait
+#: for a lock nor one for a socket ends with Ctrl-C: the handler runs when it is over.
+DEAF = 0.1 if os.name == "nt" else None
 
 
 class CancelledError(ZookeeperError):
@@ -180,7 +185,7 @@ class Passive:
         lock = future.attend()
         try:
             if not future.done():
-                lock.acquire(True, -1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
+                acquire(lock, timeout)
         finally:
             future.leave(lock)
         return future.done()
@@ -189,6 +194,22 @@ class Passive:
         """False: there is no operation to take back."""
         self.check()
         return future._settle_once(CancelledError())
+
+
+def acquire(lock: LockType, seconds: Optional[float]) -> bool:
+    """Wait for a lock, at most so long (None: without a limit); whether it was opened. Signals are heard meanwhile."""
+    if DEAF is None:
+        return lock.acquire(True, -1 if seconds is None else min(max(0.0, seconds), TIMEOUT_MAX))
+    end = None if seconds is None else monotonic() + seconds
+    while not lock.acquire(True, DEAF if end is None else max(0.0, min(DEAF, end - monotonic()))):
+        if end is not None and monotonic() >= end:
+            return False
+    return True
+
+
+def heard_within(seconds: float) -> float:
+    """A time to wait in one piece, so that signals are heard in between; wait again afterwards."""
+    return seconds if DEAF is None else min(seconds, DEAF)
 
 
 def release(lock: LockType) -> None:

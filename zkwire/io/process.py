@@ -1,16 +1,18 @@
-"""The state of one process: its clock, and what must not survive a fork.
+"""The state of one process: its clock, which threads it may have, and what must not survive a fork.
 
 Owns the choice of clock, and the handling of sockets and clients in the child of a fork. Must not know what they are.
 
 The server expires a session while a laptop or a virtual machine is suspended. Python's monotonic clock stops on Linux
-during that time: by it, the session would look alive after the resume. With this clock the client finds its connection
-overdue at the next check, at most a third of the session timeout later, and asks the server.
+and macOS during that time: by it, the session would look alive after the resume. With this clock the client finds its
+connection overdue at the next check, at most a third of the session timeout later, and asks the server.
 """
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 def _choose() -> Callable[[], float]:
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    if sys.platform == "darwin":  # `time.monotonic` is mach_absolute_time() there, which stops; this one goes on
+        boottime = time.CLOCK_MONOTONIC
     if boottime is None:  # other systems have only the monotonic clock
         return time.monotonic
     try:
@@ -36,6 +40,21 @@ def _choose() -> Callable[[], float]:
     except OSError:  # an old kernel, or an emulation of Linux
         return time.monotonic
     return functools.partial(time.clock_gettime, boottime)
+
+
+def daemon_threads_allowed() -> bool:
+    """Whether a thread may be left behind at the end: not in an isolated subinterpreter (known since Python 3.12)."""
+    allowed: Callable[[], bool] = getattr(_thread, "daemon_threads_allowed", lambda: True)
+    return allowed()
+
+
+def is_of_subinterpreter(error: RuntimeError) -> bool:
+    """Whether a thread was refused because of the kind of interpreter: it is of no use to try again.
+
+    The texts are "daemon threads are disabled in this (sub)interpreter" and, before Python 3.12, "thread is not
+    supported for isolated subinterpreters".
+    """
+    return "subinterpreter" in str(error).replace("(sub)", "sub")
 
 
 now = _choose()

@@ -20,6 +20,7 @@ import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from itertools import zip_longest
+from time import get_clock_info
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import ConnectionLoss, TLSError, ZookeeperError
@@ -31,7 +32,7 @@ from ..wire.connection import Slot
 from .coalescing import Coalescing
 from .dialer import LONGEST_WAIT, Waker, reader
 from .dispatch import Dispatcher, On
-from .future import Future, release
+from .future import Future, heard_within, release
 from .process import now
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class BlockingWire:
         try:
             if not left / 4 <= self._limit <= left:
                 self._set_limit(left)
+        except OSError:
+            return True  # macOS refuses options of a connection that was reset: `take` says what became of it
+        try:
             # One bytecode: a signal handler that raises cannot lose bytes between the socket and the list.
             inbox.extend(map(self._recv, _SIZES))
         except (BlockingIOError, InterruptedError):
@@ -147,7 +151,7 @@ class PolledWire:
 
     def wait(self, left: Optional[float]) -> bool:
         """Block until there may be something to `take`, at most `left` seconds (None: a long time)."""
-        left = LONGEST_WAIT if left is None else min(left, LONGEST_WAIT)
+        left = heard_within(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
         return self.fresh or bool(self._readable(-(-left * 1000 // 1)))
 
     def take(self) -> Optional[bytes]:
@@ -185,7 +189,7 @@ class Sockets:
         self.receipts = 0
         #: Whether to let bytes gather for a moment before the next receipt.
         self.gather = False
-        self._coalescing = Coalescing()
+        self._coalescing = Coalescing(get_clock_info("monotonic").resolution)
         #: Lines for the log, (level, text, arguments).
         self.lines: Deque[Tuple[int, str, Tuple[Any, ...]]] = deque()
         #: Locks to be opened at the next change of state.

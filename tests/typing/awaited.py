@@ -1,0 +1,57 @@
+"""A user's program on the asyncio front, and what its type checker must refuse; as `blocking.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import List, Optional, Tuple
+
+from zkdisco import Event, Service
+from zkdisco.aio import Client, Instancer, Registrar
+from zkwire import AsyncZooKeeper, NoNodeError, Stat, WatchedEvent
+from zkwire.ops import Create
+
+
+async def read(zk: AsyncZooKeeper, path: str) -> Optional[Tuple[bytes, Stat]]:
+    """A node, if there is one."""
+    try:
+        return await zk.get(path, timeout=2.0)
+    except NoNodeError:
+        return None
+
+
+async def follow(zk: AsyncZooKeeper, path: str) -> None:
+    """Print each change."""
+    async for event in zk.watch(path, recursive=True):
+        kind: str = event.type
+        print(kind, event.path)
+
+
+async def main(hosts: str) -> List[str]:
+    """Be registered, and know the others."""
+    heard: asyncio.Queue[WatchedEvent] = asyncio.Queue()
+    async with AsyncZooKeeper(hosts, timeout=10.0) as zk:
+        created: str = await zk.create("/a", b"1", ephemeral=True)
+        path: str = await zk.submit(Create("/b"))
+        await zk.get("/a", watch=heard.put_nowait)
+        transaction = zk.transaction()
+        transaction.delete(path)
+        await transaction.commit()
+        print(created, await read(zk, "/a"), await heard.get())
+    async with Client(hosts) as client, Registrar(client, Service("/services", "api", b"x")):
+        async with Instancer(client, "/services/api") as instancer:
+            instancer.register(asyncio.Queue[Event]())
+            async for event in instancer:
+                return list(event.instances)
+    return []
+
+
+async def wrong(zk: AsyncZooKeeper, instancer: Instancer, registrar: Registrar) -> None:
+    """Every line must be refused."""
+    instancer.register(3)  # type: ignore[arg-type]
+    await registrar.update("text")  # type: ignore[arg-type]
+    await zk.get(b"/a")  # type: ignore[arg-type]
+    data: bytes = (await zk.get("/a"))[1]  # type: ignore[assignment]
+    pair: Tuple[bytes, Stat] = zk.get("/a")  # type: ignore[assignment]
+    path: str = zk.create("/a")  # type: ignore[assignment]
+    with zk:  # type: ignore[attr-defined]
+        print(data, pair, path)

@@ -1,0 +1,107 @@
+"""A user's program on the blocking front, and what its type checker must refuse; read by `make lint`, never run.
+
+Each line that is wrong says so to mypy, by the code of its error, and to pyright. Both complain of a comment that they do
+not need: what is wrong cannot come to be accepted unseen.
+"""
+
+from __future__ import annotations
+
+import queue
+import ssl
+from typing import List, Optional
+
+from zkdisco import Client, Event, Instancer, RegistrationReport, Registrar, Service
+from zkwire import NoNodeError, Stat, WatchedEvent, ZooKeeper, ZookeeperError
+from zkwire.ops import GetData
+
+
+class Configuration:
+    """Follows a node: the data, whenever it has changed."""
+
+    def __init__(self, hosts: str, path: str) -> None:
+        self.value: Optional[bytes] = None
+        self.stat: Optional[Stat] = None
+        self._path = path
+        self._zk = ZooKeeper(hosts, timeout=10.0, ssl_context=ssl.create_default_context(), sasl=("user", "password"))
+
+    def __enter__(self) -> Configuration:
+        self._zk.start(timeout=5.0)
+        self._read()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._zk.close()
+
+    def _read(self) -> None:
+        try:
+            self.value, self.stat = self._zk.get(self._path, watch=self._changed, timeout=2.0)
+        except NoNodeError as error:
+            print(error.path, error.code)
+
+    def _changed(self, event: WatchedEvent) -> None:
+        if event.path == self._path:
+            self._read()
+
+    def children(self) -> List[str]:
+        """All names, sorted."""
+        return sorted(self._zk.get_children(self._path))
+
+    def bump(self) -> int:
+        """Write, and the new version."""
+        version = -1 if self.stat is None else self.stat.version
+        with self._zk.transaction() as transaction:
+            transaction.check(self._path, version)
+            transaction.set_data(self._path, b"new")
+        futures = [self._zk.submit(GetData(self._path)) for _ in range(10)]
+        return max(future.result(1.0)[1].version for future in futures)
+
+
+def serve(hosts: List[str]) -> None:
+    """Be registered, and know the others."""
+    events: queue.Queue[Event] = queue.Queue()
+    seen: List[Event] = []
+    service = Service(path="/services", name="api", data=b"10.0.2.10:80")
+
+    def told(report: RegistrationReport) -> None:
+        print(report.node, report.error, report.ok)
+
+    with Client(hosts, session_timeout=5.0) as client, Registrar(client, service) as registrar:
+        registrar.observe(told)
+        instancer = Instancer(client, "/services/api")
+        instancer.register(events)
+        instancer.register(seen.append)
+        instancer.register(print)
+        event = instancer.wait(minimum=2, timeout=10.0)
+        addresses: List[str] = [instance for instance in event.instances]
+        if event.error is not None:
+            raise event.error
+        print(addresses, registrar.node, events.get().instances)
+        instancer.deregister(seen.append)
+
+
+# ------------------------------------------------------------------------- what must be refused
+
+
+def takes_text(text: str) -> None:
+    """Not an observer: an event is no text."""
+
+
+def wrong(zk: ZooKeeper, client: Client, instancer: Instancer, registrar: Registrar) -> None:
+    """Every line."""
+    instancer.register(3)  # type: ignore[arg-type]
+    instancer.register("observer")  # type: ignore[arg-type]
+    instancer.register(takes_text)  # type: ignore[arg-type]
+    registrar.observe(None)  # type: ignore[arg-type]
+    registrar.update("text")  # type: ignore[arg-type]
+    Registrar(client, "/services/api")  # type: ignore[arg-type]
+    Instancer(client)  # type: ignore[call-arg]
+    Service("/services", "api", "10.0.2.10:80")  # type: ignore[arg-type]
+    zk.get(b"/a")  # type: ignore[arg-type]
+    zk.get("/a", watch=3)  # type: ignore[arg-type]
+    zk.set("/a", "text")  # type: ignore[arg-type]
+    zk.create("/a", ephemerall=True)  # type: ignore[call-overload]
+    data: str = zk.get("/a")[0]  # type: ignore[assignment]
+    stat: Stat = zk.exists("/a")  # type: ignore[assignment]
+    names: List[str] = zk.get_children("/a", include_data=True)  # type: ignore[assignment]
+    number: int = zk.submit(GetData("/a")).result()  # type: ignore[assignment]
+    print(data, stat, names, number, ZookeeperError)
