@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.once
+@pytest.mark.timed  # beside other load, replies come in more pieces, and are read by other threads
 @pytest.mark.slow
 @pytest.mark.watchdog(200)
 @pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="the limits were counted with the lock")
