@@ -13,7 +13,7 @@ from zkwire import NodeExistsError, WatchedEvent
 from zkwire.errors import ZookeeperError
 
 from .hand import PATIENCE, Hand
-from .workloads import Following, Registering, Workload
+from .workloads import Following, Owners, Registering, Workload
 
 
 class SendsAgain(Hand):
@@ -199,6 +199,12 @@ class Hangs(Hand):
         return await super().attempt(op, ask, arguments)
 
 
+class NeverLetsGo(Owners):
+    """Keeps its first node."""
+
+    LONG = 1_000_000
+
+
 class RegistersTwice(Registering):
     """Registers by two registrars."""
 
@@ -258,7 +264,7 @@ BROKEN: Dict[str, Broken] = {
     "says done when in doubt": Broken("registers unique", frozenset(["lost"]), SaysDone),
     "says not done when in doubt": Broken("registers unique", frozenset(["denied"]), SaysNotDone),
     "takes others' nodes for its own": Broken("unique", frozenset(["lost"]), TakesOthersNodes),
-    "ignores the end of its session": Broken("owners", frozenset(["owner"]), IgnoresExpiry),
+    "ignores the end of its session": Broken("owners", frozenset(["owner"]), IgnoresExpiry, {"owners": NeverLetsGo}),
     "reads from its memory": Broken("registers", frozenset(["stale"]), ReadsMemory),
     "sets no watch again": Broken("oneshot recursive", frozenset(["watch", "gap"]), ForgetsWatches),
     "drops an event after a reconnect": Broken("oneshot recursive", frozenset(["watch", "gap"]), DropsEvents),

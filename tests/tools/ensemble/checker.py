@@ -340,12 +340,13 @@ def registration(case: Case) -> Iterator[Violation]:
     for client in case.clients:
         if not client.of("wanted"):
             continue
+        own = {record["sid"] for record in client.of("state")}
         lives = case.truth.lives(lambda value, name=client.name: value.startswith(f"{name}#"))
         for (before, end), (after, _) in zip(lives, lives[1:]):
             if end is None or end.zxid > after.zxid:
                 yield Violation("registration", client.name, f"is registered twice: {before.path} and {after.path}", after.time)
         for begun, end in lives:
-            if end is not None and end.by not in (begun.owner, 0):
+            if end is not None and end.by not in own | {begun.owner, 0}:
                 text = f"{begun.path} of session 0x{begun.owner:x} was deleted by 0x{end.by:x}"
                 yield Violation("registration", client.name, text, end.time)
         yield from _as_said(client, lives)

@@ -14,8 +14,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 from .network import Line
 from .world import World
 
+#: Seconds of a client's session (`timeout=`). It is longer than what a follower takes to notice that it is cut off from the
+#: leader (syncLimit ticks): until then such a follower answers pings of sessions that the leader may be about to end.
+SESSION = 5.0
 #: Longer than any session.
 LONG = 8.0
+#: The fault that ends all sessions: broken clients show themselves then.
+ALL_CLIENTS = "all clients and all servers are cut off"
 
 
 class Fault(NamedTuple):
@@ -107,6 +112,10 @@ def _from_all(how: str) -> Callable[[World], None]:
     return begin
 
 
+def _all_clients(world: World) -> None:
+    _cut(world, list(itertools.product(world.places, world.server_names)), "both")
+
+
 def _everywhere(line: Line, servers: bool) -> Callable[[World], None]:
     def begin(world: World) -> None:
         pairs = list(itertools.product(world.places, world.server_names))
@@ -159,6 +168,7 @@ TABLE: Tuple[Fault, ...] = (
     Fault("some clients and all servers are cut off", _from_all("both"), _heal, 1.0, LONG, server=False),
     Fault("some clients hear no server", _from_all("in"), _heal, 2.0, LONG, server=False),
     Fault("no server hears some clients", _from_all("out"), _heal, 2.0, LONG, server=False),
+    Fault(ALL_CLIENTS, _all_clients, _heal, SESSION + 2, LONG, server=False),
     Fault("a tenth of the packets of clients is lost", _everywhere(Line(loss=0.1), False), _heal, 2.0, LONG, server=False),
     Fault("a twentieth of all packets is lost", _everywhere(Line(loss=0.05), True), _heal, 2.0, LONG, True),
     Fault("all packets are late", _everywhere(Line(delay=0.15), True), _heal, 2.0, LONG, True),

@@ -6,6 +6,7 @@ in a folder if anything was wrong.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -21,13 +22,10 @@ from zkwire.errors import ZookeeperError
 from . import behind_proxy, checker, history, network, recovery, truth, txnlog
 from .broken import BROKEN, HONEST
 from .client import PASSWORD, USER
-from .faults import TABLE, Fault
+from .faults import ALL_CLIENTS, BY_NAME, SESSION, TABLE, Fault
 from .workloads import ROOTS
 from .world import PATIENCE, ClientProcess, World
 
-#: Seconds of a client's session. It is longer than what a follower takes to notice that it is cut off from the leader (syncLimit
-#: ticks, see OPTIONS): until then such a follower answers pings of sessions that the leader may be about to end.
-SESSION = 5.0
 #: For all servers. Followers that come back are sent transactions, not snapshots, so that their logs are whole.
 OPTIONS: Dict[str, Any] = {
     "tick": 500,
@@ -36,8 +34,8 @@ OPTIONS: Dict[str, Any] = {
 }
 #: Workloads of one client each, over and over.
 ROLES = (
-    "registers owners", "changes pairs", "oneshot protected", "recursive unique", "registering owners", "following oneshot",
-    "registering registers", "following recursive", "registers unique", "oneshot changes",
+    "registers owners", "changes pairs", "oneshot protected", "recursive unique", "registering owners reads",
+    "following oneshot reads", "registering registers", "following recursive reads", "registers unique", "oneshot changes",
 )  # fmt: skip
 #: Clients that share a home.
 CLIENTS_EACH_HOME = 3
@@ -184,7 +182,7 @@ class _Round:
         read_only = plan.profile.read_only and number % 3 == 1
         config = {
             "name": name, "hosts": ",".join(ways), "front": ("threads", "asyncio")[turn % 2], "timeout": SESSION,
-            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles, "pace": plan.pace,
+            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles, "pace": plan.pace / 10 if broken else plan.pace,
             "history": os.path.join(self._folder, f"{name}.history"), "seed": f"{plan.seed} {name}", "tls": tls,
             "sasl": plan.profile.sasl and number % 3 == 1, "read_only": read_only, "broken": broken,
         }  # fmt: skip
@@ -219,6 +217,8 @@ class _Round:
     def _choose(self) -> Fault:
         world = self._world
         possible = [fault for fault in TABLE if world.network.between_servers or not fault.between]
+        if self._plan.broken and len(self._faults) % 3 == 1:
+            return BY_NAME[ALL_CLIENTS]
         done = {happened.name for happened in self._faults}
         fresh = [fault for fault in possible if fault.name not in done]
         return self._random.choice(fresh or possible)
@@ -249,13 +249,20 @@ class _Round:
         self._trees = {name: self._tree(server.hosts) for name, server in zip(self._world.server_names, self._world.servers)}
         self._leader = self._world.name_of(self._world.leader())
         self._read_logs()
-        logs = {name: txnlog.read(os.path.join(s.folder, "data")) for name, s in zip(self._world.server_names, self._world.servers)}
-        observers = [name for name, s in zip(self._world.server_names, self._world.servers) if s.observer]
-        self._merged = truth.merged(logs, self._seen, self._leader, observers)
+        facts = {"leader": self._leader, "killed": [c.name for c in self._world.clients if c.killed],
+                 "stopped": {c.name: c.stopped for c in self._world.clients}, "rest": time.time()}  # fmt: skip
+        with open(os.path.join(self._folder, "facts.json"), "w", encoding="utf-8") as file:
+            json.dump(facts, file)
+        self._merged = truth.merged(dict(zip(self._world.server_names, map(self._log, self._world.servers))), self._leader)
         for client in self._world.alive():
             client.order("end")
         for client in self._world.alive():
             client.end(until)
+
+    def _log(self, server: Any) -> truth.Log:
+        data = os.path.join(server.folder, "data")
+        seen = self._seen[self._world.name_of(server)]
+        return truth.Log(txnlog.read(data), txnlog.snapshots(data), list(seen.values()), server.observer)
 
     def _tree(self, hosts: str) -> Dict[str, str]:
         """What one server has, after a sync: its part of the truth."""

@@ -7,8 +7,8 @@ know clients.
 from __future__ import annotations
 
 import bisect
-from collections import Counter, defaultdict
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from collections import defaultdict
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .txnlog import Closed, Created, DataSet, Deleted, Opened, Txn
 
@@ -41,8 +41,8 @@ class Session(NamedTuple):
 class Merged(NamedTuple):
     """What several logs say together.
 
-    `doubtful` transactions are in one log only, and not in the log of the server that led at the end: nobody knows.
-    `lost` were once in the logs of a majority, and are in no log any more; `different` zxids stand for two things.
+    `doubtful` transactions are in one log only, and nothing says whether the others went on with or without them.
+    `lost` were in the logs of a majority, and the servers went on without them. `different` zxids stand for two things.
     """
 
     committed: List[Txn]
@@ -51,29 +51,56 @@ class Merged(NamedTuple):
     different: List[int]
 
 
-def merged(
-    logs: Mapping[str, Sequence[Txn]], seen: Mapping[str, Mapping[int, Txn]], leader: str, observers: Iterable[str] = ()
-) -> Merged:
-    """The truth of all logs at the end, by server; `seen` is what was ever seen in them, by server and zxid.
+class Log(NamedTuple):
+    """What is known of one server's log: what is in it at the end, the zxids of its snapshots, and what was ever seen in it."""
 
-    What two of three voting servers have logged is committed (Zab); so is what an observer has, which is only told of what
-    is committed, and what is in the log of the last leader, once all others follow it.
+    txns: Sequence[Txn]
+    snapshots: Sequence[int] = ()
+    seen: Sequence[Txn] = ()
+    observer: bool = False
+
+    def went_on_without(self, zxid: int, zxids: Sequence[int]) -> bool:
+        """Whether this server's history has no such transaction, and has later ones; `zxids` are those of its log, sorted.
+
+        A server that was sent a snapshot has a gap in its log, which says nothing, up to the zxid of that snapshot.
+        """
+        index = bisect.bisect_left(zxids, zxid)
+        if index == len(zxids) or zxids[index] == zxid:
+            return False
+        before = zxids[index - 1] if index else 0
+        return not any(max(before, zxid - 1) < snapshot < zxids[index] for snapshot in self.snapshots)
+
+
+def merged(logs: Mapping[str, Log], leader: str) -> Merged:
+    """The truth of all logs at the end, by server; `leader` led at the end, and all others followed it.
+
+    What two of three voting servers have logged is committed (Zab). So is what an observer has, which is only told of what is
+    committed, and what the last leader has. But what a leader has proposed to nobody, before another was elected, stays in
+    its log if it is sent a snapshot: the logs of the others go on without it.
     """
     holders: Dict[int, Set[str]] = defaultdict(set)
     found: Dict[int, Txn] = {}
     different = set()
-    for server, txns in logs.items():
-        for txn in txns:
+    for server, log in logs.items():
+        for txn in log.txns:
             holders[txn.zxid].add(server)
             if found.setdefault(txn.zxid, txn) != txn:
                 different.add(txn.zxid)
-    proofs = {leader, *observers}
-    sure = {zxid for zxid, servers in holders.items() if len(servers) > 1 or servers & proofs}
-    voters = Counter(zxid for server, txns in seen.items() if server not in observers for zxid in txns)
-    ever = {zxid: txn for txns in seen.values() for zxid, txn in txns.items()}
-    lost = [ever[zxid] for zxid, count in sorted(voters.items()) if count > 1 and zxid not in holders]
-    ordered = [found[zxid] for zxid in sorted(found)]
-    return Merged([t for t in ordered if t.zxid in sure], [t for t in ordered if t.zxid not in sure], lost, sorted(different))
+    zxids = {server: sorted(txn.zxid for txn in log.txns) for server, log in logs.items()}
+    gone = {
+        zxid for zxid, servers in holders.items() if len(servers) < len(logs)
+        and any(log.went_on_without(zxid, zxids[server]) for server, log in logs.items())
+    }  # fmt: skip
+    ever: Dict[int, Set[str]] = defaultdict(set)
+    for server, log in logs.items():
+        for txn in [] if log.observer else [*log.txns, *log.seen]:
+            found.setdefault(txn.zxid, txn)
+            ever[txn.zxid].add(server)
+    lost = [zxid for zxid, servers in ever.items() if len(servers) > 1 and (zxid in gone or zxid not in holders)]
+    proofs = {leader, *(server for server, log in logs.items() if log.observer)}
+    sure = {zxid for zxid, servers in holders.items() if zxid not in gone and (len(servers) > 1 or servers & proofs)}
+    doubtful = holders.keys() - sure - gone
+    return Merged(*([found[zxid] for zxid in sorted(kind)] for kind in (sure, doubtful, lost)), sorted(different))
 
 
 class Truth:

@@ -97,6 +97,11 @@ def read(folder: str) -> List[Txn]:
     return list(LogTail(folder).more())
 
 
+def snapshots(folder: str) -> List[int]:
+    """The zxids of the snapshots of a server: the last transaction that was in it when it was begun."""
+    return sorted(int(name[9:], 16) for name in os.listdir(os.path.join(folder, "version-2")) if name.startswith("snapshot."))
+
+
 def transactions(data: bytes, at: int) -> Iterator[Tuple[Txn, int]]:
     """Each transaction from offset `at` on, and the offset behind it, up to the end or the first that is not whole."""
     while True:
@@ -125,10 +130,16 @@ def _changes(kind: int, body: bytes, at: int) -> Iterator[Change]:
     if kind == MULTI:
         (count,) = struct.unpack_from(">i", body, at)
         at += 4
+        parts = []
         for _ in range(count):
             (inner,) = struct.unpack_from(">i", body, at)
             record, at = _buffer(body, at + 4)
-            yield from _changes(inner, record, 0)
+            parts.append((inner, record))
+        # One that failed has what came before the failure in it, or not: servers differ in that. None of it is applied
+        # (DataTree.processTxn).
+        if all(inner != ERROR for inner, _ in parts):
+            for inner, record in parts:
+                yield from _changes(inner, record, 0)
     elif kind not in _CHANGES:
         raise ValueError(f"a transaction of the unknown type {kind}")
     else:
