@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Se
 from zkwire import NodeExistsError, WatchedEvent
 from zkwire.errors import ZookeeperError
 
-from .hand import PATIENCE, Hand
+from .hand import PATIENCE, READS, Hand
 from .workloads import Following, Owners, Registering, Workload
 
 
@@ -35,7 +35,7 @@ class SaysDone(Hand):
 
     def failed(self, number: int, op: str, arguments: Dict[str, Any], error: ZookeeperError) -> None:
         """Good news only."""
-        if error.maybe_applied:
+        if error.maybe_applied and op not in READS:
             self.history.write("ok", n=number, op=op)
         else:
             super().failed(number, op, arguments, error)

@@ -120,6 +120,12 @@ def play(plan: Plan, say: Callable[[str], None]) -> Result:
         if not result.violations and not result.servers:
             kept = ""
         return result._replace(kept=kept)
+    except Exception:
+        say(f"the round has failed; what there is, is kept in {folder}")
+        raise
+    except BaseException:  # Ctrl-C
+        kept = ""
+        raise
     finally:
         for client in world.clients if world else ():
             client.close()
@@ -182,7 +188,7 @@ class _Round:
         read_only = plan.profile.read_only and number % 3 == 1
         config = {
             "name": name, "hosts": ",".join(ways), "front": ("threads", "asyncio")[turn % 2], "timeout": SESSION,
-            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles, "pace": plan.pace / 10 if broken else plan.pace,
+            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles, "pace": plan.pace / 3 if broken else plan.pace,
             "history": os.path.join(self._folder, f"{name}.history"), "seed": f"{plan.seed} {name}", "tls": tls,
             "sasl": plan.profile.sasl and number % 3 == 1, "read_only": read_only, "broken": broken,
         }  # fmt: skip
