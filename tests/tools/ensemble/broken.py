@@ -245,7 +245,7 @@ class ShowsParts(Following):
 
     def shown(self, event: Any) -> None:
         """Most of it."""
-        super().shown(event._replace(instances=event.instances[:-1] + ("and others",) * (len(event.instances) > 1)))
+        super().shown(event._replace(instances=event.instances[1:]))
 
 
 class Broken(NamedTuple):

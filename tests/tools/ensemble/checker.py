@@ -302,32 +302,41 @@ def _due(truth: Truth, armed: Record, later: List[Moment]) -> bool:
 def gap(case: Case) -> Iterator[Violation]:
     """A recursive watch tells all changes in order, or says that it may have missed some."""
     for client in case.clients:
-        events: Dict[str, List[Record]] = defaultdict(list)
-        for record in client.of("fired"):
-            events[record["w"]].append(record)
         for armed in client.of("armed"):
             if armed["how"] == "recursive":
                 real = [(m.what, m.path) for m in case.truth.below(armed["path"]) if m.zxid > armed["basis"]]
-                yield from _followed(client, armed, events[armed["w"]], real)
+                yield from _followed(client, armed, real)
 
 
-def _followed(client: Client, armed: Record, events: List[Record], real: List[Tuple[str, str]]) -> Iterator[Violation]:
-    """`at` has all places in the real order of changes at which the watch may be."""
+def _followed(client: Client, armed: Record, real: List[Tuple[str, str]]) -> Iterator[Violation]:
+    """`at` has all places in the real order of changes at which the watch may be.
+
+    From the loss of a connection to the event that says so, order counts for nothing: what one-shot watches of the same
+    client are told when they are set again, it is told as well.
+    """
     at: Set[int] = set(range(len(real) + 1))
-    what = f"the recursive watch {armed['w']}"
-    for event in events:
-        if event["type"] == "NONE" and event["state"] == "CONNECTED":
-            at = set(range(min(at), len(real) + 1))
-        elif event["type"] not in (CREATED, DELETED, "CHANGED"):
+    what, since, away = f"the recursive watch {armed['w']}", client.records.index(armed), 0.0
+    for index, record in enumerate(client.records):
+        if record["k"] == "state" and record["state"] == "SUSPENDED" and index > since:
+            away = record["t"]
+        if record["k"] != "fired" or record["w"] != armed["w"]:
+            continue
+        if record["type"] == "NONE" and record["state"] == "CONNECTED":
+            at, away = set(range(min(at), len(real) + 1)), 0.0
+        elif record["type"] not in (CREATED, DELETED, "CHANGED"):
             return  # it has ended
         else:
             expected = sorted({f"{real[i][0]} {real[i][1]}" for i in at if i < len(real)})[:3]
-            at = {i + 1 for i in at if i < len(real) and real[i] == (event["type"], event["path"])}
-            if not at:
-                text = f"{what} told {event['type']} {event['path']}, where the log has {' or '.join(expected) or 'nothing'}"
-                yield Violation("gap", client.name, text, event["t"])
+            told = (record["type"], record["path"])
+            now = {i + 1 for i in (range(min(at), len(real)) if away else at) if i < len(real) and real[i] == told}
+            if not now:
+                text = f"{what} told {' '.join(told)}, where the log has {' or '.join(expected) or 'nothing'}"
+                yield Violation("gap", client.name, text, record["t"])
                 return
-    if client.rested and len(real) not in at:
+            at = at if away else now
+    if client.rested and away:
+        yield Violation("gap", client.name, f"{what} was not told that it may have missed changes", away)
+    elif client.rested and len(real) not in at:
         text = f"{what} was not told of the last {len(real) - max(at)} changes"
         yield Violation("gap", client.name, text, client.of("rest")[-1]["t"])
 
@@ -364,11 +373,12 @@ def _as_said(client: Client, lives: List[Tuple[Moment, Optional[Moment]]]) -> It
             asked = record["t"]
         elif record["k"] == "registered":
             at = record["t"]
-            there = [b for b, e in lives if b.time <= at + GRAIN and (e is None or e.time > (asked if record["wanted"] else at) + GRAIN)]
+            there = [begun for begun, end in lives if begun.time <= at + GRAIN and (end is None or end.time > asked - GRAIN)]
+            stays = [begun for begun, end in lives if begun.time < at - GRAIN and (end is None or end.time > at + GRAIN)]
             if record["wanted"] and not there:
                 yield Violation("registration", client.name, "was told that it is registered, and is not", at)
-            elif not record["wanted"] and there:
-                yield Violation("registration", client.name, f"was told that it is gone, and {there[0].path} is there", at)
+            elif not record["wanted"] and stays:
+                yield Violation("registration", client.name, f"was told that it is gone, and {stays[0].path} is there", at)
 
 
 def shown(case: Case) -> Iterator[Violation]:

@@ -49,20 +49,6 @@ class History:
         os.close(self._file)
 
 
-class Memory(History):
-    """A history that is kept in memory, for tests."""
-
-    def __init__(self) -> None:
-        self.records: List[Record] = []
-
-    def write(self, kind: str, **fields: Any) -> None:
-        """Add a record."""
-        self.records.append({"t": time.time(), "k": kind, **fields})
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 def read(path: str) -> List[Record]:
     """All whole records of a file."""
     with open(path, encoding="utf-8") as file:

@@ -259,6 +259,8 @@ class _Round:
                  "stopped": {c.name: c.stopped for c in self._world.clients}, "rest": time.time()}  # fmt: skip
         with open(os.path.join(self._folder, "facts.json"), "w", encoding="utf-8") as file:
             json.dump(facts, file)
+        # What clients see of each other's ends is not judged: the truth ends here.
+        self._histories = {client.name: history.read(client.config["history"]) for client in self._world.clients}
         self._merged = truth.merged(dict(zip(self._world.server_names, map(self._log, self._world.servers))), self._leader)
         for client in self._world.alive():
             client.order("end")
@@ -286,10 +288,9 @@ class _Round:
     def _verdict(self) -> Result:
         world, merged_logs = self._world, self._merged
         told = truth.Truth(merged_logs.committed, merged_logs.doubtful)
-        histories = {client.name: history.read(client.config["history"]) for client in world.clients}
         broken = {c.name: c.config["broken"] for c in world.clients if c.config["broken"]}
         killed = [c.name for c in world.clients if c.killed]
-        case = checker.Case(histories, told, killed, {c.name: c.stopped for c in world.clients}, list(broken))
+        case = checker.Case(self._histories, told, killed, {c.name: c.stopped for c in world.clients}, list(broken))
         found = checker.violations(case)
         outcomes: Dict[str, int] = {}
         for client in case.clients:
