@@ -12,7 +12,7 @@ import itertools
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from .network import Line
-from .world import World
+from .world import PATIENCE, World
 
 #: Seconds of a client's session (`timeout=`). It is longer than what a follower takes to notice that it is cut off from the
 #: leader (syncLimit ticks): until then such a follower answers pings of sessions that the leader may be about to end.
@@ -63,7 +63,7 @@ def _resume(world: World, servers: List[Any]) -> None:
 def _roll(world: World) -> None:
     for server in world.shuffled(world.servers):
         server.stop()
-        server.start()
+        server.start(timeout=PATIENCE)
 
 
 def _nothing(world: World, state: Any) -> None:

@@ -6,10 +6,13 @@ in a folder if anything was wrong.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -102,6 +105,23 @@ class Result(NamedTuple):
     kept: str
 
 
+@functools.lru_cache(maxsize=None)
+def pythons() -> List[str]:
+    """One Python of each version there is, from 3.9 to 3.13; this one, if there is no other."""
+    found = []
+    for version in ("3.9", "3.10", "3.11", "3.12", "3.13"):
+        # pyenv's own first: its shims on PATH take seconds, and fail where the version is not selected.
+        for path in [*venvs.pyenv(version), shutil.which(f"python{version}")]:
+            if path and _runs(path):
+                found.append(path)
+                break
+    return found or [sys.executable]
+
+
+def _runs(python: str) -> bool:
+    return subprocess.run([python, "-c", "import ssl, asyncio"], capture_output=True, check=False).returncode == 0
+
+
 def play(plan: Plan, say: Callable[[str], None]) -> Result:
     """Play one round."""
     folder = tempfile.mkdtemp(prefix="zkwire-ensemble-")
@@ -148,7 +168,6 @@ class _Round:
         self._tails = {name: txnlog.LogTail(os.path.join(s.folder, "data")) for name, s in zip(world.server_names, world.servers)}
         self._seen: Dict[str, Dict[int, txnlog.Txn]] = {name: {} for name in world.server_names}
         self._faults: List[Happened] = []
-        self._pythons = [path for path in map(venvs.find, ("3.9", "3.10", "3.11", "3.12", "3.13")) if path] or [venvs.newest()]
 
     def play(self) -> Result:
         """From the first client to the verdict."""
@@ -192,7 +211,7 @@ class _Round:
             "history": os.path.join(self._folder, f"{name}.history"), "seed": f"{plan.seed} {name}", "tls": tls,
             "sasl": plan.profile.sasl and number % 3 == 1, "read_only": read_only, "broken": broken,
         }  # fmt: skip
-        python = self._pythons[number % len(self._pythons)]
+        python = pythons()[number % len(pythons())]
         return ClientProcess(python, config, place, world.network.home(place), self._folder)
 
     # -- faults
