@@ -166,9 +166,10 @@ def half(case: Case) -> Iterator[Violation]:
     """A transaction was done as a whole."""
     for client, call, value in case.writes():
         done = case.truth.values.get(value, [])
-        if call.op == "multi" and done:
-            if len({moment.zxid for moment in done}) > 1 or {m.path for m in done} != set(call.arguments["paths"]):
-                yield Violation("half", client.name, f"{_said(call)} was done in parts: {_places(done)}", call.begun)
+        if call.op != "multi" or not done:
+            continue
+        if len({moment.zxid for moment in done}) > 1 or {m.path for m in done} != set(call.arguments["paths"]):
+            yield Violation("half", client.name, f"{_said(call)} was done in parts: {_places(done)}", call.begun)
 
 
 def order(case: Case) -> Iterator[Violation]:

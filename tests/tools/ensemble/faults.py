@@ -11,7 +11,10 @@ from __future__ import annotations
 import itertools
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
+from tests.kit.harness.servers import Server
+
 from .network import Line
+from .reconfig import reconfigure
 from .world import PATIENCE, World
 
 #: Seconds of a client's session (`timeout=`). It is longer than what a follower takes to notice that it is cut off from the
@@ -24,7 +27,9 @@ ALL_CLIENTS = "all clients and all servers are cut off"
 
 
 class Fault(NamedTuple):
-    """One row of the table. `between`: it needs a network that can be broken between servers."""
+    """One row of the table. `between`: it needs a network that can be broken between servers; `reconfigures`: servers that
+    take another configuration. `server`: of servers, so that a second one before it is over is a wild run.
+    """
 
     name: str
     begin: Callable[[World], Any]
@@ -33,6 +38,7 @@ class Fault(NamedTuple):
     most: float = 4.0
     between: bool = False
     server: bool = True
+    reconfigures: bool = False
 
 
 # ---------------------------------------------------------------------------------------- servers
@@ -68,6 +74,17 @@ def _roll(world: World) -> None:
 
 def _nothing(world: World, state: Any) -> None:
     """It is over already."""
+
+
+def _leave(world: World) -> Server:
+    server: Server = world.follower()
+    reconfigure(world.ensemble.hosts, leaving=str(server.number))
+    return server
+
+
+def _join(world: World, server: Server) -> None:
+    line = f"server.{server.number}={server.members[f'server.{server.number}']}:participant;{server.hosts}"
+    reconfigure(world.ensemble.hosts, joining=line)
 
 
 # ---------------------------------------------------------------------------------------- network
@@ -162,6 +179,7 @@ TABLE: Tuple[Fault, ...] = (
     Fault("a follower and the others are cut off", _from_servers("both", "follower"), _heal, 2.0, LONG, True),
     Fault("a follower hears none of the others", _from_servers("in", "follower"), _heal, 2.0, LONG, True),
     Fault("none of the others hears a follower", _from_servers("out", "follower"), _heal, 2.0, LONG, True),
+    Fault("a follower leaves the ensemble and joins it again", _leave, _join, 1.0, 4.0, reconfigures=True),
     Fault("a server and all clients are cut off", _from_clients("both"), _heal, 2.0, LONG, server=False),
     Fault("a server hears no client", _from_clients("in"), _heal, 2.0, LONG, server=False),
     Fault("no client hears a server", _from_clients("out"), _heal, 2.0, LONG, server=False),

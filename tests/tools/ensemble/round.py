@@ -53,6 +53,7 @@ class Profile(NamedTuple):
     tls: bool = False
     sasl: bool = False
     read_only: bool = False
+    reconfigures: bool = False
 
 
 PROFILES = (
@@ -60,6 +61,10 @@ PROFILES = (
     Profile("TLS and SASL", {"tls": "none", "sasl": {USER: PASSWORD}}, tls=True, sasl=True),
     Profile("an observer", observers=1),
     Profile("read-only", {"readonly": True}, read_only=True),
+    Profile("reconfiguration", {
+        "cfg": {**OPTIONS["cfg"], "reconfigEnabled": "true", "standaloneEnabled": "false"},
+        "props": {**OPTIONS["props"], "zookeeper.skipACL": "yes"},
+    }, reconfigures=True),
 )  # fmt: skip
 
 
@@ -105,7 +110,7 @@ class Result(NamedTuple):
     kept: str
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def pythons() -> List[str]:
     """One Python of each version there is, from 3.9 to 3.13; this one, if there is no other."""
     found = []
@@ -241,7 +246,10 @@ class _Round:
 
     def _choose(self) -> Fault:
         world = self._world
-        possible = [fault for fault in TABLE if world.network.between_servers or not fault.between]
+        possible = [fault for fault in TABLE if (world.network.between_servers or not fault.between)
+                    and (self._plan.profile.reconfigures or not fault.reconfigures)]  # fmt: skip
+        if self._plan.profile.reconfigures and len(self._faults) % 3 == 0:
+            return next(fault for fault in TABLE if fault.reconfigures)
         if self._plan.broken and len(self._faults) % 3 == 1:
             return BY_NAME[ALL_CLIENTS]
         done = {happened.name for happened in self._faults}

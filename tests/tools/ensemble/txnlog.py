@@ -82,14 +82,12 @@ class LogTail:
                 begin = self._read.get(name, 0)
                 file.seek(begin)
                 data = file.read()
-            at = 0
-            if begin == 0:
-                if data[:4] != MAGIC:
-                    continue  # the header is not written yet
-                at = HEADER
-            for txn, at in transactions(data, at):  # noqa: B007  # the last one is noted
+            if begin == 0 and data[:4] != MAGIC:
+                continue  # the header is not written yet
+            end = 0 if begin else HEADER
+            for txn, end in transactions(data, end):  # noqa: B007,B020  # the last one is noted
                 yield txn
-            self._read[name] = begin + at
+            self._read[name] = begin + end
 
 
 def read(folder: str) -> List[Txn]:
