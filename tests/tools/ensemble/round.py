@@ -344,9 +344,9 @@ def _of_servers(told: truth.Truth, merged_logs: truth.Merged, trees: Mapping[str
 
 
 def _is_kept(told: truth.Truth, path: str) -> bool:
-    """Not the node of a session, which may end between two looks."""
+    """Not the node of a session, which may end between two looks, and not the servers' own nodes."""
     moments: Sequence[Any] = told.nodes.get(path, ())
-    return not any(moment.owner for moment in moments)
+    return not path.startswith("/zookeeper/") and not any(moment.owner for moment in moments)
 
 
 __all__ = ["HONEST", "PROFILES", "Happened", "Plan", "Profile", "Result", "Tuple", "play"]
