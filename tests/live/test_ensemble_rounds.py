@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Set
+from typing import Any, List, Set
 
 import pytest
 
 from tests.conftest import named
+from tests.kit.discovery.live import until
 from tests.tools.ensemble import network
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,19 @@ CLIENTS = 8
 def left() -> Set[str]:
     """Folders of rounds."""
     return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("zkwire-ensemble-")}
+
+
+def processes_below(folder: Path) -> List[str]:
+    """The command lines of all processes that name this folder, or work in it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+            if line and (str(folder) in line or str(folder) in os.readlink(process / "cwd")):
+                found.append(line)
+        except OSError:
+            continue  # it has ended
+    return found
 
 
 @pytest.mark.once
@@ -51,6 +66,26 @@ def test_a_round_behind_the_proxy(shared: Any) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=160, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "network: the fault proxy" in done.stdout
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.watchdog(180)
+def test_nothing_is_left_after_ctrl_c(shared: Any, tmp_path: Path) -> None:
+    shared.fetch(named("3.8"))
+    command = [sys.executable, "-m", "tests.tools.ensemble", "--rounds", "1", "--seconds", "100", "--clients", "2",
+               "--version", named("3.8")]  # fmt: skip
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: len(list(tmp_path.glob("zkwire-ensemble-*/c*.history"))) == 2, 120)
+            assert len(processes_below(tmp_path)) >= 5  # three servers, two clients
+        finally:
+            process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, ""), said
+    assert processes_below(tmp_path) == []
+    assert [path.name for path in tmp_path.glob("zkwire-*") if not path.name.startswith("zkwire-ports-")] == []
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -47,6 +48,9 @@ def arguments() -> Any:
 def main() -> int:
     """All rounds; 1 if anything was wrong, or a broken client was not found."""
     options = arguments()
+    # Where an environment forbids bytecode, every client process would compile everything anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(network.ROOT / ".pytest_cache" / "bytecode"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     why_not = "not asked for" if options.no_namespaces else network.unavailable()
     say(f"network: {'the fault proxy: ' + why_not if why_not else 'network namespaces and a router of our own'}")
