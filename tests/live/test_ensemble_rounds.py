@@ -70,7 +70,7 @@ def test_a_round_behind_the_proxy(shared: Any) -> None:
 
 @pytest.mark.once
 @pytest.mark.slow
-@pytest.mark.watchdog(180)
+@pytest.mark.watchdog(240)
 def test_nothing_is_left_after_ctrl_c(shared: Any, tmp_path: Path) -> None:
     shared.fetch(named("3.8"))
     command = [sys.executable, "-m", "tests.tools.ensemble", "--rounds", "1", "--seconds", "100", "--clients", "2",
@@ -78,7 +78,7 @@ def test_nothing_is_left_after_ctrl_c(shared: Any, tmp_path: Path) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            until(lambda: len(list(tmp_path.glob("zkwire-ensemble-*/c*.history"))) == 2, 120)
+            until(lambda: len(list(tmp_path.glob("zkwire-ensemble-*/c*.history"))) == 2, 150)
             assert len(processes_below(tmp_path)) >= 5  # three servers, two clients
         finally:
             process.send_signal(signal.SIGINT)
