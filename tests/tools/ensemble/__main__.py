@@ -11,7 +11,7 @@ from typing import Any, List, Tuple
 
 from . import network, report
 from .broken import BROKEN
-from .round import PROFILES, Plan, Result, play
+from .round import PROFILES, Plan, Result, play, pythons
 from .soak import Samples
 
 #: Seconds of a round: long enough for a dozen faults, short enough for logs and histories to be read in one go. In a soak,
@@ -54,6 +54,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     why_not = "not asked for" if options.no_namespaces else network.unavailable()
     say(f"network: {'the fault proxy: ' + why_not if why_not else 'network namespaces and a router of our own'}")
+    say(f"clients: blocking and asyncio, on Python {', '.join(pythons())}")
     began, results, grows = time.monotonic(), [], []
     for number, plan in enumerate(plans(options, not why_not), 1):
         samples = Samples()

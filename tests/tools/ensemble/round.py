@@ -111,16 +111,16 @@ class Result(NamedTuple):
 
 
 @functools.cache
-def pythons() -> List[str]:
-    """One Python of each version there is, from 3.9 to 3.13; this one, if there is no other."""
-    found = []
+def pythons() -> Dict[str, str]:
+    """Version to path of each Python there is, from 3.9 to 3.13; this one, if there is no other."""
+    found = {}
     for version in ("3.9", "3.10", "3.11", "3.12", "3.13"):
         # pyenv's own first: its shims on PATH take seconds, and fail where the version is not selected.
         for path in [*venvs.pyenv(version), shutil.which(f"python{version}")]:
             if path and _runs(path):
-                found.append(path)
+                found[version] = path
                 break
-    return found or [sys.executable]
+    return found or {"{}.{}".format(*sys.version_info[:2]): sys.executable}
 
 
 def _runs(python: str) -> bool:
@@ -216,7 +216,7 @@ class _Round:
             "history": os.path.join(self._folder, f"{name}.history"), "seed": f"{plan.seed} {name}", "tls": tls,
             "sasl": plan.profile.sasl and number % 3 == 1, "read_only": read_only, "broken": broken,
         }  # fmt: skip
-        python = pythons()[number % len(pythons())]
+        python = list(pythons().values())[number % len(pythons())]
         return ClientProcess(python, config, place, world.network.home(place), self._folder)
 
     # -- faults
