@@ -57,6 +57,13 @@ def test_what_nobody_knows_is_not_lost(story: Story) -> None:
     assert found == []
 
 
+def test_what_the_servers_have_lost_is_not_the_clients_fault(story: Story) -> None:
+    gone = [Txn(2, 0.0, 1, 0, (DataSet(R, b"a.1", 1),))]
+    story.call("a", "set", "ok", stat(2, 1), path=R, value="a.1", version=0)
+    story.call("b", "get", "ok", {"value": "a.1", **stat(2, 1)}, path=R)
+    assert violations(Case(story.histories, Truth(story.txns, lost=gone), gone=["a", "b"])) == []
+
+
 @pytest.mark.parametrize("outcome", ["maybe", ""])
 def test_in_doubt_both_is_right(story: Story, outcome: str) -> None:
     story.call("a", "set", outcome, {"error": "ConnectionLoss"}, path=R, value="a.1", version=0)

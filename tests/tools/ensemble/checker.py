@@ -3,7 +3,7 @@
 Owns what is right. Must not know servers, processes or networks. `RULES` is the table: a name, and a function of a `Case`
 that yields a `Violation` for everything that is wrong.
 
-lost            what was acknowledged is in the log
+lost            what was acknowledged is in the log (unless the logs show that the servers have lost it)
 twice           what was asked for once was done once at most
 denied          what certainly failed was not done
 answer          an answer says what was done: zxid, version, path, owner
@@ -122,7 +122,8 @@ def violations(case: Case) -> List[Violation]:
 def lost(case: Case) -> Iterator[Violation]:
     """What was acknowledged is in the log."""
     for client, call, value in case.writes():
-        if call.outcome == "ok" and value not in case.truth.values and value not in case.truth.doubtful:
+        known = value in case.truth.values or value in case.truth.doubtful or value in case.truth.lost
+        if call.outcome == "ok" and not known:
             yield Violation("lost", client.name, f"{_said(call)} was acknowledged, and no log has it", call.begun)
 
 
@@ -210,7 +211,7 @@ def fiction(case: Case) -> Iterator[Violation]:
                 right = _names(case.truth, path, told["pzxid"]) == told["names"]
             else:
                 continue
-            if not right:
+            if not right and _newest(told) not in case.truth.lost_zxids:
                 yield Violation("fiction", client.name, f"{_said(call)} gave {_brief(told)}, which never was", call.begun)
 
 

@@ -212,7 +212,8 @@ class _Round:
         read_only = plan.profile.read_only and number % 3 == 1
         config = {
             "name": name, "hosts": ",".join(ways), "front": ("threads", "asyncio")[turn % 2], "timeout": SESSION,
-            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles, "pace": plan.pace / 3 if broken else plan.pace,
+            "workloads": BROKEN[broken].workloads.split() if broken else ["reads"] if read_only else roles,
+            "pace": plan.pace / 3 if broken else plan.pace,
             "history": os.path.join(self._folder, f"{name}.history"), "seed": f"{plan.seed} {name}", "tls": tls,
             "sasl": plan.profile.sasl and number % 3 == 1, "read_only": read_only, "broken": broken,
         }  # fmt: skip
@@ -314,7 +315,7 @@ class _Round:
 
     def _verdict(self) -> Result:
         world, merged_logs = self._world, self._merged
-        told = truth.Truth(merged_logs.committed, merged_logs.doubtful)
+        told = truth.Truth(merged_logs.committed, merged_logs.doubtful, merged_logs.lost)
         broken = {c.name: c.config["broken"] for c in world.clients if c.config["broken"]}
         killed = [c.name for c in world.clients if c.killed]
         case = checker.Case(self._histories, told, killed, {c.name: c.stopped for c in world.clients}, list(broken))

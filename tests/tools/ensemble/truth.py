@@ -103,17 +103,27 @@ def merged(logs: Mapping[str, Log], leader: str) -> Merged:
     return Merged(*([found[zxid] for zxid in sorted(kind)] for kind in (sure, doubtful, lost)), sorted(different))
 
 
-class Truth:
-    """The committed transactions, in order, looked up in several ways."""
+def _values(txns: Sequence[Txn]) -> Set[str]:
+    """All values that these write."""
+    changes = (change for txn in txns for change in txn.changes if isinstance(change, (Created, DataSet)))
+    return {change.value.decode(errors="replace") for change in changes}
 
-    def __init__(self, txns: Sequence[Txn], doubtful: Sequence[Txn] = ()) -> None:
+
+class Truth:
+    """The committed transactions, in order, looked up in several ways.
+
+    `doubtful` are values that may have been written. What the servers have `lost` clients were told of all the same.
+    """
+
+    def __init__(self, txns: Sequence[Txn], doubtful: Sequence[Txn] = (), lost: Sequence[Txn] = ()) -> None:
         self.txns = txns
         self.last = txns[-1].zxid if txns else 0
         self.nodes: Dict[str, List[Moment]] = defaultdict(list)
         self.children: Dict[str, List[Moment]] = defaultdict(list)
         self.values: Dict[str, List[Moment]] = defaultdict(list)
         self.sessions: Dict[int, Session] = {}
-        self.doubtful = {change.value.decode() for txn in doubtful for change in txn.changes if isinstance(change, (Created, DataSet))}
+        self.doubtful, self.lost = _values(doubtful), _values(lost)
+        self.lost_zxids = {txn.zxid for txn in lost}
         self._zxids: Dict[str, List[int]] = defaultdict(list)
         self._live: Dict[str, Moment] = {}
         self._owned: Dict[int, List[str]] = defaultdict(list)

@@ -120,12 +120,22 @@ class World:
         return self.server_names[self.servers.index(server)]
 
     def leader(self) -> Server:
-        """The server that leads."""
-        return self.ensemble.leader()
+        """The server that leads, as soon as one does."""
+        return self._having("leader")[0]
 
     def follower(self) -> Server:
         """One that follows."""
-        return self.random.choice(self.ensemble.followers())
+        return self.random.choice(self._having("follower"))
+
+    def _having(self, mode: str) -> List[Server]:
+        """All servers with this mode. On a busy machine a server may not say in time which one it has."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            found = [server for server in self.servers if server.mode() == mode]
+            if found:
+                return found
+            if time.monotonic() > until:
+                raise LookupError(f"no {mode} within {PATIENCE:g} s")
 
     def voters(self) -> List[Server]:
         """All but the observers."""
