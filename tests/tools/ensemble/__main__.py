@@ -42,6 +42,7 @@ def arguments() -> Any:
     parser.add_argument("--broken", action="store_true", help="only rounds with broken clients among the others, which have to be found")
     parser.add_argument("--no-broken", action="store_true", help="no such round at the end")
     parser.add_argument("--no-namespaces", action="store_true", help="the fault proxy, though there are namespaces")
+    parser.add_argument("--verbose", action="store_true", help="a line for each fault as it happens")
     return parser.parse_args()
 
 
@@ -58,7 +59,7 @@ def main() -> int:
     began, results, grows = time.monotonic(), [], []
     for number, plan in enumerate(plans(options, not why_not), 1):
         samples = Samples()
-        results.append(play(plan._replace(sample=samples.take), say))
+        results.append(play(plan._replace(sample=samples.take, verbose=options.verbose), say))
         figures, too_much = samples.lines()
         for line in [*report.of_round(number, results[-1]), *(figures if options.hours else ())]:
             say(line)

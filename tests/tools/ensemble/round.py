@@ -81,6 +81,7 @@ class Plan(NamedTuple):
     namespaces: bool = True
     pace: float = 0.15
     sample: Optional[Callable[[World], None]] = None
+    verbose: bool = False
 
 
 class Happened(NamedTuple):
@@ -173,6 +174,7 @@ class _Round:
         self._tails = {name: txnlog.LogTail(os.path.join(s.folder, "data")) for name, s in zip(world.server_names, world.servers)}
         self._seen: Dict[str, Dict[int, txnlog.Txn]] = {name: {} for name in world.server_names}
         self._faults: List[Happened] = []
+        self._begun = time.time()
 
     def play(self) -> Result:
         """From the first client to the verdict."""
@@ -183,12 +185,19 @@ class _Round:
             for number in range(plan.clients):
                 world.add(self._starter(number))
             world.wait_well()
+            self._tell("all clients are there")
             end = time.monotonic() + plan.seconds
             self._pause(1.0)
             while time.monotonic() < end:
                 self._trouble(end)
+            self._tell("rest")
             self._rest(zk)
+            self._tell("all have ended")
         return self._verdict()
+
+    def _tell(self, what: str) -> None:
+        if self._plan.verbose:
+            self._say(f"  {time.time() - self._begun:6.1f} s {what}")
 
     # -- clients
 
@@ -240,6 +249,7 @@ class _Round:
                     server.start(wait=False)
         world.wait_well()
         self._faults.append(Happened(fault.name, begun, ended, time.time(), fault.server))
+        self._tell(f"{fault.name}: {ended - begun:.1f} s, and {time.time() - ended:.1f} s until all was well")
         self._read_logs()
         if plan.sample is not None:
             plan.sample(world)
