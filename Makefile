@@ -4,7 +4,7 @@ ARGS ?= $(PYTEST_ARGS)
 export ARGS
 export ZKWIRE_TEST_VERSIONS ?= $(VERSIONS)
 
-.PHONY: help check test matrix servers faults lint package demo bench bench-check crowd steady many ends fixtures simulate mutants sweep fuzz differential interop clean
+.PHONY: help check test matrix servers faults lint package demo bench bench-check crowd steady many ends ensemble soak fixtures simulate mutants sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
@@ -22,6 +22,9 @@ help:
 	@echo "make crowd     how ten thousand clients come back to an ensemble, by simulation (ARGS=--compare: under other rules)"
 	@echo "make steady    what an observer sees of a directory that changes all the time, real servers, a slow line (ARGS='--seconds 5')"
 	@echo "make many      threads, memory, requests and seconds of a process that follows a thousand services (ARGS='--services 100')"
+	@echo "make ensemble  three real servers and 30 clients under partitions, kills, stops; a verdict from the servers' logs"
+	@echo "               (MINUTES=10 SEED=1 VERSION=3.8.0, ARGS=--wild or --broken; as root in network namespaces)"
+	@echo "make soak      the same for a day, with slopes of memory, descriptors and threads for each hour (HOURS=24)"
 	@echo "make ends      how processes end, as a transcript: process 1, systemd, gunicorn, kill -9, exit (ARGS='-k gunicorn')"
 	@echo "make simulate  deterministic simulation under faults (SEEDS=1000 STEPS=500); each seed replays alone"
 	@echo "make mutants   the simulation's proof that it can see: bugs of the past, put back one at a time"
@@ -71,6 +74,12 @@ steady:
 
 many:
 	@$(PYTHON) -m tests.tools.many $(ARGS)
+
+ensemble:
+	@$(PYTHON) -m tests.tools.ensemble --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) --version $(or $(VERSION),3.8.0) $(ARGS)
+
+soak:
+	@$(PYTHON) -m tests.tools.ensemble --hours $(or $(HOURS),24) --seed $(or $(SEED),1) --version $(or $(VERSION),3.8.0) $(ARGS)
 
 ends:
 	@$(PYTHON) tests/tools/venvs.py interop python -m tests.tools.ends $(ARGS)

@@ -51,7 +51,7 @@ def version_of(python: str) -> str:
 
 def find(version: str) -> str | None:
     """The path of Python `version` ('3.13', or '3.13t' for the free-threaded one): on PATH, else among pyenv's."""
-    for path in [shutil.which(f"python{version}"), *_pyenv(version)]:
+    for path in [shutil.which(f"python{version}"), *pyenv(version)]:
         if path and version_of(path) == version:
             return path
     return sys.executable if version_of(sys.executable) == version else None
@@ -62,7 +62,7 @@ def newest() -> str:
     versions = {"{}.{}".format(*sys.version_info[:2])}
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         versions.update(re.findall(r"python(3\.\d+)\b", " ".join(glob.glob(f"{folder}/python3.*"))))
-    versions.update(re.findall(r"/(3\.\d+)[^/]*/bin", " ".join(_pyenv("3."))))
+    versions.update(re.findall(r"/(3\.\d+)[^/]*/bin", " ".join(pyenv("3."))))
     for version in sorted(versions, key=lambda v: int(v[2:]), reverse=True):
         path = find(version) if int(version[2:]) >= 9 else None
         if path:
@@ -74,7 +74,7 @@ def free_threaded() -> str | None:
     """The path of the newest free-threaded Python, 3.13 or later; None if there is none."""
     paths = [path for folder in os.environ.get("PATH", "").split(os.pathsep) for path in glob.glob(f"{folder}/python3.*t")]
     names = re.findall(r"/python(3\.\d+t)\b", " ".join(paths))
-    names += [f"3.{minor}t" for minor in re.findall(r"/3\.(\d+)[^/]*t/bin", " ".join(_pyenv("3.")))]
+    names += [f"3.{minor}t" for minor in re.findall(r"/3\.(\d+)[^/]*t/bin", " ".join(pyenv("3.")))]
     for version in sorted(set(names), key=lambda v: int(v[2:-1]), reverse=True):
         path = find(version)
         if path:
@@ -94,7 +94,7 @@ def pyenv_roots() -> list[str]:
     return [root for root in roots if root]
 
 
-def _pyenv(version: str) -> list[str]:
+def pyenv(version: str) -> list[str]:
     """Pythons in pyenv's folder whose version starts so ('3.13t': and are free-threaded), the newest patch release first."""
     dotted, free = version.rstrip("t."), "t" * version.endswith("t")
     found = [path for root in pyenv_roots() for path in glob.glob(f"{root}/versions/{dotted}.*{free}/bin/python")]

@@ -70,6 +70,7 @@ class Place:
     secure_port: Optional[int] = None
     members: Mapping[str, str] = dataclasses.field(default_factory=dict)
     observer: bool = False
+    host: str = "127.0.0.1"
 
 
 def digest_id(user: str, password: str) -> str:
@@ -84,7 +85,7 @@ def zoo_cfg(options: Options, place: Place, version: tuple[int, ...]) -> str:
         "tickTime": options.tick,
         "dataDir": os.path.join(place.folder, "data"),
         "clientPort": place.port,
-        "clientPortAddress": "127.0.0.1",
+        "clientPortAddress": place.host,
         **DEFAULTS,
         **place.members,
     }
@@ -113,7 +114,7 @@ def zoo_cfg(options: Options, place: Place, version: tuple[int, ...]) -> str:
 def _tls(options: Options, place: Place) -> dict[str, Setting]:
     return {
         "secureClientPort": place.secure_port,
-        "secureClientPortAddress": "127.0.0.1",
+        "secureClientPortAddress": place.host,
         "ssl.keyStore.location": pki.pem("server"),
         "ssl.keyStore.type": "PEM",
         "ssl.trustStore.location": pki.pem("ca"),

@@ -1,4 +1,4 @@
-"""Real ZooKeeper servers for tests: one `Server`, or an `Ensemble` of them, on ports of 127.0.0.1.
+"""Real ZooKeeper servers for tests: one `Server`, or an `Ensemble` of them, on ports of 127.0.0.1, or each at home elsewhere.
 
     with Server("3.8.0") as server:
         server.hosts                    # "127.0.0.1:21234"
@@ -17,9 +17,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from . import packages, ports, processes
 from .config import Options, Place, jaas_conf, properties, zoo_cfg
@@ -77,16 +77,23 @@ class External:
         """Nothing: it is not ours."""
 
 
+class Home(NamedTuple):
+    """Where a server runs: its address, and a descriptor of its network namespace (None: the one of the tests)."""
+
+    host: str = "127.0.0.1"
+    network: Optional[int] = None
+
+
 class Server:
-    """One server process. The keywords are the fields of `config.Options`.
+    """One server process. The keywords are the fields of `config.Options`, but for its home.
 
     It is started by `start`, or by entering it as a context manager, which closes it at the end.
     """
 
-    def __init__(self, version: str = "3.8.0", **options: Any) -> None:
+    def __init__(self, version: str = "3.8.0", *, home: Home = Home(), **options: Any) -> None:  # noqa: B008  # a value
         self.version = version
         self.options = Options(**options)
-        self.host = "127.0.0.1"
+        self.host, self.network = home
         self.port = ports.lease()
         self.secure_port = ports.lease() if self.options.tls else None
         self.folder = tempfile.mkdtemp(prefix=f"zkwire-{version}-")
@@ -123,7 +130,7 @@ class Server:
         if not self.running:
             command = self._command()
             self._mend_log()
-            self.process = processes.start(command, cwd=self.folder, log=self._log)
+            self.process = processes.start(command, cwd=self.folder, log=self._log, network=self.network)
             self.suspended = False
         if wait:
             self.wait_ready(timeout)
@@ -227,7 +234,7 @@ class Server:
 
     def _command(self) -> list[str]:
         java, jars = packages.java(), packages.classpath(self.version)
-        place = Place(self.folder, self.port, self.secure_port, self.members, self.observer)
+        place = Place(self.folder, self.port, self.secure_port, self.members, self.observer, self.host)
         os.makedirs(self._data, exist_ok=True)
         numbers = tuple(int(part) for part in self.version.split("."))
         self._write("zoo.cfg", zoo_cfg(self.options, place, numbers))
@@ -281,17 +288,20 @@ class Server:
 
 
 class Ensemble:
-    """`size` voting servers, and `observers`. The keywords are those of `Server`, the same for all."""
+    """`size` voting servers, and `observers`. The keywords are those of `Server`, the same for all but their homes."""
 
-    def __init__(self, size: int = 3, version: str = "3.8.0", *, observers: int = 0, **options: Any) -> None:
+    def __init__(
+        self, size: int = 3, version: str = "3.8.0", *, observers: int = 0, homes: Sequence[Home] = (), **options: Any
+    ) -> None:
         self.version = version
-        self.servers = [Server(version, **options) for _ in range(size + observers)]
+        where = homes or [Home()] * (size + observers)
+        self.servers = [Server(version, home=home, **options) for home in where]
         self._ports = [ports.lease() for _ in range(2 * len(self.servers))]
         members = {}
         for index, server in enumerate(self.servers):
             server.number = index + 1
             server.observer = index >= size
-            line = f"127.0.0.1:{self._ports[2 * index]}:{self._ports[2 * index + 1]}"
+            line = f"{server.host}:{self._ports[2 * index]}:{self._ports[2 * index + 1]}"
             members[f"server.{server.number}"] = line + (":observer" if server.observer else "")
         for server in self.servers:
             server.members = members
