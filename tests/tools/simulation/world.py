@@ -547,7 +547,11 @@ class World:
             self._restart(rng)
 
     def _wipe(self, rng: Random) -> None:
+        """The data begins anew. Whoever has a session hears that it is over; one of a read-only server is none."""
         self.server.wipe(self.clock.now)
+        for client in self.clients:
+            if not client.sid:
+                client.seen.clear()
         self.flush()
 
     def _expire(self, rng: Random) -> None:
