@@ -11,7 +11,7 @@ import pytest
 from tests.kit.stories import Clock, Journal, Memory, QuickFront
 from tests.tools.ensemble import history
 from tests.tools.ensemble.broken import BROKEN, HONEST, Broken
-from tests.tools.ensemble.checker import Case, Violation, violations
+from tests.tools.ensemble.checker import GRAIN, Case, Violation, violations
 from tests.tools.ensemble.client import look
 from tests.tools.ensemble.hand import run_blocking
 from tests.tools.ensemble.workloads import ROOTS, WORKLOADS, Workload
@@ -154,6 +154,7 @@ def _comes_and_goes(stage: Stage) -> None:
     assert isinstance(workload, WORKLOADS["registering"])
     for wanted in (True, False, True):
         stage.run(workload._want(wanted))
+        threading.Event().wait(2 * GRAIN)  # what comes sooner is at the same time, as far as a log can tell
 
 
 def _others_come_and_go(stage: Stage) -> None:
