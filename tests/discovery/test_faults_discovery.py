@@ -166,9 +166,9 @@ def test_a_connection_lost_while_reading_never_shows_a_part(front: Front, versio
 def test_a_child_that_vanishes_between_list_and_read_is_left_out_alone(front: Front, version: str) -> None:
     scene = Scene(front, version)
     scene.add("a", "b", "c")
-    scene.server.answer(-101, GetData, f"{DIRECTORY}/b")
-    instancer = scene.watch()
-    assert scene.observed.seen == [Event(("a", "c"))]
+    with scene.server.answer(-101, GetData, f"{DIRECTORY}/b", times=1000):  # a slow machine may read it twice
+        instancer = scene.watch()
+        assert scene.observed.seen == [Event(("a", "c"))]
     scene.operator.delete(f"{DIRECTORY}/b")
     scene.add("d")
     scene.shows("a", "c", "d")

@@ -268,11 +268,11 @@ class Front:
         return zk
 
     def client(self, hosts: str, **options: Any) -> Any:
-        """A client with a session; `timeout` is one second if not given."""
+        """A client with a session, of which nobody is still to be told; `timeout` is one second if not given."""
         options.setdefault("timeout", 1.0)
         zk = self.new(hosts, **options)
         zk.start()
-        return zk
+        return settled(zk)
 
     def submit(self, zk: Any, ops: Iterable[Any]) -> List[Any]:
         """Many operations at once; a future for each."""
