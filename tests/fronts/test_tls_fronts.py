@@ -119,7 +119,7 @@ def test_a_certificate_that_expires_is_not_asked_for_hot_and_may_be_renewed(fron
     relay.use(pki.server_context("expired"))
     relay.tell(None)
     began = time.monotonic()
-    until(lambda: relay.connections >= 4)
+    until(lambda: relay.connections >= 3)
     # The first attempt comes at once and the second at random; before the third is half of the usual pause, which is
     # half to all of a third of the timeout.
     assert time.monotonic() - began > 3.0 / 3 / 2 / 2

@@ -7,9 +7,8 @@ wait for servers and clocks, so that two cores have room for more than two runs.
 from __future__ import annotations
 
 import os
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 
@@ -41,11 +40,16 @@ def _claim(path: Path) -> str:
 
 
 def claimed(items: List[pytest.Item], folder: Path) -> Iterator[List[pytest.Item]]:
-    """The tests of one file after the other, as long as there are files that nobody has taken; large files first."""
-    files = [list(group) for _, group in groupby(items, lambda item: item.path)]
-    for group in sorted(files, key=lambda group: -group[0].path.stat().st_size):
+    """The tests of one file after the other, as long as there are files that nobody has taken; large files first.
+
+    Those of one file need not stand together: pytest puts tests side by side that use the same server.
+    """
+    files: Dict[Path, List[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    for path, group in sorted(files.items(), key=lambda file: -file[0].stat().st_size):
         try:
-            os.close(os.open(folder / _claim(group[0].path), os.O_CREAT | os.O_EXCL))
+            os.close(os.open(folder / _claim(path), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             continue
         yield group
