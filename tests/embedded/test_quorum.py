@@ -206,6 +206,19 @@ def test_without_a_quorum_nobody_is_served_and_no_session_ends():
     assert len(one.sessions) == 0 and all_alike(one)
 
 
+def test_half_of_the_voting_members_is_no_majority_and_observers_are_not_counted():
+    one = quorum(4, observers=2)
+    leader, second, third = one.leader, *[member for member in one.members[:4] if member is not one.leader][:2]
+    one.stop(second, 1.0)
+    assert one.leader is leader
+    one.stop(third, 2.0)
+    one.tick(3.0)
+    assert one.leader is None and not any(member.serving for member in one.members)
+    one.start(third, 4.0)
+    one.tick(4.0)
+    assert one.leader is not None
+
+
 def test_an_election_ends_all_connections_and_begins_an_epoch():
     one = quorum()
     peers = [client(member) for member in one.members]

@@ -303,7 +303,7 @@ def test_a_registration_as_it_should_be(story: Story, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", [
-    "on + + - ON", "on ON", "on + ON -", "on + ON off OFF -", "on + ON off OFF", "on + ON x + ON",
+    "on + + - ON", "on ON", "on ON +", "on + ON -", "on + ON off OFF -", "on + ON off OFF", "on + ON x + ON",
 ])  # fmt: skip
 def test_registration(story: Story, what: str) -> None:
     registering(story, *what.split())
