@@ -148,16 +148,6 @@ class EnsembleMember(Faults, Looking):
         self._port = 0
 
     @property
-    def port(self) -> int:
-        """The port (int); 0 until the member was started."""
-        return self._port
-
-    @property
-    def hosts(self) -> str:
-        """This member alone as a connect string. Valid once it was started."""
-        return f"127.0.0.1:{self._port}"
-
-    @property
     def role(self) -> str:
         """"leader", "follower", "observer", "looking" without a leader, or "down"."""
         with self._serving.lock:

@@ -1,4 +1,4 @@
-"""What a test may look at: the nodes, sessions and requests of a server, and waiting for them.
+"""What a test may look at: the address, nodes, sessions and requests of a server, and waiting for them.
 
 Owns the questions, which any thread may ask. Must not know the protocol, faults or sockets.
 """
@@ -25,6 +25,17 @@ class Looking:
 
     _core: BareCore
     _serving: Serving
+    _port: int
+
+    @property
+    def port(self) -> int:
+        """The port (int); 0 until the server was started, if none was given."""
+        return self._port
+
+    @property
+    def hosts(self) -> str:
+        """The server as a connect string: "127.0.0.1:45231". Valid once the server was started."""
+        return f"127.0.0.1:{self._port}"
 
     @property
     def sessions(self) -> Tuple[int, ...]:

@@ -60,16 +60,6 @@ class EmbeddedServer(Faults, Looking):
 
     # ---------------------------------------------------------------------------------- life
 
-    @property
-    def port(self) -> int:
-        """The port (int); 0 until the server was started, if none was given."""
-        return self._port
-
-    @property
-    def hosts(self) -> str:
-        """The server as a connect string: "127.0.0.1:45231". Valid once the server was started."""
-        return f"127.0.0.1:{self._port}"
-
     def start(self) -> EmbeddedServer:
         """Listen and serve, with the existing data; returns itself. Does nothing if the server is running.
 
