@@ -1,8 +1,7 @@
 """A program: sixteen threads on one client, over cuts, for some seconds; it prints what it found wrong.
 
-Usage: stress.py SECONDS [cut]. The last line is "done WRONG LOCK ROUNDS": LOCK is False on a CPython without the
-interpreter lock. Every thread has a node of its own, and knows what it must find there; all of them use each other's
-futures, watches, listeners and properties.
+Usage: stress.py SECONDS [cut]. `Trial.tell` prints the last line. Every thread has a node of its own, and knows what it must
+find there; all of them use each other's futures, watches, listeners and properties.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
-import traceback
-from typing import Any, List
+from typing import Any
 
+from tests.kit.stress import Trial
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionLoss, ZookeeperError
@@ -24,47 +22,28 @@ THREADS = 16
 
 
 class Stress:
-    """One run. `wrong` has what went wrong."""
+    """One run."""
 
-    def __init__(self, seconds: float, cuts: bool) -> None:
-        self.seconds, self.cuts = seconds, cuts
-        self.wrong: List[str] = []
-        self.rounds = 0
-        self._lock = threading.Lock()
-        threading.excepthook = lambda args: self.wrong.append(f"{args.thread}: {args.exc_value!r}")
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
 
     def run(self) -> None:
-        with EmbeddedServer(tick=0.05) as server, ZooKeeper(server.hosts, timeout=20.0, request_timeout=15.0) as zk:
-            self.server, self.zk, self.end = server, zk, time.monotonic() + self.seconds
-            zk.create("/n", b"")
-            self.ids = {zk.client_id}
+        with (
+            EmbeddedServer(tick=0.05) as server,
+            ZooKeeper(server.hosts, timeout=20.0, request_timeout=15.0) as self.zk,
+        ):
+            self.zk.create("/n", b"")
+            self.ids = {self.zk.client_id}
             for i in range(THREADS):
-                zk.create(f"/n/{i}", b"0")
-            threads = [threading.Thread(target=self.guarded, args=(i,), daemon=True) for i in range(THREADS)]
-            for thread in threads:
-                thread.start()
-            pause = threading.Event()
-            while time.monotonic() < self.end:
-                pause.wait(0.05)
-                if self.cuts:
-                    server.cut()
-            for thread in threads:
-                thread.join(30)
-                if thread.is_alive():
-                    self.wrong.append(f"{thread.name} hangs")
-            if zk._session.pending:
-                self.wrong.append(f"{zk._session.pending} operations pending")
+                self.zk.create(f"/n/{i}", b"0")
+            self.trial.run(server, THREADS, self.work, 30)
+            if self.zk._session.pending:
+                self.trial.wrong.append(f"{self.zk._session.pending} operations pending")
 
-    def guarded(self, i: int) -> None:
-        try:
-            self.work(i)
-        except Exception:
-            self.wrong.append(traceback.format_exc())
-
-    def work(self, i: int) -> None:
+    def work(self, i: int) -> int:
         zk, path, chance = self.zk, f"/n/{i}", random.Random(i)
         known, certain, done = 0, True, 0
-        while time.monotonic() < self.end or not done:
+        while not self.trial.over or not done:
             done += 1
             try:
                 kind = chance.randrange(6)
@@ -72,7 +51,7 @@ class Stress:
                     for _ in range(5):
                         value = int(zk.get(path)[0])
                         if certain and value != known:
-                            self.wrong.append(f"{path} is {value}, and was set to {known}")
+                            self.trial.wrong.append(f"{path} is {value}, and was set to {known}")
                         known, certain = value, True
                 elif kind == 1:
                     certain = False
@@ -90,13 +69,12 @@ class Stress:
                     called = threading.Event()
                     zk.submit(GetData(path)).add_done_callback(lambda future, called=called: called.set())  # type: ignore[misc]
                     if not called.wait(15):
-                        self.wrong.append("a callback was not called")
+                        self.trial.wrong.append("a callback was not called")
                 else:
                     self.look(chance)
             except ConnectionLoss as error:
                 certain = certain and not error.maybe_applied and kind != 1
-        with self._lock:
-            self.rounds += done
+        return done
 
     def share(self, chance: random.Random, path: str) -> None:
         """Several threads wait for one future; one of them may settle another."""
@@ -116,7 +94,7 @@ class Stress:
         for thread in threads:
             thread.join(15)
         if len(got) != 3 or own.result(0) != first or len({id(outcome) for outcome in got}) != 1:
-            self.wrong.append(f"one future, {got} and {own}")
+            self.trial.wrong.append(f"one future, {got} and {own}")
 
     def look(self, chance: random.Random) -> None:
         """Whatever a client shows of itself, and who hears of it."""
@@ -130,9 +108,9 @@ class Stress:
 
         zk.add_listener(listener)
         if zk.client_id not in self.ids:
-            self.wrong.append(f"a torn client_id: {zk.client_id}")
+            self.trial.wrong.append(f"a torn client_id: {zk.client_id}")
         if zk.state not in ("CONNECTED", "SUSPENDED") or zk.client_state not in ("CONNECTED", "CONNECTING"):
-            self.wrong.append(f"{zk.state}, {zk.client_state}")
+            self.trial.wrong.append(f"{zk.state}, {zk.client_state}")
         repr(zk)
         zk.get("/n", watch=watcher)
         zk.remove_listener(listener)
@@ -140,11 +118,9 @@ class Stress:
 
 def main(*arguments: Any) -> None:
     """Run it."""
-    stress = Stress(float(arguments[0]), "cut" in arguments)
-    stress.run()
-    for text in stress.wrong[:10]:
-        print(text)
-    print("done", len(stress.wrong), getattr(sys, "_is_gil_enabled", lambda: True)(), stress.rounds)
+    trial = Trial(float(arguments[0]), "cut" in arguments)
+    Stress(trial).run()
+    trial.tell()
 
 
 if __name__ == "__main__":

@@ -333,16 +333,27 @@ class Ensemble:
         for server in self._awake():
             server.wait_ready(timeout)
 
+    def modes(self, timeout: float = 40.0) -> dict[Server, str]:
+        """What each member that runs, and is not suspended, says it is, when all of them serve and one leads.
+
+        A busy machine may make a member slow to say it, or an election begin anew, also after `wait_ready`.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            modes = {server: server.mode() for server in self._awake()}
+            if "leader" in modes.values() and set(modes.values()) <= set(SERVING):
+                return modes
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no ensemble that serves: {list(modes.values())}")
+            time.sleep(0.02)
+
     def leader(self) -> Server:
-        """The member that leads now; LookupError when none does."""
-        for server in self._awake():
-            if server.mode() == "leader":
-                return server
-        raise LookupError("no leader now")
+        """The member that leads, as soon as there is one."""
+        return next(server for server, mode in self.modes().items() if mode == "leader")
 
     def followers(self) -> list[Server]:
-        """The members that follow now."""
-        return [server for server in self._awake() if server.mode() == "follower"]
+        """The members that follow, as soon as all serve."""
+        return [server for server, mode in self.modes().items() if mode == "follower"]
 
     def close(self) -> None:
         """End all members and leave nothing behind."""
