@@ -53,11 +53,21 @@ def pytest_configure(config: pytest.Config) -> None:
     watchdog.configure()
     children.hear_signals()
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
-    config.addinivalue_line("markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`")
-    config.addinivalue_line("markers", "once: shows something about servers, schedules or tools; `make test` runs it on the newest Python only")
-    config.addinivalue_line("markers", "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine")
+    config.addinivalue_line(
+        "markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`"
+    )
+    config.addinivalue_line(
+        "markers",
+        "once: shows something about servers, schedules or tools; also set here, for what is slow or timed, or asks for an older server or one of its own; `make test` runs it on the newest Python only",
+    )
+    config.addinivalue_line(
+        "markers",
+        "timed: reads a clock (set here, by its names); `make test` runs these when nothing else loads the machine",
+    )
     config.addinivalue_line("markers", "live: asks for a real server (set here, by fixture); not part of `make check`")
-    config.addinivalue_line("markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)")
+    config.addinivalue_line(
+        "markers", "fault(rows): which rows of the fault catalogue the test shows (tests/kit/catalogue.py)"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -100,18 +110,26 @@ SERVERS = "shared"
 CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "SLACK"])
 #: Servers of a test's own load the machine themselves, while they start.
 HEAVY = frozenset(["own_server", "ensemble"])
+#: Real servers, by version or fixture, beside which there is a newer one.
+OLDER = frozenset(["3.4", "3.4.13", "server34", "3.8", "3.8.0"])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `live` what asks for a real server: as an argument, through another fixture, or by a name it is given."""
+    """Mark as `live` what asks for a real server: as an argument, through another fixture, or by a name it is given.
+
+    What shows an interpreter's ways is quick, and waits for no clock: the rest is marked as `once`.
+    """
     for item in items:
         callspec = getattr(item, "callspec", None)
+        fixtures = set(item.fixturenames)  # type: ignore[attr-defined]
         given = {value for value in callspec.params.values() if isinstance(value, str)} if callspec else set()
-        if SERVERS in item.fixturenames or given & FIXTURES:  # type: ignore[attr-defined]
+        if SERVERS in fixtures or given & FIXTURES:
             item.add_marker("live")
-        if CLOCKS & _names(item.function.__code__) and not HEAVY & set(item.fixturenames):  # type: ignore[attr-defined]
+        if CLOCKS & _names(item.function.__code__) and not HEAVY & fixtures:  # type: ignore[attr-defined]
             item.add_marker("timed")
+        if (HEAVY | OLDER) & (fixtures | given) or any(map(item.get_closest_marker, ["slow", "timed"])):
+            item.add_marker("once")
 
 
 def _names(code: CodeType) -> set[str]:

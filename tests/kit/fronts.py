@@ -268,8 +268,8 @@ class Front:
         return zk
 
     def client(self, hosts: str, **options: Any) -> Any:
-        """A client with a session, of which nobody is still to be told; `timeout` is one second if not given."""
-        options.setdefault("timeout", 1.0)
+        """A client with a session, of which nobody is still to be told; `timeout` is nine seconds if not given."""
+        options.setdefault("timeout", 9.0)
         zk = self.new(hosts, **options)
         zk.start()
         return settled(zk)

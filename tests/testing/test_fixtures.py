@@ -70,6 +70,21 @@ def test_a(zk_server, trouble, zk_client):
     assert "Have your service ask ZooKeeper for something" in text and "GetData /: ThrottledOpError" in text
 
 
+def test_whoever_asks_first_does_not_take_the_overload_away_from_others(tmp_path: Path) -> None:
+    """A registrar beside the service may ask at any moment."""
+    done = run(tmp_path, """
+@hostile_day("the server is overloaded")
+def test_a(zk_server, trouble, zk_client):
+    with ZooKeeper(zk_server.hosts) as zk, ZooKeeper(zk_server.hosts) as other:
+        with trouble:
+            for one in (zk_client, other, zk):
+                with pytest.raises(ZookeeperError, match="-127|[Tt]hrottled"):
+                    one.get("/")
+        assert zk.exists("/")
+""")  # fmt: skip
+    assert done.summary == "1 passed", done.output
+
+
 def test_a_service_that_has_stopped(tmp_path: Path) -> None:
     done = run(tmp_path, """
 @hostile_day("the server is down")

@@ -6,7 +6,8 @@ Mostly the tests wait, for real servers and real time-outs, so each core has roo
 Python share its test files (tests/tools/sharing.py). Each run has its own servers and its own cache, and begins its lines
 with its name. The tests that compare a clock with a bound (marker `timed`) come last, when no servers are being started:
 a bound that holds only where nothing else runs is no reason to loosen it. What shows something about servers, schedules or
-tools, and nothing about the interpreter (marker `once`), runs on the newest of the Pythons alone.
+tools rather than about the interpreter (marker `once`), and what is slow, runs on the newest of the Pythons alone: `make test
+PYTHONS=3.9` runs all of it on that one.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest found: the oldest
 supported and the newest are where differences show. A free-threaded CPython is taken as well where there is one. With
@@ -23,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Iterable, List, Sequence, Tuple
@@ -36,8 +37,9 @@ PREFERRED = ("3.9", "3.13")
 CACHE = venvs.PROJECT / ".pytest_cache"
 RUNS_EACH_CORE = 2
 CHECK = "not live and not slow"
-#: What one phase after the other runs (tests/tools/sharing.py).
-PHASES = ("--timed=left-out", "--timed=alone")
+#: What one phase after the other runs (tests/tools/sharing.py); the second one on the newest Python only.
+TIMED = "--timed=alone"
+PHASES = ("--timed=left-out", TIMED)
 #: pytest's exit status when a selection (ARGS) leaves nothing to run, as it may in one of the phases.
 NOTHING = 5
 #: Exit status, seconds, and the tests that failed.
@@ -115,8 +117,7 @@ def main(*options: str) -> int:
     if not check:
         # Not fatal: what does without a server is tested in any case, and the tests say what is missing.
         run(sys.executable, "-m", "tests.kit.harness.packages")
-    each = -(-RUNS_EACH_CORE * (os.cpu_count() or 1) // len(chosen))
-    results = [together(chosen, each, phase) for phase in ([("-m", CHECK)] if check else [(phase,) for phase in PHASES])]
+    results = [together(chosen, phase) for phase in ([("-m", CHECK)] if check else [(phase,) for phase in PHASES])]
     code = report(chosen, results)
     if check:
         print("left out: tests marked `live` (real servers) and `slow` (they wait); `make test` runs all")
@@ -128,21 +129,22 @@ def _age(version: str) -> Tuple[bool, int]:
     return not version.endswith("t"), int(re.sub(r"\D", "", version.partition(".")[2]) or 0)
 
 
-def together(chosen: Iterable[str], each: int, selection: Sequence[str]) -> dict[str, list[Outcome]]:
-    """What each of the runs of a phase came to, by Python: `each` of them on every Python, all at the same time.
+def together(chosen: Iterable[str], selection: Sequence[str]) -> dict[str, list[Outcome]]:
+    """What each of the runs of a phase came to, by Python: as many at the same time as the machine has room for.
 
-    The newest Python, which has most to do, gets one more where nobody compares a clock with a bound.
+    The others end before the newest Python, which has most to do, and leave their room to it.
     """
     started = time.monotonic()
-    newest = max(chosen, key=_age)
-    with ThreadPoolExecutor(each * len(list(chosen)) + 1) as pool, TemporaryDirectory() as folder:
-        parts = {}
-        for version in chosen:
+    newest, room = max(chosen, key=_age), RUNS_EACH_CORE * (os.cpu_count() or 1)
+    others = [version for version in chosen if version != newest and selection[0] != TIMED]
+    with ThreadPoolExecutor(room) as pool, TemporaryDirectory() as folder:
+        parts: dict[str, list[Future[Outcome]]] = {version: [] for version in chosen}
+        each = max(1, room // (len(others) + 1))
+        for version in [*others * each, *[newest] * room]:
             claims = Path(folder, version)
-            claims.mkdir()
+            claims.mkdir(exist_ok=True)
             ours = [*selection, *([] if version == newest else ["--once=left-out"])]
-            runs = each + (version == newest and len(list(chosen)) > 1 and selection[0] == PHASES[0])
-            parts[version] = [pool.submit(part, version, str(n + 1), claims, started, *ours) for n in range(runs)]
+            parts[version].append(pool.submit(part, version, str(len(parts[version]) + 1), claims, started, *ours))
         return {version: [future.result() for future in futures] for version, futures in parts.items()}
 
 
@@ -154,7 +156,7 @@ def report(chosen: Iterable[str], phases: Sequence[dict[str, list[Outcome]]]) ->
         codes = {outcome[0] for outcome in ended}
         code = max(codes - {NOTHING} or codes)
         worst = max(worst, code)
-        took = sum(max(seconds for _, seconds, _ in phase[version]) for phase in phases)
+        took = sum(max((seconds for _, seconds, _ in phase[version]), default=0.0) for phase in phases)
         print(f"Python {version}: {'passed' if code == 0 else f'FAILED (exit {code})'} in {took:.0f} s")
         for name in sorted({name for _, _, names in ended for name in names}):
             print(f"Python {version}: FAILED {name}")

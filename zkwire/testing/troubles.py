@@ -6,6 +6,7 @@ clients have asked of the server (`EmbeddedServer.requests`): nothing else prove
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..embedded import ClientRequest, EmbeddedServer
@@ -75,6 +76,7 @@ OVER = Evidence("the session of each client is over", lambda sight: not set(sigh
              "Ask for a session timeout of about a second, or leave it to `zk_server`, which grants no longer one.")
 LATE = Evidence(f"some answer is {SLOW} s late",
              lambda sight: any(r.took is not None and r.took >= SLOW for r in sight.asked), _ASK)  # fmt: skip
+#: Any client may ask next, a registrar besides the code under test: who is to feel it asks while it lasts.
 THROTTLED = Evidence("some request is answered with ThrottledOpError",
                   lambda sight: any(r.outcome == "ThrottledOpError" for r in sight.asked), _ASK)  # fmt: skip
 UNANSWERED = Evidence("the answer to some write is lost, and its client connects again",
@@ -85,6 +87,10 @@ UNANSWERED = Evidence("the answer to some write is lost, and its client connects
 def _expire(server: EmbeddedServer) -> None:
     for session in server.connected:
         server.expire(session)
+
+
+def _throttle(server: EmbeddedServer) -> Any:
+    return server.answer(ThrottledOpError.code, times=sys.maxsize)
 
 
 def _once(switch: Callable[[EmbeddedServer], object]) -> Callable[[EmbeddedServer], None]:
@@ -123,7 +129,7 @@ TROUBLES: Tuple[Trouble, ...] = (
     Trouble("the server lags behind", _then_cut(lambda server: server.lag_behind(0)), REFUSED, None, BACK),
     Trouble("there is no quorum", _then_cut(lambda server: server.refuse_sessions()), REFUSED, None, BACK),
     Trouble("there is no quorum, but reads", lambda server: server.go_read_only(), TRIED, None, BACK),
-    Trouble("the server is overloaded", lambda server: server.answer(ThrottledOpError.code), None, THROTTLED),
+    Trouble("the server is overloaded", _throttle, None, THROTTLED),
 )
 #: For services that write: not among the above, because others cannot feel it.
 ANSWER_LOST = Trouble("the answer to a write is lost", lambda server: server.lose_answer(), None, UNANSWERED)
