@@ -14,6 +14,7 @@ import itertools
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType
 from typing import Any, Callable, NoReturn, Union
 
@@ -112,14 +113,13 @@ CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "SLACK"])
 HEAVY = frozenset(["own_server", "ensemble"])
 #: Real servers, by version or fixture, beside which there is a newer one.
 OLDER = frozenset(["3.4", "3.4.13", "server34", "3.8", "3.8.0"])
+#: Tests of what real servers do.
+LIVE = Path(__file__).parent / "live"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `live` what asks for a real server: as an argument, through another fixture, or by a name it is given.
-
-    What shows an interpreter's ways is quick, and waits for no clock: the rest is marked as `once`.
-    """
+    """Mark as `live` what asks for a real server: as an argument, through another fixture, or by a name it is given."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         fixtures = set(item.fixturenames)  # type: ignore[attr-defined]
@@ -128,8 +128,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("live")
         if CLOCKS & _names(item.function.__code__) and not HEAVY & fixtures:  # type: ignore[attr-defined]
             item.add_marker("timed")
-        if (HEAVY | OLDER) & (fixtures | given) or any(map(item.get_closest_marker, ["slow", "timed"])):
+        if _shows_no_interpreter(item, fixtures | given):
             item.add_marker("once")
+
+
+def _shows_no_interpreter(item: pytest.Item, uses: set[str]) -> bool:
+    """What is slow or waits for a clock or a server; and faults, on the blocking front: asyncio is where Pythons differ."""
+    marked = {mark.name for mark in item.iter_markers()}
+    return bool(
+        (HEAVY | OLDER) & uses
+        or {"slow", "timed"} & marked
+        or ("fault" in marked and "threads" in uses)
+        or LIVE in item.path.parents
+    )
 
 
 def _names(code: CodeType) -> set[str]:

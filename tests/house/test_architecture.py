@@ -14,6 +14,8 @@ from tests.kit.fronts import Log
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = str(ROOT / "zkwire") + "/"
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

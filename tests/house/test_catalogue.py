@@ -10,6 +10,8 @@ import pytest
 
 from tests.kit.catalogue import LEFT_OUT, ROWS, fault
 
+pytestmark = pytest.mark.once
+
 
 def tags() -> Iterator[Tuple[str, str]]:
     """Row and test of each `@fault(...)` in the suite; a test's name must be there for pytest to find."""

@@ -8,6 +8,8 @@ from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 #: Lower floors first; a file imports lower floors, and within its own room whatever does not come back to it.
 HOUSE = {

@@ -25,6 +25,8 @@ from tests.conftest import chosen, named
 from tests.kit.harness import debian, packages, pki, ports
 from tests.kit.harness.servers import Ensemble, Server, four
 
+pytestmark = pytest.mark.once
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

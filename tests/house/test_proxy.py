@@ -12,6 +12,8 @@ import pytest
 
 from tests.kit.harness.proxy import FaultProxy
 
+pytestmark = pytest.mark.once
+
 HELLO = b"0123456789"
 
 

@@ -35,6 +35,8 @@ from zkwire.verbs import Transaction
 PATIENCE = 10.0
 #: What a busy machine may add to a deadline, in seconds.
 SLACK = 0.4
+#: Session timeouts, in seconds: where a silence is to be noticed soon, and where nobody is to be in doubt.
+BRISK, PATIENT = 1.0, 9.0
 
 
 class Log:
@@ -241,8 +243,10 @@ async def _handed_out(zk: Any) -> None:
 class Front:
     """What a scenario is given. Whatever it makes is closed at the end, clients first."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, timeout: float = BRISK) -> None:
         self.name = name
+        #: The session timeout of its clients, in seconds.
+        self.timeout = timeout
         #: What a test has seen to: it says so by clearing this.
         self.complaints: List[str] = []
         self.loop = Loop() if self.is_asyncio else None
@@ -268,8 +272,8 @@ class Front:
         return zk
 
     def client(self, hosts: str, **options: Any) -> Any:
-        """A client with a session, of which nobody is still to be told; `timeout` is nine seconds if not given."""
-        options.setdefault("timeout", 9.0)
+        """A client with a session, of which nobody is still to be told; `timeout` is as the front's if not given."""
+        options.setdefault("timeout", self.timeout)
         zk = self.new(hosts, **options)
         zk.start()
         return settled(zk)
@@ -376,7 +380,8 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
     """The scenario's tools, once for each front; afterwards, the oracle."""
     gc.collect()
     threads, descriptors = set(threading.enumerate()), _descriptors()
-    one = Front(request.param)
+    # A real server may be slow to answer where other tests start theirs: no test is about that.
+    one = Front(request.param, PATIENT if request.node.get_closest_marker("live") else BRISK)
     handler = _Errors(one.complaints)
     logging.getLogger().addHandler(handler)
     try:
