@@ -112,7 +112,7 @@ CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "SLACK"])
 #: Servers of a test's own load the machine themselves, while they start.
 HEAVY = frozenset(["own_server", "ensemble"])
 #: Real servers, by version or fixture, beside which there is a newer one.
-OLDER = frozenset(["3.4", "3.4.13", "server34", "3.8", "3.8.0"])
+OLDER = frozenset(["3.4", "3.4.13", "server34", "3.8", "3.8.0", "server38"])
 #: Tests of what real servers do.
 LIVE = Path(__file__).parent / "live"
 

@@ -335,9 +335,9 @@ def truth(ensemble: EmbeddedEnsemble) -> Tuple[str, ...]:
 
 @pytest.mark.slow
 @pytest.mark.watchdog(120)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_stops_starts_and_lags(front: Front, seed: int) -> None:
-    """Registrations stay, and an instancer's state is true in the end, whatever the members do: ten seeds, two fronts."""
+    """Registrations stay, and an instancer's state is true in the end, whatever the members do: four seeds, two fronts."""
     rng = random.Random(f"{front.name} {seed}")
     ensemble = front.ensemble(3, observers=rng.randrange(2), election_time=rng.choice((0.0, 0.05)), seed=seed)
     clients = [front.disco(ensemble.hosts, session_timeout=rng.choice((1.0, 4.0))) for _ in range(3)]

@@ -120,7 +120,7 @@ def test_tls_port_answers_to_a_known_client(own_server: Callable[..., Server], v
 
 
 @pytest.mark.watchdog(90)
-@pytest.mark.parametrize("version", chosen("3.9", "3.4"))
+@pytest.mark.parametrize("version", chosen("3.9"))
 def test_ensemble_elects_a_leader_again(ensemble: Callable[..., Ensemble], version: str):
     members = ensemble(3, version)
     assert len(members.followers()) == 2
@@ -132,7 +132,7 @@ def test_ensemble_elects_a_leader_again(ensemble: Callable[..., Ensemble], versi
 
 
 @pytest.mark.watchdog(90)
-@pytest.mark.parametrize("version", chosen("3.9", "3.4"))
+@pytest.mark.parametrize("version", chosen("3.4"))
 def test_survivor_of_an_ensemble_is_read_only(ensemble: Callable[..., Ensemble], version: str):
     members = ensemble(3, version, readonly=True)
     members[0].kill()

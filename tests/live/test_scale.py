@@ -95,7 +95,7 @@ def test_ten_thousand_by_the_fall_back(own_server: Any, where: str) -> None:
 
 
 @pytest.mark.watchdog(100)
-@pytest.mark.parametrize("version", ["3.8", "3.9"])
+@pytest.mark.parametrize("version", ["3.9"])
 def test_rounds_of_random_kills(own_server: Any, where: str, version: str) -> None:
     """Sessions, connections and the server die in any order; at rest there are as many nodes as registrars."""
     seed = random.randrange(2**32)
