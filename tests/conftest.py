@@ -108,8 +108,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 #: Every fixture of real servers asks for this one.
 SERVERS = "shared"
 #: A test that uses one of these names compares the clock with a bound: what else the machine does is not to decide it.
-CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "SLACK"])
-#: Servers of a test's own load the machine themselves, while they start.
+CLOCKS = frozenset(["monotonic", "perf_counter", "elapsed", "took", "closing", "SLACK"])
+#: Servers of a test's own take seconds to start.
 HEAVY = frozenset(["own_server", "ensemble"])
 #: Real servers, by version or fixture, beside which there is a newer one.
 OLDER = frozenset(["3.4", "3.4.13", "server34", "3.8", "3.8.0", "server38"])
@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         given = {value for value in callspec.params.values() if isinstance(value, str)} if callspec else set()
         if SERVERS in fixtures or given & FIXTURES:
             item.add_marker("live")
-        if CLOCKS & _names(item.function.__code__) and not HEAVY & fixtures:  # type: ignore[attr-defined]
+        if CLOCKS & _names(item.function.__code__):  # type: ignore[attr-defined]
             item.add_marker("timed")
         if _shows_no_interpreter(item, fixtures | given):
             item.add_marker("once")

@@ -60,7 +60,7 @@ async def test_the_main_job_as_a_follower_sees_it(server: AnyServer, unique: str
             await news.until(lambda _: seen[-1].instances == ())
             with pytest.raises(NotRegisteredError):
                 await mine.deregister(service)
-        await asyncio.wait_for(following, 2)
+        await asyncio.wait_for(following, 9)
         assert all(event.instances in ((), ("one",), ("two",), ("one", "three")) for event in seen)
         await operator.delete(f"/{unique}", recursive=True)
 
@@ -82,17 +82,17 @@ async def test_iterations_end_however_the_instancer_does(server38: AnyServer, un
     await asyncio.sleep(0)
     await stopped.stop()
     await stopped.stop()
-    assert all(isinstance(events, list) for events in await asyncio.wait_for(asyncio.gather(*readers), 2))
-    assert await asyncio.wait_for(collect(stopped), 2) == [], "one that begins when all is over ends at once"
+    assert all(isinstance(events, list) for events in await asyncio.wait_for(asyncio.gather(*readers), 9))
+    assert await asyncio.wait_for(collect(stopped), 9) == [], "one that begins when all is over ends at once"
     never = Instancer(client, f"/{unique}")
     await never.stop()
-    assert await asyncio.wait_for(collect(never), 2) == []
+    assert await asyncio.wait_for(collect(never), 9) == []
     unstarted, running = Instancer(client, f"/{unique}"), Instancer(client, f"/{unique}")
     both = [asyncio.ensure_future(collect(one)) for one in (unstarted, running)]  # which starts them
     await eventually(lambda: started(unstarted, running))
     await client.stop()
     await client.stop()
-    assert all(len(events) <= 1 for events in await asyncio.wait_for(asyncio.gather(*both), 2))
+    assert all(len(events) <= 1 for events in await asyncio.wait_for(asyncio.gather(*both), 9))
     for call in (
         lambda: client.start(), lambda: client.register(Service("/a", "b")), lambda: client.get_entries("/a"),
         lambda: client.create_parent_nodes("/a"), lambda: client.deregister(Service("/a", "b")),

@@ -359,13 +359,13 @@ def test_events_of_a_recursive_watch_that_carry_the_watched_path(front: Front, k
     with plain(keeper) as other:
         other.start()
         other.create("/svc/api/b", b"10.0.0.8:80")
-        until(lambda: instancer.state == Event(("10.0.0.8:80", "10.0.0.9:80")), 4.0)
+        until(lambda: instancer.state == Event(("10.0.0.8:80", "10.0.0.9:80")))
         other.set("/svc/api/b", b"10.0.0.7:80")
-        until(lambda: instancer.state == Event(("10.0.0.7:80", "10.0.0.9:80")), 4.0)
+        until(lambda: instancer.state == Event(("10.0.0.7:80", "10.0.0.9:80")))
         other.delete("/svc/api/a")
-        until(lambda: instancer.state == Event(("10.0.0.7:80",)), 4.0)
+        until(lambda: instancer.state == Event(("10.0.0.7:80",)))
         other.delete("/svc/api/b")
-        until(lambda: instancer.state == Event(()), 4.0)
+        until(lambda: instancer.state == Event(()))
 
 
 @fault("X21")

@@ -403,7 +403,7 @@ def test_random_bytes_at_every_layer(layer: str, front: Front) -> None:
 
     def works() -> bool:
         try:
-            return bool(zk.get("/a", timeout=2)[0] == b"proper")
+            return bool(zk.get("/a", timeout=9)[0] == b"proper")
         except (ConnectionLoss, SessionExpiredError, ProtocolError):
             return False
 

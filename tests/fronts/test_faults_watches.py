@@ -243,10 +243,10 @@ def test_an_event_comes_before_the_answer_that_shows_its_change(front: Front) ->
         zk.get("/a", watch=watcher)
         writing = other.submit(SetData("/a", b"%d" % number))
         if number % 2:
-            writing.result(4)
+            writing.result(9)
         read = zk.submit(GetData("/a"), lambda done, order=order: order("answer"))  # later it may be done already
-        writing.result(4)
-        shown = read.result(4)[0] == b"%d" % number
+        writing.result(9)
+        shown = read.result(9)[0] == b"%d" % number
         assert shown or not number % 2
         assert order.wait(2) == (["event", "answer"] if shown else ["answer", "event"])
         assert zk.get("/a")[0] == b"%d" % number

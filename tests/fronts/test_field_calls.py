@@ -527,7 +527,7 @@ def test_a_closed_client_is_freed(no_collector: None, ended: str) -> None:
         zk.close()
         reference = weakref.ref(zk)
         zk = None
-        until(lambda: reference() is None, 2.0)  # a thread of its may be at its end just now
+        until(lambda: reference() is None)  # a thread of its may be at its end just now
 
 
 @fault("X13")
@@ -574,7 +574,7 @@ def test_what_was_called_last_is_freed(front: Front, kind: str) -> None:
     del heard
     big = None
     gc.collect()
-    until(lambda: reference() is None, 2.0)
+    until(lambda: reference() is None)
 
 
 def tell(big: Big, called: threading.Event, what: Any) -> None:

@@ -151,6 +151,7 @@ def test_the_first_address_is_bad(front: Front, names: Names, kind: str) -> None
 
 
 @fault("X15")
+@pytest.mark.timed  # within the session's timeout
 @pytest.mark.parametrize("kind", list(SHARE))
 def test_the_first_address_is_bad_at_a_reconnect(front: Front, names: Names, kind: str) -> None:  # noqa: F811
     """The session is kept: the bad address takes less than its timeout."""

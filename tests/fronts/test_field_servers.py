@@ -122,9 +122,9 @@ def test_short_answers(front: Front, opcode: int, call: str) -> None:
 
     server.request = request
     calls = {
-        "set": lambda: zk.set("/a", b"", timeout=3.0), "delete": lambda: zk.delete("/a", timeout=3.0), "create": lambda: zk.create("/a", timeout=3.0),
-        "sync": lambda: zk.sync("/a", timeout=3.0), "get": lambda: zk.get("/a", timeout=3.0),
-        "set_acls": lambda: zk.set_acls("/a", READ_ACL_UNSAFE, timeout=3.0),
+        "set": lambda: zk.set("/a", b"", timeout=9.0), "delete": lambda: zk.delete("/a", timeout=9.0), "create": lambda: zk.create("/a", timeout=9.0),
+        "sync": lambda: zk.sync("/a", timeout=9.0), "get": lambda: zk.get("/a", timeout=9.0),
+        "set_acls": lambda: zk.set_acls("/a", READ_ACL_UNSAFE, timeout=9.0),
     }  # fmt: skip
     if call in ("delete", "sync"):
         assert calls[call]() in (None, "/a", True)

@@ -205,7 +205,7 @@ def test_bad_handshakes_are_tried_again_until_one_is_good(
     scripted.handshake = None
     starting.join(8)
     assert zk.connected
-    assert zk.get("/a", timeout=2)[0] == b"proper"
+    assert zk.get("/a", timeout=9)[0] == b"proper"
 
 
 def test_what_start_says_about_another_service(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:

@@ -398,7 +398,7 @@ def test_ctrl_c_in_the_midst_of_the_cores_work_leaves_nobody_waiting(
     except (KeyboardInterrupt, ConnectionLoss):
         pass
     timer.join()
-    assert all(isinstance(future.exception(3), (ConnectionLoss, type(None))) for future in others)
+    assert all(isinstance(future.exception(9), (ConnectionLoss, type(None))) for future in others)
     scripted.request = None
     assert zk.get("/a", timeout=5)[0] == b"proper"
 
@@ -450,7 +450,7 @@ def test_ctrl_c_between_receiving_and_handing_it_on_loses_nothing(
             zk.get("/held", timeout=5)
         except KeyboardInterrupt:
             pass
-    assert [future.result(3)[0] for future in others] == [b"proper"] * 3
+    assert [future.result(9)[0] for future in others] == [b"proper"] * 3
     assert zk.get("/a", timeout=5)[0] == b"proper"
     assert scripted.connections == 1
 
@@ -541,7 +541,7 @@ def test_the_child_of_a_fork_is_refused_at_once_and_the_parent_goes_on(scripted:
 def test_the_child_may_make_a_client_of_its_own(scripted: Scripted, zk: ZooKeeper) -> None:
     def child() -> Any:
         with ZooKeeper(scripted.hosts, timeout=3.0) as own:
-            return own.get("/a", timeout=3)[0]
+            return own.get("/a", timeout=9)[0]
 
     assert in_child(child) == repr(b"proper")
     assert zk.get("/a", timeout=5)[0] == b"proper"
@@ -567,7 +567,7 @@ def test_the_child_may_forget_its_parents_client(scripted: Scripted) -> None:
 def test_a_future_of_the_users_own(zk: ZooKeeper) -> None:
     one, two, three = zk.future(), zk.future(), zk.future()
     one.set_result(5)
-    assert one.result(1) == 5
+    assert one.result(9) == 5
     two.set_exception(KeyError("x"))
     with pytest.raises(KeyError):
         two.result(1)

@@ -167,7 +167,7 @@ def test_close_ends_a_question(front: Front) -> None:
     thread.start()
     assert asked.wait(5)
     zk.close()
-    thread.join(3)
+    thread.join(9)
     assert [type(error) for error in outcome] == [ConnectionClosedError]
 
 

@@ -215,6 +215,7 @@ DISCO = """
 """
 
 
+@pytest.mark.timed
 @fault("X01")
 @pytest.mark.parametrize("handler", ["registrar.deregister()", "client.stop()", "client.deregister(registrar._core.service)"])
 @pytest.mark.parametrize("place", ["when the core has taken it", "when it is sent, and not noted", "when the core has the answer"])

@@ -220,6 +220,7 @@ def test_strangers_nodes_are_never_touched(server: Any, zk: ZooKeeper, where: st
 # -------------------------------------------------------------- sessions and servers die
 
 
+@pytest.mark.timed
 def test_after_expiry_it_is_back_once_within_two_seconds_of_the_new_session(
     server: Any, zk: ZooKeeper, where: str
 ) -> None:

@@ -54,6 +54,15 @@ def mode(host: str, port: int) -> str:
     return ""
 
 
+def listens(host: str, port: int) -> bool:
+    """Whether a connection to this port is accepted."""
+    try:
+        socket.create_connection((host, port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 class External:
     """A server that somebody else runs (``ZKWIRE_TEST_HOSTS``): it can be asked, not changed."""
 
@@ -139,6 +148,11 @@ class Server:
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until it takes operations. (`ruok` answers too early: only a mode in `srvr` is proof.)"""
         self.wait_mode(*SERVING, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        while self.secure_port and not listens(self.host, self.secure_port):  # it is opened after the other one
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"ZooKeeper {self.version}: nothing listens at its TLS port:\n{self.log()[-3000:]}")
+            time.sleep(0.02)
 
     def wait_mode(self, *modes: str, timeout: float = 30.0) -> str:
         """Wait until its mode is one of `modes` ('' waits for the loss of it), and return it."""
