@@ -113,7 +113,7 @@ def partial_set_published() -> List[Patch]:
         self._show(self._batch - 1)
         return True
 
-    return [(Timeline, "answered", wrong), (Timeline, "restless", Timeline.missed)]
+    return [(Timeline, "answered", wrong)]
 
 
 def missed_values_taken_for_known() -> List[Patch]:
@@ -128,7 +128,7 @@ def missed_values_taken_for_known() -> List[Patch]:
 
 
 def shown_only_at_rest() -> List[Patch]:
-    """A set is shown only while no read is under way: under steady changes, never, nor does it sweep up (ours, until it was found; Y01)."""
+    """A set is shown only while no read is under way: under steady changes, never (ours, until it was found; Y01)."""
     answered = Timeline.answered
 
     def wrong(self: Timeline) -> bool:
