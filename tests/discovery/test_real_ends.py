@@ -203,6 +203,7 @@ def test_a_registration_outlives_the_journal(embedded: EmbeddedServer, stage: St
         embedded.start()
         assert "all is well again" in witness.stderr.readline()
         stage.send(witness, signal.SIGTERM)
+        assert stage.ended(witness)[0] == 0  # its node is gone, whatever the observer has been shown by now
         stage.until(ONE)
         until(lambda: zk.connected)
         comes_back(zk, node)
