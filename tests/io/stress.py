@@ -28,10 +28,7 @@ class Stress:
         self.trial = trial
 
     def run(self) -> None:
-        with (
-            EmbeddedServer(tick=0.05) as server,
-            ZooKeeper(server.hosts, timeout=20.0, request_timeout=15.0) as self.zk,
-        ):
+        with EmbeddedServer(tick=0.05) as server, ZooKeeper(server.hosts, timeout=20.0, request_timeout=15.0) as self.zk:
             self.zk.create("/n", b"")
             self.ids = {self.zk.client_id}
             for i in range(THREADS):

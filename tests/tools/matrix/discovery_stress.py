@@ -2,7 +2,8 @@
 
     python -m tests.tools.matrix.discovery_stress SECONDS [cut]
 
-It prints what `Trial.tell` does. All threads share one client and one instancer. In the end every registration must be gone, and every thread too.
+`Trial.tell` says what it prints. All threads share one client and one instancer. In the end every registration must be
+gone, and every thread too.
 """
 
 from __future__ import annotations
@@ -34,10 +35,7 @@ class Stress:
     def run(self) -> None:
         with EmbeddedServer(tick=0.05) as self.server:
             options = {"session_timeout": 10.0, "connect_timeout": 5.0}
-            with (
-                Client(self.server.hosts, **options) as self.watching,
-                Client(self.server.hosts, **options) as self.client,
-            ):
+            with Client(self.server.hosts, **options) as self.watching, Client(self.server.hosts, **options) as self.client:
                 self.instancer = Instancer(self.watching, PATH)
                 self.trial.run(self.server, THREADS, self.work, 3 * PATIENCE)
                 self.at_rest()
