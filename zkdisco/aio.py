@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from typing import Any, AsyncIterator, Callable, Dict, Generator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any, AsyncIterator, Callable, Dict, Generator, Generic, List, Optional, Sequence, Tuple, Union, overload,
+)  # fmt: skip
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
+from .codecs import Codec, Instance
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
     logger, session_event,
@@ -20,7 +23,7 @@ from .front import (
 from .observers import Delivery, target_of
 from .steps import create_parents, entries_of
 from .values import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event, Service,
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event, Service, D, T,
     validate_directory,
 )  # fmt: skip
 
@@ -95,11 +98,11 @@ class _Mailbox:
     """
 
     def __init__(self) -> None:
-        self._event: Optional[Event] = None
+        self._event: Optional[Event[Any]] = None
         self._full = asyncio.Event()
         self._ended = False
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event[Any]) -> None:
         """Keep this one instead."""
         self._event = event
         self._full.set()
@@ -116,7 +119,7 @@ class _Mailbox:
         self._event = None
         self.end()
 
-    async def get(self) -> Optional[Event]:
+    async def get(self) -> Optional[Event[Any]]:
         """The newest event not yet seen, or None at the end."""
         while True:
             event, self._event = self._event, None
@@ -220,7 +223,7 @@ class Client(ClientBase):
         recipe = create_parents(validate_directory(path), self.options.acl, self.options.payload)
         await self.zk.run(recipe, self.options.timeout if timeout is None else timeout)
 
-    async def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
+    async def register(self, service: Service[Any], *, timeout: Optional[float] = None) -> str:
         """Register `service`, and keep it registered; the path of its node. An equal service is registered once.
 
         Cancelled, it leaves no registration behind, unless another caller has one or waits for it.
@@ -228,7 +231,7 @@ class Client(ClientBase):
         release = functools.partial(self.want_service, service, False)
         return await self.claim(service, self.want_service(service, True), release, timeout)
 
-    async def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
+    async def deregister(self, service: Service[Any], *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`."""
         self.unwanted(service)
         await self.wait(self.want_service(service, False), timeout)
@@ -316,10 +319,10 @@ class Client(ClientBase):
         return self._handler(session_event(state, self.zk.client_state)) if self._handler is not None else None
 
 
-class Registrar(RegistrarBase):
+class Registrar(RegistrarBase, Generic[D]):
     """Registers a service, and keeps it registered until `deregister` or `client.stop()`; see `zkdisco.Registrar`."""
 
-    def __init__(self, client: Client, service: Service, *, identity: Optional[str] = None) -> None:
+    def __init__(self, client: Client, service: Service[D], *, identity: Optional[str] = None) -> None:
         super().__init__(client, service, identity)
         self._client = client
 
@@ -341,11 +344,11 @@ class Registrar(RegistrarBase):
         self._client.unwanted(self._core)
         await self._client.wait(self._client.want(self._core, False), timeout)
 
-    async def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:
+    async def update(self, data: D, *, timeout: Optional[float] = None) -> None:
         """Replace the data of our node in place; see `zkdisco.Registrar.update`."""
         await self._client.wait(self._client.want_data(self._core, data), timeout)
 
-    async def __aenter__(self) -> Registrar:
+    async def __aenter__(self) -> Registrar[D]:
         await self.register()
         return self
 
@@ -362,17 +365,36 @@ class Registrar(RegistrarBase):
             logger.warning("not deregistered from %s in time: %s", self._core.directory, error)
 
 
-class Instancer(InstancerBase):
+class Instancer(InstancerBase[T]):
     """The live instances below `path`, followed from `start` on; see `zkdisco.Instancer`.
 
     `async for event in instancer` gives the newest event, then every newer one or the newest, until `stop`, or until
     the client can never have a session again: the last event has the cause.
     """
 
+    @overload
     def __init__(
-        self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None
+        self: Instancer[str], client: Client, path: str, *, accept: Optional[Accept] = None,
+        wait: Optional[float] = None, codec: None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Instancer[Instance], client: Client, path: str, *, accept: Optional[Accept] = None,
+        wait: Optional[float] = None, codec: str,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
+        codec: Codec[T],
+    ) -> None: ...  # fmt: skip
+
+    def __init__(
+        self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
+        codec: Optional[Union[str, Codec[Any]]] = None,
     ) -> None:  # fmt: skip
-        super().__init__(client, path, accept, wait)
+        super().__init__(client, path, accept, wait, codec)
         self._client = client
         self._iterations: List[_Mailbox] = []
         self._starters = 0
@@ -408,7 +430,7 @@ class Instancer(InstancerBase):
         elif self._wait_for is None:
             raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
 
-    async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
+    async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event[T]:
         """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`. Starts what is not."""
         future = self.await_set(minimum)
         if self._first is None and self._stopped is None:
@@ -421,7 +443,7 @@ class Instancer(InstancerBase):
                 self.forget(future)
         if not future.done():
             raise self.too_few(minimum)
-        found: Event = future.result()
+        found: Event[T] = future.result()
         return found
 
     async def stop(self) -> None:
@@ -435,18 +457,18 @@ class Instancer(InstancerBase):
             for mailbox in self._iterations:
                 mailbox.end()
 
-    def __await__(self) -> Generator[Any, None, Instancer]:
+    def __await__(self) -> Generator[Any, None, Instancer[T]]:
         yield from self.start().__await__()
         return self
 
-    async def __aenter__(self) -> Instancer:
+    async def __aenter__(self) -> Instancer[T]:
         await self.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[Event[T]]:
         if self._stopped is None and (self._first is None or not self._first.done()):
             await self.start()
         if self._stopped is not None:

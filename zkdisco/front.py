@@ -12,9 +12,10 @@ import random
 import threading
 import time
 from time import monotonic
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Dict, Generic, List, Optional, Sequence, Set, Tuple, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
+from .codecs import Codec
 from .membership import TRANSIENT, Membership
 from .observers import Delivery, Observer, Observers
 from .registration import Registration
@@ -23,8 +24,9 @@ from .reports import ClientReport, InstancerReport, RegistrationReport
 from .replica import Nodes
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
-    WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, validate_acl, validate_credentials,
-    validate_directory, validate_identity, validate_minimum, validate_payload, validate_timeout, validate_wait,
+    WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, T, validate_acl, validate_codec,
+    validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload,
+    validate_timeout, validate_wait,
 )  # fmt: skip
 
 #: The logger of this package, wherever it is vendored.
@@ -93,7 +95,7 @@ class ClientBase:
         self._owns = owns
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
-        self._children: List[InstancerBase] = []
+        self._children: List[InstancerBase[Any]] = []
         self._registry = Registry(self.registration)
         self._runner = Runner(zk, executor, self._settle)
         self._running = False
@@ -114,10 +116,11 @@ class ClientBase:
 
     # ------------------------------------------------------------------ registrations
 
-    def registration(self, service: Service, identity: Optional[str] = None) -> Registration:
+    def registration(self, service: Service[Any], identity: Optional[str] = None) -> Registration:
         """A new one; `identity` is a valid one, or None for a random one."""
         options, guid = self.options, os.urandom(16).hex()
-        made = Registration(service, options.acl, options.payload, guid, self._runner.watcher, identity)
+        stable = identity if identity is not None else service.node_name
+        made = Registration(service, options.acl, options.payload, guid, self._runner.watcher, stable)
         made.since = time.time()
         return made
 
@@ -137,15 +140,13 @@ class ClientBase:
         """A future for the end of it."""
         return self.ask(self._registry.want, registration, wanted)
 
-    def want_service(self, service: Service, wanted: bool) -> Any:
+    def want_service(self, service: Service[Any], wanted: bool) -> Any:
         """As `want`, of the one registration of this service."""
         return self.ask(self._registry.want_service, service, wanted)
 
-    def want_data(self, registration: Registration, data: bytes) -> Any:
-        """A future for the time when its node holds this."""
-        if not isinstance(data, bytes):
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        return self.ask(self._registry.update, registration, data)
+    def want_data(self, registration: Registration, data: Any) -> Any:
+        """A future for the time when its node holds this: bytes, or an instance of the service's codec."""
+        return self.ask(self._registry.update, registration, registration.service.encode(data))
 
     def promise(self, registration: Registration) -> None:
         """It is wanted from now on; nobody waits."""
@@ -195,7 +196,7 @@ class ClientBase:
         for node in self._registry.own_paths():
             self.delete_node_now(node)
 
-    def delete_service_now(self, service: Service) -> None:
+    def delete_service_now(self, service: Service[Any]) -> None:
         """As `delete_now`, of the one registration of this service."""
         node = self._registry.node_of(service)
         if node is not None:
@@ -271,13 +272,13 @@ class ClientBase:
 
     # --------------------------------------------------------------------- the ending
 
-    def adopt(self, child: InstancerBase) -> None:
+    def adopt(self, child: InstancerBase[Any]) -> None:
         """`child.end()` is to be called by `stop`."""
         with self._lock:
             self.check()
             self._children.append(child)
 
-    def release(self, child: InstancerBase) -> None:
+    def release(self, child: InstancerBase[Any]) -> None:
         """It has ended by itself."""
         with self._lock:
             self._children = [other for other in self._children if other is not child]
@@ -337,7 +338,7 @@ def _log(report: Report) -> None:
 class RegistrarBase:
     """What both registrars share."""
 
-    def __init__(self, client: ClientBase, service: Service, identity: Optional[str]) -> None:
+    def __init__(self, client: ClientBase, service: Service[Any], identity: Optional[str]) -> None:
         if not isinstance(service, Service):
             raise TypeError(f"a registrar takes a Service, not {service!r}")
         stable = validate_identity(identity)
@@ -413,24 +414,26 @@ def registration_report(core: Registration, error: Optional[Exception]) -> Regis
     return RegistrationReport(core.directory, node, error or trouble, core.since)
 
 
-class InstancerBase:
+class InstancerBase(Generic[T]):
     """What both instancers share: the core, its runner, the observers."""
 
     def __init__(
-        self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float]
+        self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float],
+        codec: Optional[Union[str, Codec[Any]]],
     ) -> None:  # fmt: skip
-        directory = validate_directory(path)
+        directory, known = validate_directory(path), validate_codec(codec)
         if accept is not None and not callable(accept):
             raise TypeError(f"accept= is called with the name of a child, which {accept!r} cannot be")
         self._wait_for = validate_wait(wait)
         client.check()
         self._owner = client
-        self._observers: Observers[Event] = Observers(client.deliver)
+        self._observers: Observers[Event[T]] = Observers(client.deliver)
         self._nodes: Nodes = ()
         self._sorted: Tuple[Nodes, Tuple[Node, ...]] = ((), ())  # of which nodes, and these
         self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
-        self._core = Membership(directory, self._runner.watcher, _careful(accept), random.random)
+        watcher = self._runner.watcher
+        self._core = Membership(directory, watcher, _careful(accept), random.random, _Careful(known))
         self._first: Any = None
         self._began = 0.0  # when
         self._stopped: Optional[float] = None  # when
@@ -438,13 +441,14 @@ class InstancerBase:
         self._guard = Guard(self)
 
     @property
-    def state(self) -> Event:
+    def state(self) -> Event[T]:
         """The newest event: the complete set, and the trouble there is with it, if any.
 
         Before anything is known it is an empty set with a `ConnectionLoss`; after `stop`, the last set with a
         `ClientClosedError`.
         """
-        return self._observers.newest or Event((), errors.ConnectionLoss("nothing is known yet", sent=False))
+        newest = self._observers.newest
+        return newest if newest is not None else Event[T]((), errors.ConnectionLoss("nothing is known yet", sent=False))
 
     @property
     def nodes(self) -> Tuple[Node, ...]:
@@ -478,7 +482,7 @@ class InstancerBase:
             stale = self._began  # nothing is known yet
         return stale if stale is not None else self._stopped
 
-    def register(self, observer: Observer[Event]) -> None:
+    def register(self, observer: Observer[Event[T]]) -> None:
         """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
 
         A slow observer gets the newest instead of each; one that raises is logged and hears on. Neither blocks nor
@@ -488,7 +492,7 @@ class InstancerBase:
         if self._stopped is None:
             self._observers.register(observer)
 
-    def deregister(self, observer: Observer[Event]) -> None:
+    def deregister(self, observer: Observer[Event[T]]) -> None:
         """Call it no more."""
         self._observers.deregister(observer)
 
@@ -605,7 +609,7 @@ class InstancerBase:
                 self._first.set_exception(event.error)
         self._satisfy()
 
-    def _log(self, event: Event) -> None:
+    def _log(self, event: Event[T]) -> None:
         """One line for each change of what is wrong; that there is no connection is told by others."""
         error = event.error
         if isinstance(error, TRANSIENT):
@@ -633,6 +637,23 @@ def _careful(accept: Optional[Accept]) -> Optional[Accept]:
             return True
 
     return takes
+
+
+class _Careful(Codec[Any]):
+    """A codec that may be a user's: what it raises leaves out one node, and is logged unless it is a `ValueError`."""
+
+    def __init__(self, codec: Codec[Any]) -> None:
+        self._codec, self.naming = codec, codec.naming
+
+    def decode(self, name: str, data: bytes) -> Any:
+        """As the codec. `ValueError`, whatever it raises."""
+        try:
+            return self._codec.decode(name, data)
+        except ValueError:
+            raise
+        except Exception as error:
+            logger.exception("exception in %r for the node %r, which is left out", self._codec, name)
+            raise ValueError(f"{self._codec!r} raised {type(error).__name__}: {error}") from error
 
 
 def _forget(future: Any) -> None:

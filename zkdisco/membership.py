@@ -27,6 +27,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ._zkwire import EventType, KeeperState, Stat, WatchedEvent, errors, ops, paths
+from .codecs import TEXT, Codec
 from .replica import Nodes
 from .timeline import GONE, LIST, Timeline
 from .values import Event, Node, ReadOnlyServerError, left_out
@@ -68,15 +69,17 @@ _Version = Tuple[int, int]
 class Membership:
     """The instances in `directory`. `watcher` is what ZooKeeper should call; it must end up in `watched`.
 
-    Children whose names `accept` does not take are no instances. `random` gives numbers from 0.0 to 1.0.
+    Children whose names `accept` does not take are no instances, nor are those that the codec does not. `random` gives
+    numbers from 0.0 to 1.0.
     """
 
     def __init__(
         self, directory: str, watcher: Callable[[WatchedEvent], object],
         accept: Optional[Callable[[str], bool]] = None, random: Callable[[], float] = lambda: 0.0,
+        codec: Codec[Any] = TEXT,
     ) -> None:  # fmt: skip
         self.directory = directory
-        self._watcher, self._accept, self._random = watcher, accept, random
+        self._watcher, self._accept, self._random, self._codec = watcher, accept, random, codec
         self._inside = directory if directory == "/" else directory + "/"
         self._connected = self._read_only = self._over = False
         self._recursive = True
@@ -84,18 +87,18 @@ class Membership:
         self._round = 0  # answers of earlier rounds no longer count
         self._reading: Dict[Tuple[str, str], int] = {}  # how many reads of a thing are under way
         self._operations: List[Tuple[_Key, Any]] = []
-        self._timeline = Timeline(0.0)
+        self._timeline = Timeline(0.0, codec)
         self._present: Dict[str, Optional[_Version]] = {}  # the children as of the newest word; None: not read yet
         self._refused: Dict[str, Exception] = {}
         self._harmful: Dict[str, _Harm] = {}  # whose answer ended a connection
         self._ask_again_at: Optional[float] = None  # for those refused
         self._patience = FIRST_PAUSE
         self._sweep_from = 0.0
-        self._events: List[Event] = []
+        self._events: List[Event[Any]] = []
         #: The nodes of the newest set.
         self.nodes: Nodes = ()
         self._afresh = True  # whether what is shown next was read afresh
-        self._newest: Optional[Event] = None
+        self._newest: Optional[Event[Any]] = None
         self._trouble_since: Optional[float] = None
         self._ours: Optional[Exception] = None  # the trouble by which we ended the connection ourselves
         self._retry_at: Optional[float] = None
@@ -108,7 +111,7 @@ class Membership:
         operations, self._operations = self._operations, []
         return operations
 
-    def events(self) -> List[Event]:
+    def events(self) -> List[Event[Any]]:
         """What is to be published, in order."""
         events, self._events = self._events, []
         return events
@@ -309,7 +312,9 @@ class Membership:
 
     def _takes(self, name: str) -> bool:
         """Whether a child is to be followed: its name can be one, and the user takes it."""
-        return paths.is_name(name) and (self._accept is None or self._accept(name))
+        if not paths.is_name(name) or not self._codec.naming.accepts(name):
+            return False
+        return self._accept is None or self._accept(name)
 
     def _changed(self, name: str, now: float) -> None:
         """It has come, or has other data."""
@@ -447,7 +452,7 @@ class Membership:
             changed, self._afresh = not same(before, self.nodes), False
         self._show(Event(replica.instances(), error), changed)
 
-    def _show(self, event: Event, changed: bool = False) -> None:
+    def _show(self, event: Event[Any], changed: bool = False) -> None:
         """Publish it, if it is news, or its nodes are."""
         if changed or event != self._newest:
             self._newest = event
@@ -479,7 +484,8 @@ class Membership:
         self._round += 1
         self._reading, self._operations, self._present, self._refused = {}, [], {}, {}
         behind = self._timeline.behind_since  # what is not shown yet does not become newer by being read afresh
-        self._timeline, self._ask_again_at, self._afresh = Timeline(now if behind is None else behind), None, True
+        self._timeline = Timeline(now if behind is None else behind, self._codec)
+        self._ask_again_at, self._afresh = None, True
 
 
 def same(nodes: Nodes, others: Nodes) -> bool:

@@ -62,13 +62,13 @@ class Registration:
     """
 
     def __init__(
-        self, service: Service, acl: Sequence[ACL], payload: Sequence[bytes], guid: str,
+        self, service: Service[Any], acl: Sequence[ACL], payload: Sequence[bytes], guid: str,
         watcher: Callable[[WatchedEvent], object], identity: Optional[str] = None,
     ) -> None:  # fmt: skip
         self.service = service
         #: What our node is to hold.
-        self.data = service.data
-        self._written = service.data  # what we have last written
+        self.data = service.content
+        self._written = service.content  # what we have last written
         self._owed = False  # whether there is an update that may not be written yet
         self.wanted = False
         #: The path of our node, or None.

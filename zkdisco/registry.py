@@ -39,10 +39,10 @@ class Report(NamedTuple):
 class Registry:
     """The registrations of a client; `make` makes the one of a service that is not registered yet."""
 
-    def __init__(self, make: Callable[[Service], Registration]) -> None:
+    def __init__(self, make: Callable[[Service[Any]], Registration]) -> None:
         self._make = make
         self._all: Dict[Registration, Tuple[Optional[str], str]] = {}  # with what was reported last: node and error
-        self._by_service: Dict[Service, Registration] = {}
+        self._by_service: Dict[Service[Any], Registration] = {}
         self._tokens: Dict[Any, Registration] = {}
         self._deadlines: Dict[Registration, float] = {}
         self._session: Optional[Tuple[Optional[int], bool]] = None
@@ -94,7 +94,7 @@ class Registry:
         """The paths of all nodes of ours that are known to be there, and that nobody else ever has."""
         return [path for path in (one.own_path for one in self.all) if path is not None]
 
-    def node_of(self, service: Service) -> Optional[str]:
+    def node_of(self, service: Service[Any]) -> Optional[str]:
         """The path of the node of the one registration of this service, or None while there is none."""
         registration = self._by_service.get(service)
         return None if registration is None else registration.node
@@ -121,7 +121,7 @@ class Registry:
         registration.want(wanted, token, now)
         self._look(registration)
 
-    def want_service(self, service: Service, wanted: bool, token: Any, now: float) -> None:
+    def want_service(self, service: Service[Any], wanted: bool, token: Any, now: float) -> None:
         """As `want`, of the one registration of this service."""
         registration = self._by_service.get(service)
         if registration is None and not wanted and not self._leaving and self._end is None:

@@ -1,13 +1,14 @@
 """The nodes of one directory, as they were at one instant.
 
-Owns decoding and sorting. One change costs the same whatever the number of instances, but for a copy of the list.
+Owns sorting; a codec decodes. One change costs the same whatever the number of instances, but for a copy of the list.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from typing import Dict, List, Optional, Tuple, Union
+from bisect import bisect_left, bisect_right
+from typing import Any, Dict, List, Optional, Tuple, Union
 
+from .codecs import TEXT, Codec
 from .values import Node, UndecodableDataError
 
 
@@ -19,11 +20,13 @@ Nodes = Tuple[Dict[str, Node], ...]
 class Replica:
     """Nodes by name, or why one could not be read; `instances` and `nodes` are what a reader wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec[Any] = TEXT) -> None:
+        self._codec = codec
         self._nodes: List[Dict[str, Node]] = [{} for _ in range(TABLES)]
         self._ours = set(range(TABLES))  # the tables that no reader has
-        self._instances: Dict[str, str] = {}
-        self._sorted: List[str] = []
+        self._keys: Dict[str, str] = {}  # by name, what the instance is sorted by: its text, or else its name
+        self._sorted: List[str] = []  # these keys
+        self._instances: List[Any] = []  # in the same order
         #: By name, why a node is left out.
         self.left_out: Dict[str, Exception] = {}
         self._before: Dict[str, Optional[bytes]] = {}  # what was touched since `news`, as it was; None: not there
@@ -36,25 +39,31 @@ class Replica:
             return
         self._table(name)[name] = value
         try:
-            instance = value.data.decode()
+            instance = self._codec.decode(name, value.data)
         except UnicodeDecodeError:
             self.left_out[name] = UndecodableDataError()
             return
-        self._instances[name] = instance
-        insort(self._sorted, instance)
+        except ValueError as error:
+            self.left_out[name] = UndecodableDataError(str(error))
+            return
+        key = self._keys[name] = instance if isinstance(instance, str) else name
+        place = bisect_right(self._sorted, key)
+        self._sorted.insert(place, key)
+        self._instances.insert(place, instance)
 
     def drop(self, name: str) -> None:
         """A node is gone, if it was there."""
         self.left_out.pop(name, None)
         node = self._table(name).pop(name, None)
         self._before.setdefault(name, None if node is None else node.data)
-        instance = self._instances.pop(name, None)
-        if instance is not None:
-            del self._sorted[bisect_left(self._sorted, instance)]
+        key = self._keys.pop(name, None)
+        if key is not None:
+            place = bisect_left(self._sorted, key)
+            del self._sorted[place], self._instances[place]
 
-    def instances(self) -> Tuple[str, ...]:
-        """The data of all nodes, sorted; equal data as often as it is there."""
-        return tuple(self._sorted)
+    def instances(self) -> Tuple[Any, ...]:
+        """All instances: text sorted, equal text as often as it is there; others in the order of their names."""
+        return tuple(self._instances)
 
     def news(self) -> bool:
         """Whether a node has come or gone, or holds other data, since this was asked last."""

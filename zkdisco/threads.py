@@ -10,9 +10,10 @@ import functools
 import threading
 import weakref
 from time import monotonic
-from typing import Any, Callable, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Generic, Optional, Sequence, Tuple, Union, overload
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
+from .codecs import Codec, Instance
 from .crew import Crew
 from .front import (
     GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
@@ -21,7 +22,7 @@ from .front import (
 from .observers import ThreadDelivery
 from .steps import create_parents, entries_of
 from .values import (
-    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Event, Service, validate_directory,
+    DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Event, Service, D, T, validate_directory,
 )  # fmt: skip
 
 #: So many session events wait for a slow handler.
@@ -124,7 +125,7 @@ class Client(ClientBase):
 
     # -------------------------------------------------------------------- registering
 
-    def register(self, service: Service, *, timeout: Optional[float] = None) -> str:
+    def register(self, service: Service[Any], *, timeout: Optional[float] = None) -> str:
         """Register `service`, and keep it registered; the path of its node. See `Registrar`.
 
         An equal service is registered once; for two nodes with equal data use two `Registrar`s.
@@ -133,7 +134,7 @@ class Client(ClientBase):
         node: str = self.wait(self.want_service(service, True), timeout)
         return node
 
-    def deregister(self, service: Service, *, timeout: Optional[float] = None) -> None:
+    def deregister(self, service: Service[Any], *, timeout: Optional[float] = None) -> None:
         """Delete the node that `register` made. Raises `NotRegisteredError`. In a signal handler see `Registrar`."""
         future = self.want_service(service, False)
         if self.zk.driver.may_wait():
@@ -238,7 +239,7 @@ def _stop(client: weakref.ref[Client]) -> None:
             pass  # it belongs to the parent, which says goodbye itself
 
 
-class Registrar(RegistrarBase):
+class Registrar(RegistrarBase, Generic[D]):
     """Registers a service, and keeps it registered until `deregister` or `client.stop()`.
 
     The node is `<path>/<name>/_c_<32 hex>-<10 digits>`, ephemeral. It comes back after the session has expired, or
@@ -260,7 +261,7 @@ class Registrar(RegistrarBase):
     it can be no identity.
     """
 
-    def __init__(self, client: Client, service: Service, *, identity: Optional[str] = None) -> None:
+    def __init__(self, client: Client, service: Service[D], *, identity: Optional[str] = None) -> None:
         super().__init__(client, service, identity)
         self._client = client
 
@@ -290,16 +291,17 @@ class Registrar(RegistrarBase):
         elif self._core.own_path is not None:
             self._client.delete_node_now(self._core.own_path)
 
-    def update(self, data: bytes, *, timeout: Optional[float] = None) -> None:
+    def update(self, data: D, *, timeout: Optional[float] = None) -> None:
         """Replace the data of our node in place: no instance comes or goes. After an expiry, the newest data is back.
 
-        Raises `NotRegisteredError` if there is no registration, what the server says, or `OperationTimeoutError`; after
-        that it goes on in the background.
+        `data` is bytes, or an instance if the service has a codec: `registrar.update(service.data.but(weight=2.0))`.
+        Raises `TypeError` or `ValueError` for what can be no data, `NotRegisteredError` if there is no registration,
+        what the server says, or `OperationTimeoutError`; after that it goes on in the background.
         """
         self._client.check_may_wait()
         self._client.wait(self._client.want_data(self._core, data), timeout)
 
-    def __enter__(self) -> Registrar:
+    def __enter__(self) -> Registrar[D]:
         self.register()
         return self
 
@@ -316,7 +318,7 @@ class Registrar(RegistrarBase):
             logger.warning("not deregistered from %s in time: %s", self._core.directory, error)
 
 
-class Instancer(InstancerBase):
+class Instancer(InstancerBase[T]):
     """The live instances below `path` (`<path>/<name>` of the services), followed from now on.
 
     The constructor returns with the first complete set in `state`; a missing directory is an empty set. It blocks at
@@ -324,6 +326,9 @@ class Instancer(InstancerBase):
     `NoAuthError` or `OperationTimeoutError`. Afterwards trouble is told in events, and cured by itself. With `wait` it
     blocks at most so many seconds, with 0 not at all, and raises nothing for want of a connection: the first set comes
     as an event.
+
+    With `codec`, a `zkdisco.codecs.Codec` or the name of a format, instances are what that makes of a node's data
+    (`Instance` for all formats but text), in the order of the nodes' names. What it cannot read is left out, and named.
 
     Children whose names `accept(name)` does not take are no instances: they are not read. It is called on the thread
     on which the client's cores run, and must not block.
@@ -333,11 +338,29 @@ class Instancer(InstancerBase):
     nobody waits for them.
     """
 
+    @overload
+    def __init__(
+        self: Instancer[str], client: Client, path: str, *, timeout: Optional[float] = None,
+        accept: Optional[Accept] = None, wait: Optional[float] = None, codec: None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Instancer[Instance], client: Client, path: str, *, timeout: Optional[float] = None,
+        accept: Optional[Accept] = None, wait: Optional[float] = None, codec: str,
+    ) -> None: ...  # fmt: skip
+
+    @overload
     def __init__(
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
-        wait: Optional[float] = None,
+        wait: Optional[float] = None, codec: Codec[T],
+    ) -> None: ...  # fmt: skip
+
+    def __init__(
+        self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
+        wait: Optional[float] = None, codec: Optional[Union[str, Codec[Any]]] = None,
     ) -> None:  # fmt: skip
-        super().__init__(client, path, accept, wait)
+        super().__init__(client, path, accept, wait, codec)
         self._client = client
         first = self.begin()
         try:
@@ -351,7 +374,7 @@ class Instancer(InstancerBase):
                 raise errors.OperationTimeoutError(f"{path}: no instances read in time; {why}") from None
             raise
 
-    def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event:
+    def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event[T]:
         """Wait until at least `minimum` instances are live; the event that shows them.
 
         It counts what is known to be so at the moment: while there is no connection, nothing is. Blocks at most
@@ -362,11 +385,11 @@ class Instancer(InstancerBase):
         self._client.check_may_wait()
         future = self.await_set(minimum)
         try:
-            found: Event = future.result(self._client.options.timeout if timeout is None else timeout)
+            found: Event[T] = future.result(self._client.options.timeout if timeout is None else timeout)
             return found
         except errors.OperationTimeoutError:
             if future.done():  # at the last moment
-                at_last: Event = future.result(0.0)
+                at_last: Event[T] = future.result(0.0)
                 return at_last
             self.forget(future)
             raise self.too_few(minimum) from None

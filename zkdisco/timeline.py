@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict, defaultdict, deque
 from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
+from .codecs import TEXT, Codec
 from .replica import Replica
 
 #: The name under which it is noted whether the list of names is known; no node is called so.
@@ -37,8 +38,8 @@ class _Change:
 class Timeline:
     """Begins with nothing known. `replica` is the newest whole set; it advances in `answered`."""
 
-    def __init__(self, now: float) -> None:
-        self.replica = Replica()
+    def __init__(self, now: float, codec: Codec[Any] = TEXT) -> None:
+        self.replica = Replica(codec)
         self._batch = 0  # the one that is being heard
         self._shown = -1  # the newest whole one
         self._log: Deque[_Change] = deque()  # all since then, oldest first

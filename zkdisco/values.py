@@ -5,10 +5,23 @@ Owns what they hold and what makes them valid. Must not know ZooKeeper's operati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Dict, Generic, List, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 from ._zkwire import ACL, OPEN_ACL_UNSAFE, Stat, errors, paths
+from .codecs import TEXT, Codec, Instance, find
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    #: An instance: text, unless a codec gives something else.
+    T = TypeVar("T", default=str)
+    #: What a registration tells of itself: bytes, unless a codec takes something else.
+    D = TypeVar("D", default=bytes)
+else:
+    from typing import TypeVar
+
+    T, D = TypeVar("T"), TypeVar("D")
 
 #: Anyone may do anything, as in Go kit.
 DEFAULT_ACL: Tuple[ACL, ...] = OPEN_ACL_UNSAFE
@@ -74,7 +87,7 @@ class InstancesLeftOutError(errors.ZookeeperError):
 
 
 class UndecodableDataError(InstancesLeftOutError):
-    """As its base, where the data of all that is left out is not UTF-8."""
+    """As its base, where the data of all that is left out cannot be decoded: it is not UTF-8, or not of the format."""
 
     explanation = "the data of the instance is not UTF-8"
 
@@ -111,16 +124,30 @@ class ReadOnlyServerError(errors.ZookeeperError):
 WITH_A_SET = (InstancesLeftOutError, ReadOnlyServerError)
 
 
-class Event(NamedTuple):
+class _Fields(NamedTuple):
+    instances: Tuple[Any, ...]
+    error: Optional[Exception] = None
+
+
+class Event(_Fields, Generic[T]):
     """What an observer hears: always the complete set, whenever it has changed, or its nodes have (`Instancer.nodes`).
 
     `instances` is sorted, one entry for each instance (equal data stands there twice). With `error`, the set is the
     last one known to be true, except for `InstancesLeftOutError`, which names the children that are left out of it, and
     `ReadOnlyServerError`, with which it is what a server without a quorum knows.
+
+    It is the tuple of these two. `held` are those of the set that have gone from ZooKeeper, and are kept for a while:
+    none, unless a `Settling` stands between.
     """
 
-    instances: Tuple[str, ...]
-    error: Optional[Exception] = None
+    held: Tuple[T, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __new__(cls, instances: Tuple[T, ...], error: Optional[Exception] = None) -> Event[T]: ...
+
+        @property
+        def instances(self) -> Tuple[T, ...]: ...
 
 
 class Node(NamedTuple):
@@ -135,27 +162,81 @@ class Node(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Service:
+class Service(Generic[D]):
     """An instance to register: below `path`, in the directory `name`, with `data` (bytes; mostly b"host:port").
 
-    `path` may end in a slash, and may be "/". `ValueError` for what can be no path or no name; `TypeError` for data
-    that is not bytes.
+    With `codec`, a `zkdisco.codecs.Codec` or the name of a format, `data` is an instance as that has it, completed with
+    what it needs (`service.data.id`, say, which also tells two services apart). `content` is what the node will hold,
+    in bytes; `node_name` its exact name where the format wants one.
+
+    `path` may end in a slash, and may be "/". `ValueError` for what can be no path, no name, or no instance of the
+    format; `TypeError` for data that is not bytes, or not an instance.
     """
 
     path: str
     name: str
-    data: bytes = b""
+    data: D = b""  # type: ignore[assignment]
+    codec: Optional[Union[str, Codec[D]]] = None
+    content: bytes = field(init=False, compare=False, repr=False, default=b"")
+    node_name: Optional[str] = field(init=False, compare=False, repr=False, default=None)
+
+    if TYPE_CHECKING:  # what goes together; the real one is the dataclass's
+
+        @overload
+        def __init__(self: Service[bytes], path: str, name: str, data: bytes = b"", codec: None = None) -> None: ...
+
+        @overload
+        def __init__(self: Service[Instance], path: str, name: str, data: Instance, codec: str) -> None: ...
+
+        @overload
+        def __init__(self, path: str, name: str, data: D, codec: Codec[D]) -> None: ...
+
+        def __init__(self, path: str, name: str, data: Any = b"", codec: Any = None) -> None: ...
 
     def __post_init__(self) -> None:
         validate_directory(self.path)
         paths.validate_name(self.name)
-        if not isinstance(self.data, bytes):
-            raise TypeError(f"data must be bytes, not {type(self.data).__name__}")
+        if self.codec is None:
+            _set(self, "content", validate_data(self.data))
+            return
+        codec = find(self.codec)
+        _set(self, "codec", codec)
+        _set(self, "data", codec.complete(self.data))
+        _set(self, "content", self.encode(self.data))
+        name = codec.naming.node_name(self.data)
+        _set(self, "node_name", None if name is None else paths.validate_name(name))
 
     @property
     def directory(self) -> str:
         """Where its instances are: `path` and `name` joined."""
         return paths.join(validate_directory(self.path), self.name)
+
+    def encode(self, data: D) -> bytes:
+        """What a node of this service holds for `data`: itself, or what the codec makes of it.
+
+        `ValueError` if the codec gives another name to a node with this data.
+        """
+        if not isinstance(self.codec, Codec):
+            return validate_data(data)
+        content, name = validate_data(self.codec.encode(data)), self.codec.naming.node_name(data)
+        if self.node_name not in (None, name):
+            raise ValueError(f"the node is {self.node_name!r}, which cannot become {name!r}: register another service")
+        return content
+
+
+_set = object.__setattr__  # of a value that is being made
+
+
+def validate_data(data: Any) -> bytes:
+    """`data` itself, if it is what a node can hold."""
+    if not isinstance(data, bytes):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    return data
+
+
+def validate_codec(codec: Optional[Union[str, Codec[Any]]]) -> Codec[Any]:
+    """The codec of this name, the one given, or that of plain text; `ValueError` or `TypeError` if it is none."""
+    return TEXT if codec is None else find(codec)
 
 
 def validate_directory(path: str) -> str:

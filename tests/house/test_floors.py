@@ -27,7 +27,7 @@ HOUSE = {
     "zkdisco": (
         {"_zkwire"},
         {
-            "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
+            "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
             "tls",
         },
         {"observers", "runner", "front"},
@@ -38,7 +38,7 @@ HOUSE = {
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
-        "zkdisco": {"values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership"}}
+        "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Deque, Dict, Iterable, Iterator, List, Optional
 
 from zkwire.errors import BY_CODE, MarshallingError
-from zkwire.wire.jute import Codec, decode, encode
+from zkwire.wire.jute import JuteType, decode, encode
 from zkwire.wire.operation import Op
 from zkwire.ops import BY_OPCODE, Auth
 from zkwire.wire.messages import (
@@ -187,7 +187,7 @@ class Dialogue:
         if header.err or asked.op is None:  # what follows an error means nothing
             said = f"{_answer(header)} to {asked.op!r}"
             return Meaning("reply", said, framed(start + frame[20:]), asked.op, header, frame[20:])
-        codec: Codec[Any] = asked.op.reply
+        codec: JuteType[Any] = asked.op.reply
         value = decode(codec, frame, 20)
         outcome = asked.op.result(frame, 20, None)
         said = f"{_answer(header)} to {asked.op!r}: {_brief(outcome)}"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import queue
 import ssl
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from zkdisco import Client, Event, Instancer, RegistrationReport, Registrar, Service
+from zkdisco.codecs import Codec, Instance
 from zkwire import NoNodeError, Stat, WatchedEvent, ZooKeeper, ZookeeperError
 from zkwire.ops import GetData
 
@@ -77,6 +78,26 @@ def serve(hosts: List[str]) -> None:
             raise event.error
         print(addresses, registrar.node, events.get().instances)
         instancer.deregister(seen.append)
+    curators(client)
+
+
+class Numbers(Codec[int]):
+    """Instances are numbers."""
+
+    def decode(self, name: str, data: bytes) -> int:
+        """The data as one."""
+        return int(data)
+
+
+def curators(client: Client) -> None:
+    """Read and write what another framework does."""
+    service = Service("/services", "api", Instance("10.0.2.10", 80), codec="curator")
+    with Registrar(client, service) as registrar:
+        registrar.update(service.data.but(weight=2.0))
+    instancer = Instancer(client, "/services/api", codec="curator")
+    found: Tuple[Instance, ...] = instancer.wait().instances
+    numbers: Instancer[int] = Instancer(client, "/numbers", codec=Numbers())
+    print(sum(numbers.state.instances), found[0].address)
 
 
 # ------------------------------------------------------------------------- what must be refused
@@ -93,9 +114,11 @@ def wrong(zk: ZooKeeper, client: Client, instancer: Instancer, registrar: Regist
     instancer.register(takes_text)  # type: ignore[arg-type]
     registrar.observe(None)  # type: ignore[arg-type]
     registrar.update("text")  # type: ignore[arg-type]
+    Registrar(client, Service("/a", "b", Instance("c"), codec="curator")).update(b"text")  # type: ignore[arg-type]
+    Instancer(client, "/a", codec=3)  # type: ignore[call-overload]
     Registrar(client, "/services/api")  # type: ignore[arg-type]
-    Instancer(client)  # type: ignore[call-arg]
-    Service("/services", "api", "10.0.2.10:80")  # type: ignore[arg-type]
+    Instancer(client)  # type: ignore[call-overload]
+    Service("/services", "api", "10.0.2.10:80")  # type: ignore[call-overload]
     zk.get(b"/a")  # type: ignore[arg-type]
     zk.get("/a", watch=3)  # type: ignore[arg-type]
     zk.set("/a", "text")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 from tests.kit.feeding import mutations, outcome, refuses, seeded, truncations, unhex
 from zkwire.errors import MarshallingError
 from zkwire.wire.jute import (
-    BOOL, BUFFER, INT, LONG, NOTHING, USTRING, Buffer, Codec, FixedRecord, Names, Record, Required, UString, Vector,
+    BOOL, BUFFER, INT, LONG, NOTHING, USTRING, Buffer, JuteType, FixedRecord, Names, Record, Required, UString, Vector,
     decode, encode,
 )  # fmt: skip
 
@@ -28,15 +28,15 @@ class Three(NamedTuple):
     c: int
 
 
-PAIR: Codec[Pair] = Record(Pair, INT, USTRING)
-THREE: Codec[Three] = FixedRecord(Three._make, "i?q")
+PAIR: JuteType[Pair] = Record(Pair, INT, USTRING)
+THREE: JuteType[Three] = FixedRecord(Three._make, "i?q")
 NAMES = Names()
-NUMBERS: Codec[Any] = Vector(INT)
-STRINGS: Codec[Any] = Vector(USTRING)
-PAIRS: Codec[Any] = Vector(PAIR)
+NUMBERS: JuteType[Any] = Vector(INT)
+STRINGS: JuteType[Any] = Vector(USTRING)
+PAIRS: JuteType[Any] = Vector(PAIR)
 
-#: Codec, value, bytes: what must come out in both directions.
-SAMPLES: List[Tuple[str, Codec[Any], Any, str]] = [
+#: JuteType, value, bytes: what must come out in both directions.
+SAMPLES: List[Tuple[str, JuteType[Any], Any, str]] = [
     ("int 0", INT, 0, "00000000"),
     ("int 1", INT, 1, "00000001"),
     ("int -1", INT, -1, "ffffffff"),
@@ -76,19 +76,19 @@ samples = pytest.mark.parametrize(
 
 
 @samples
-def test_bytes_of_each_type(codec: Codec[Any], value: Any, text: str) -> None:
+def test_bytes_of_each_type(codec: JuteType[Any], value: Any, text: str) -> None:
     assert encode(codec, value) == unhex(text)
 
 
 @samples
-def test_value_of_each_type(codec: Codec[Any], value: Any, text: str) -> None:
+def test_value_of_each_type(codec: JuteType[Any], value: Any, text: str) -> None:
     got = decode(codec, unhex(text))
     assert got == value
     assert type(got) is type(value)
 
 
 @samples
-def test_offsets_and_trailing_bytes(codec: Codec[Any], value: Any, text: str) -> None:
+def test_offsets_and_trailing_bytes(codec: JuteType[Any], value: Any, text: str) -> None:
     """A value may stand anywhere; what follows it is left alone."""
     data = b"\x55" * 3 + unhex(text)
     assert codec.read(data + b"\xaa" * 9, 3, None) == (value, len(data))
@@ -96,12 +96,12 @@ def test_offsets_and_trailing_bytes(codec: Codec[Any], value: Any, text: str) ->
 
 
 @samples
-def test_least_is_no_more_than_what_is_needed(codec: Codec[Any], value: Any, text: str) -> None:
+def test_least_is_no_more_than_what_is_needed(codec: JuteType[Any], value: Any, text: str) -> None:
     assert 0 <= codec.least <= len(unhex(text))
 
 
 @samples
-def test_cut_at_every_byte(codec: Codec[Any], value: Any, text: str) -> None:
+def test_cut_at_every_byte(codec: JuteType[Any], value: Any, text: str) -> None:
     for cut in truncations(unhex(text)):
         assert refuses(decode, codec, cut), cut.hex()
         assert refuses(decode, codec, b"\x55" + cut, 1), cut.hex()
@@ -149,10 +149,10 @@ def test_lone_surrogate_is_not_written() -> None:
 
 
 def test_abstract_codec_does_nothing() -> None:
-    with pytest.raises(TypeError, match="Codec cannot be written"):
-        encode(Codec(), 1)
-    with pytest.raises(TypeError, match="Codec cannot be read"):
-        decode(Codec(), b"")
+    with pytest.raises(TypeError, match="JuteType cannot be written"):
+        encode(JuteType(), 1)
+    with pytest.raises(TypeError, match="JuteType cannot be read"):
+        decode(JuteType(), b"")
 
 
 # ------------------------------------------------------------------ what is refused in reading
@@ -162,7 +162,7 @@ LENGTHS = [-2, -3, -(2**31), 2**31 - 1, 2**31 - 4, 1 << 24, 5]
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("codec", [BUFFER, USTRING, NUMBERS, STRINGS, NAMES, PAIRS])
-def test_bad_length(codec: Codec[Any], length: int) -> None:
+def test_bad_length(codec: JuteType[Any], length: int) -> None:
     """Four bytes follow; none of these lengths can be right, whatever the items."""
     data = struct.pack(">i", length) + b"\0\0\0\0"
     assert refuses(decode, codec, data)
@@ -208,7 +208,7 @@ def test_bad_utf8(raw: str) -> None:
 
 @pytest.mark.parametrize("codec", [BUFFER, USTRING, NUMBERS, STRINGS, NAMES, PAIRS, Vector(NOTHING)])
 @pytest.mark.parametrize("length", [2**31 - 1, 1 << 26, -2])
-def test_hostile_length_allocates_nothing(codec: Codec[Any], length: int) -> None:
+def test_hostile_length_allocates_nothing(codec: JuteType[Any], length: int) -> None:
     data = struct.pack(">i", length) + b"\0" * 1000
     outcome(decode, codec, data)
     tracemalloc.start()
@@ -243,7 +243,7 @@ def _list(rng: random.Random, make: Callable[[], Any]) -> List[Any]:
     return [make() for _ in range(rng.randrange(4))]
 
 
-def random_codec(rng: random.Random, depth: int = 3) -> Tuple[Codec[Any], Callable[[], Any]]:
+def random_codec(rng: random.Random, depth: int = 3) -> Tuple[JuteType[Any], Callable[[], Any]]:
     """A codec of any shape, and a maker of values for it."""
     kind = rng.randrange(9 if depth else 6)
     if kind == 0:

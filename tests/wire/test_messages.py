@@ -9,7 +9,7 @@ import pytest
 from tests.kit.feeding import mutations, outcome, refuses, seeded, truncations, unhex
 from zkwire import values
 from zkwire.errors import MarshallingError
-from zkwire.wire.jute import Codec, decode, encode
+from zkwire.wire.jute import JuteType, decode, encode
 from zkwire.values import (
     ACL, CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, EventType, Id, Permissions, Stat, WatchedEvent, make_acl,
     make_digest_acl, make_digest_acl_credential,
@@ -100,7 +100,7 @@ samples = pytest.mark.parametrize(
 
 
 @samples
-def test_both_directions(codec: Codec[Any], value: Any, text: str) -> None:
+def test_both_directions(codec: JuteType[Any], value: Any, text: str) -> None:
     assert encode(codec, value) == unhex(text)
     got = decode(codec, unhex(text))
     assert got == value
@@ -108,7 +108,7 @@ def test_both_directions(codec: Codec[Any], value: Any, text: str) -> None:
 
 
 @samples
-def test_cut_and_spoiled(codec: Codec[Any], value: Any, text: str) -> None:
+def test_cut_and_spoiled(codec: JuteType[Any], value: Any, text: str) -> None:
     """Only MarshallingError escapes; cut, the handshake may end before its last byte but nowhere else."""
     data = unhex(text)
     without_flag = len(data) - 1 if getattr(value, "read_only", None) is not None else None

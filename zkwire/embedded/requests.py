@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..errors import MarshallingError
 from ..typed import NamedTuple
-from ..wire.jute import BOOL, BUFFER, INT, LONG, NOTHING, Codec, Names, Record, Required, UString, Vector
+from ..wire.jute import BOOL, BUFFER, INT, LONG, NOTHING, JuteType, Names, Record, Required, UString, Vector
 from ..wire.operation import Fields
 from ..ops import BY_OPCODE
 from ..wire.messages import ACL_ENTRY, Acls, Path
@@ -23,7 +23,7 @@ from .versions import Profile
 Request = SimpleNamespace
 
 
-class _JavaString(Codec[Optional[str]]):
+class _JavaString(JuteType[Optional[str]]):
     """A string, or None; invalid UTF-8 becomes U+FFFD, which no valid path may contain.
 
     Written are UTF-16 units, each in UTF-8 (BinaryOutputArchive): beyond the BMP the result is invalid UTF-8.
@@ -39,12 +39,12 @@ class _JavaString(Codec[Optional[str]]):
         return (None if raw is None else from_java(raw)), at
 
 
-class _JavaVector(Codec[Optional[List[Any]]]):
+class _JavaVector(JuteType[Optional[List[Any]]]):
     """A list, or None for -1; other counts below one are an empty list."""
 
     least = 4
 
-    def __init__(self, item: Codec[Any]) -> None:
+    def __init__(self, item: JuteType[Any]) -> None:
         self.item = item
 
     def write(self, out: bytearray, value: Optional[List[Any]], scope: Any) -> None:
@@ -86,7 +86,7 @@ def to_java(text: str) -> bytes:
 JAVA_STRING = _JavaString()
 
 
-def _as_java(codec: Codec[Any]) -> Codec[Any]:
+def _as_java(codec: JuteType[Any]) -> JuteType[Any]:
     """The server's codec for `codec` of the client's table."""
     if isinstance(codec, (Path, UString)):
         return JAVA_STRING
@@ -112,11 +112,11 @@ FIELDS: Dict[int, Fields] = {
     opcode: _fields(op.request) for opcode, op in BY_OPCODE.items() if opcode not in (14, 22)
 }
 #: Opcode to the body of a successful reply.
-REPLIES: Dict[int, Codec[Any]] = {opcode: _as_java(op.reply) for opcode, op in BY_OPCODE.items()}
+REPLIES: Dict[int, JuteType[Any]] = {opcode: _as_java(op.reply) for opcode, op in BY_OPCODE.items()}
 REPLIES[103] = _JavaVector(JAVA_STRING)
 FIELDS[20] = (("path", JAVA_STRING),)  # deleteContainer, which servers send to themselves
 REPLIES[20] = NOTHING
-_MULTI_HEADER: Codec[Tuple[int, bool, int]] = Record(lambda *fields: fields, INT, BOOL, INT)
+_MULTI_HEADER: JuteType[Tuple[int, bool, int]] = Record(lambda *fields: fields, INT, BOOL, INT)
 _IN_MULTI = {1: 1, 15: 1, 19: 1, 21: 1, 2: 1, 5: 1, 13: 1, 4: 2, 8: 2}
 _TTL_FLAGS, _FLAGS = (5, 6), range(7)
 

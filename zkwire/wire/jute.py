@@ -26,7 +26,7 @@ _pack_int = _INT.pack
 _NULL = _pack_int(-1)
 
 
-class Codec(Generic[T]):
+class JuteType(Generic[T]):
     """One type of the wire. `least` is the size in bytes of its shortest encoding."""
 
     least = 0
@@ -40,7 +40,7 @@ class Codec(Generic[T]):
         raise TypeError(f"{type(self).__name__} cannot be read")
 
 
-def decode(codec: Codec[T], data: bytes, at: int = 0, scope: Any = None) -> T:
+def decode(codec: JuteType[T], data: bytes, at: int = 0, scope: Any = None) -> T:
     """The value that starts at `at`; bytes behind it are ignored (newer servers may add fields).
 
     Raises only `MarshallingError`, whatever the bytes are.
@@ -51,14 +51,14 @@ def decode(codec: Codec[T], data: bytes, at: int = 0, scope: Any = None) -> T:
         raise MarshallingError(f"malformed record: {error}") from error
 
 
-def encode(codec: Codec[T], value: T, scope: Any = None) -> bytes:
+def encode(codec: JuteType[T], value: T, scope: Any = None) -> bytes:
     """The encoding of `value`."""
     out = bytearray()
     codec.write(out, value, scope)
     return bytes(out)
 
 
-class Fixed(Codec[T]):
+class Fixed(JuteType[T]):
     """A number of a fixed size; `form` is a struct format character."""
 
     def __init__(self, form: str) -> None:
@@ -75,9 +75,9 @@ class Fixed(Codec[T]):
         return self._unpack(data, at)[0], at + self.least
 
 
-INT: Codec[int] = Fixed("i")
-LONG: Codec[int] = Fixed("q")
-BOOL: Codec[bool] = Fixed("?")
+INT: JuteType[int] = Fixed("i")
+LONG: JuteType[int] = Fixed("q")
+BOOL: JuteType[bool] = Fixed("?")
 
 
 def _length(data: bytes, at: int, what: str) -> int:
@@ -88,7 +88,7 @@ def _length(data: bytes, at: int, what: str) -> int:
     return length
 
 
-class Buffer(Codec[Optional[bytes]]):
+class Buffer(JuteType[Optional[bytes]]):
     """Bytes, or None."""
 
     least = 4
@@ -110,7 +110,7 @@ class Buffer(Codec[Optional[bytes]]):
         return data[at : at + length], at + length
 
 
-class UString(Codec[Optional[str]]):
+class UString(JuteType[Optional[str]]):
     """A string in strict UTF-8, or None."""
 
     least = 4
@@ -132,10 +132,10 @@ BUFFER = Buffer()
 USTRING = UString()
 
 
-class Required(Codec[T]):
+class Required(JuteType[T]):
     """As `inner`, but for a field that must not be null."""
 
-    def __init__(self, inner: Codec[Optional[T]]) -> None:
+    def __init__(self, inner: JuteType[Optional[T]]) -> None:
         self.inner, self.least = inner, inner.least
 
     def write(self, out: bytearray, value: T, scope: Any) -> None:
@@ -150,12 +150,12 @@ class Required(Codec[T]):
         return value, after
 
 
-class Vector(Codec[Optional[Sequence[T]]]):
+class Vector(JuteType[Optional[Sequence[T]]]):
     """A list of `item`, or None."""
 
     least = 4
 
-    def __init__(self, item: Codec[T]) -> None:
+    def __init__(self, item: JuteType[T]) -> None:
         self.item = item
 
     def write(self, out: bytearray, value: Optional[Sequence[T]], scope: Any) -> None:
@@ -182,7 +182,7 @@ class Vector(Codec[Optional[Sequence[T]]]):
         return items, at
 
 
-class Names(Codec[List[str]]):
+class Names(JuteType[List[str]]):
     """A required vector of required strings, read fast: the children of a node may be a hundred thousand."""
 
     least = 4
@@ -279,16 +279,16 @@ def _split_short(data: bytes, at: int, count: int) -> Optional[Tuple[List[str], 
     return (names, len(data)) if len(names) == count else None
 
 
-class Record(Codec[T]):
+class Record(JuteType[T]):
     """Fields one after the other, made into a value by `make(*fields)`; the value is a tuple of its fields."""
 
-    def __init__(self, make: Callable[..., T], *fields: Codec[Any]) -> None:
+    def __init__(self, make: Callable[..., T], *fields: JuteType[Any]) -> None:
         self.make, self.fields = make, fields
         self.least = sum(field.least for field in fields)
 
     def write(self, out: bytearray, value: T, scope: Any) -> None:
         """Append all fields."""
-        parts: Sequence[Any] = value  # type: ignore[assignment]  # records are tuples, which Codec[T] cannot say
+        parts: Sequence[Any] = value  # type: ignore[assignment]  # records are tuples, which JuteType[T] cannot say
         for field, part in zip(self.fields, parts):
             field.write(out, part, scope)
 
@@ -301,7 +301,7 @@ class Record(Codec[T]):
         return self.make(*parts), at
 
 
-class FixedRecord(Codec[T]):
+class FixedRecord(JuteType[T]):
     """A record of numbers only, read by one Struct; `make` takes the iterable of its fields."""
 
     def __init__(self, make: Callable[[Tuple[Any, ...]], T], form: str) -> None:
@@ -311,14 +311,14 @@ class FixedRecord(Codec[T]):
 
     def write(self, out: bytearray, value: T, scope: Any) -> None:
         """Append all fields."""
-        out += self._pack(*value)  # type: ignore[misc]  # records are tuples, which Codec[T] cannot say
+        out += self._pack(*value)  # type: ignore[misc]  # records are tuples, which JuteType[T] cannot say
 
     def read(self, data: bytes, at: int, scope: Any) -> Tuple[T, int]:
         """The record at `at`."""
         return self.make(self._unpack(data, at)), at + self.least
 
 
-class Nothing(Codec[None]):
+class Nothing(JuteType[None]):
     """No bytes at all: the body of a reply that has none."""
 
     def write(self, out: bytearray, value: None, scope: Any) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from ..errors import MarshallingError
 from ..typed import NamedTuple
 from ..values import ACL, OPEN_ACL_UNSAFE, EventType, Id, Stat
-from .jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, FixedRecord, Record, Required, Vector, encode
+from .jute import BOOL, BUFFER, INT, LONG, USTRING, JuteType, FixedRecord, Record, Required, Vector, encode
 
 
-class _Stat(Codec[Stat]):
+class _Stat(JuteType[Stat]):
     """The end of most replies, decoded by one call of struct and no Python code."""
 
     _struct = struct.Struct(">qqqqiiiqiiq")
@@ -31,8 +31,8 @@ class _Stat(Codec[Stat]):
 
 
 STAT = _Stat()
-ID: Codec[Id] = Record(Id, USTRING, USTRING)
-ACL_ENTRY: Codec[ACL] = Record(ACL, INT, ID)
+ID: JuteType[Id] = Record(Id, USTRING, USTRING)
+ACL_ENTRY: JuteType[ACL] = Record(ACL, INT, ID)
 
 #: WatcherEvent.type on the wire (Watcher.Event.EventType). Others are logged and ignored.
 EVENT_TYPES: Dict[int, str] = {
@@ -73,7 +73,7 @@ class Scope:
         raise ValueError(f"the path {path!r} lies outside the chroot {self.prefix!r}")
 
 
-class Path(Codec[Any]):
+class Path(JuteType[Any]):
     """A path of the user (a str, or None unless it is `required`): writing adds the scope's chroot, and reading takes
     it off.
 
@@ -112,7 +112,7 @@ _pack_int = struct.Struct(">i").pack
 _NULL = _pack_int(-1)
 
 
-class Acls(Codec[Optional[Sequence[ACL]]]):
+class Acls(JuteType[Optional[Sequence[ACL]]]):
     """An ACL list; None is written as the client's default, or as null without a scope."""
 
     least = 4
@@ -139,7 +139,7 @@ class Acls(Codec[Optional[Sequence[ACL]]]):
 
 _ACLS: Vector[ACL] = Vector(ACL_ENTRY)
 ACLS = Acls()
-RESULT_ACLS: Codec[List[ACL]] = Required(_ACLS)  # type: ignore[arg-type]  # a Vector reads lists
+RESULT_ACLS: JuteType[List[ACL]] = Required(_ACLS)  # type: ignore[arg-type]  # a Vector reads lists
 
 
 # -------------------------------------------------------------------- headers and handshake
@@ -190,7 +190,7 @@ class ConnectResponse(NamedTuple):
         return f"ConnectResponse(session 0x{self.session_id:x}, {self.timeout_ms} ms, read_only={self.read_only})"
 
 
-class _LastBool(Codec[Optional[bool]]):
+class _LastBool(JuteType[Optional[bool]]):
     """A boolean at the end of a record that older peers leave out."""
 
     def write(self, out: bytearray, value: Optional[bool], scope: Any) -> None:
@@ -201,10 +201,10 @@ class _LastBool(Codec[Optional[bool]]):
         return BOOL.read(data, at, scope) if at < len(data) else (None, at)
 
 
-REQUEST_HEADER: Codec[RequestHeader] = FixedRecord(RequestHeader._make, "ii")
-REPLY_HEADER: Codec[ReplyHeader] = FixedRecord(ReplyHeader._make, "iqi")
-CONNECT_REQUEST: Codec[ConnectRequest] = Record(ConnectRequest, INT, LONG, INT, LONG, BUFFER, _LastBool())
-CONNECT_RESPONSE: Codec[ConnectResponse] = Record(ConnectResponse, INT, INT, LONG, BUFFER, _LastBool())
+REQUEST_HEADER: JuteType[RequestHeader] = FixedRecord(RequestHeader._make, "ii")
+REPLY_HEADER: JuteType[ReplyHeader] = FixedRecord(ReplyHeader._make, "iqi")
+CONNECT_REQUEST: JuteType[ConnectRequest] = Record(ConnectRequest, INT, LONG, INT, LONG, BUFFER, _LastBool())
+CONNECT_RESPONSE: JuteType[ConnectResponse] = Record(ConnectResponse, INT, INT, LONG, BUFFER, _LastBool())
 
 
 class WatcherEvent(NamedTuple):
@@ -215,7 +215,7 @@ class WatcherEvent(NamedTuple):
     path: Optional[str]
 
 
-class _Event(Codec[WatcherEvent]):
+class _Event(JuteType[WatcherEvent]):
     """Read by one Struct, because many changes mean many events."""
 
     least = 12

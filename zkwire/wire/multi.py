@@ -9,7 +9,7 @@ import struct
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple, Type, Union
 
 from ..errors import MarshallingError, RolledBackError, RuntimeInconsistency, ZookeeperError
-from .jute import INT, NOTHING, Codec, decode
+from .jute import INT, NOTHING, JuteType, decode
 from .messages import RESULT_PATH, STAT, Scope
 from .node_ops import (
     DATA_AND_STAT, NAMES, PATH_AND_STAT, Check, Create, Create2, CreateContainer, CreateTTL, Delete, GetChildren,
@@ -29,7 +29,7 @@ _HEADERS = {opcode: _HEADER.pack(opcode, False, -1) for opcode in IN_MULTI}
 _CREATED = struct.Struct(">i?ii")
 _pack_created, _unpack_header = _CREATED.pack, _HEADER.unpack_from
 #: The body behind the header of a result, by its type, which is not always that of the request (ZOOKEEPER-4026).
-_RESULTS: Dict[int, Codec[Any]] = {
+_RESULTS: Dict[int, JuteType[Any]] = {
     -1: INT, 1: RESULT_PATH, 15: PATH_AND_STAT, 19: PATH_AND_STAT, 21: PATH_AND_STAT,
     2: NOTHING, 13: NOTHING, 5: STAT, 4: DATA_AND_STAT, 8: NAMES,
 }  # fmt: skip
@@ -37,7 +37,7 @@ _READERS = {kind: codec.read for kind, codec in _RESULTS.items()}
 _CREATES = (1, 15, 19, 21)
 
 
-class _MultiOps(Codec[Sequence[Op[Any]]]):
+class _MultiOps(JuteType[Sequence[Op[Any]]]):
     """The operations of a transaction, each with its header, up to a terminator."""
 
     def write(self, out: bytearray, value: Sequence[Op[Any]], scope: Any) -> None:
@@ -60,7 +60,7 @@ class _MultiOps(Codec[Sequence[Op[Any]]]):
             ops.append(op)
 
 
-class _MultiResults(Codec[List[Tuple[int, Any]]]):
+class _MultiResults(JuteType[List[Tuple[int, Any]]]):
     """The results of a transaction as (type, value), where type -1 means an error and its value the code.
 
     More than `most` are malformed, and refused at once: a frame has room for a million.

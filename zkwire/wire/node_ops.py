@@ -11,7 +11,7 @@ from typing import Any, Callable, ClassVar, List, Optional, Sequence, Tuple, Typ
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import CONFIG_NODE, validate_path, validate_sequential_path
 from ..values import ACL, Stat, Watcher
-from .jute import BUFFER, INT, LONG, Codec, Names, Record, encode
+from .jute import BUFFER, INT, LONG, JuteType, Names, Record, encode
 from .messages import ACLS, PATH, RESULT_ACLS, RESULT_PATH, STAT, Scope
 from .operation import (
     CHILD, DATA, EXIST, Fields, OnPath, Op, PathAndVersion, PathAndWatch, check_acl, check_data, check_version,
@@ -34,7 +34,7 @@ def pair(*fields: Any) -> Tuple[Any, ...]:
 
 # ------------------------------------------------------------------------------ create
 
-PATH_AND_STAT: Codec[Tuple[str, Stat]] = Record(pair, RESULT_PATH, STAT)
+PATH_AND_STAT: JuteType[Tuple[str, Stat]] = Record(pair, RESULT_PATH, STAT)
 #: The flags of nodes whose names the server completes (CreateMode), and the encoding of all flags.
 _SEQUENTIAL = frozenset((2, 3, 6))
 _FLAGS = {flags: _pack_int(flags) for flags in range(7)}
@@ -169,7 +169,7 @@ class CreateContainer(_Create[Tuple[str, Stat]]):
         self.__dict__["flags"] = 4
 
 
-class _Milliseconds(Codec[float]):
+class _Milliseconds(JuteType[float]):
     """Seconds in Python, ms in a long on the wire."""
 
     least = 8
@@ -214,7 +214,7 @@ class CreateTTL(_Create[Tuple[str, Stat]]):
 # ------------------------------------------------------------------------- single nodes
 
 
-class _DataAndStat(Codec[Tuple[Optional[bytes], Stat]]):
+class _DataAndStat(JuteType[Tuple[Optional[bytes], Stat]]):
     """The reply to GetData, the most frequent read."""
 
     least = 4 + STAT.least

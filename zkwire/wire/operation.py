@@ -14,7 +14,7 @@ from ..errors import MarshallingError, NoAuthError, NoNodeError, ZookeeperError,
 from ..paths import parent_of, validate_path
 from ..typed import Generic
 from ..values import ACL, WatchedEvent, Watcher
-from .jute import BOOL, INT, NOTHING, Codec, decode
+from .jute import BOOL, INT, NOTHING, JuteType, decode
 from .messages import PATH, Scope
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ O = TypeVar("O", bound="Op[Any]")  # noqa: E741
 DATA, EXIST, CHILD, PERSISTENT, RECURSIVE = "data", "exist", "child", "persistent", "recursive"
 
 #: The fields of a request, in wire order: attribute and codec.
-Fields = Tuple[Tuple[str, Codec[Any]], ...]
+Fields = Tuple[Tuple[str, JuteType[Any]], ...]
 
 _FRAME = struct.Struct(">iii")
 _PATH_FRAME = struct.Struct(">iiii")
@@ -36,7 +36,7 @@ def armed(event: WatchedEvent) -> None:
     """The `watch` of operations read from the wire, where a watch is only a flag. Never called."""
 
 
-class _WatchFlag(Codec[Optional[Watcher]]):
+class _WatchFlag(JuteType[Optional[Watcher]]):
     """A watcher of the user; on the wire, whether there is one."""
 
     least = 1
@@ -97,7 +97,7 @@ class Op(Generic[T]):
     #: Fields of the request in wire order: attribute and codec.
     request: ClassVar[Fields] = ()
     #: The body of a successful reply.
-    reply: ClassVar[Codec[Any]] = NOTHING
+    reply: ClassVar[JuteType[Any]] = NOTHING
     #: The list of the watch if the node was found, and if it was not; None for operations without watches.
     watches: ClassVar[Optional[Tuple[str, Optional[str]]]] = None
     #: A number below zero for operations whose replies do not follow the order of requests.

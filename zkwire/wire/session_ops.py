@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 from ..errors import MarshallingError, ZookeeperError
 from ..paths import CONFIG_NODE, validate_path
 from ..values import Id, Stat, Watcher
-from .jute import BUFFER, INT, LONG, USTRING, Codec, Required, Vector
+from .jute import BUFFER, INT, LONG, USTRING, JuteType, Required, Vector
 from .messages import ID, PATH
 from .node_ops import DATA_AND_STAT, NAMES
 from .operation import PERSISTENT, RECURSIVE, OnPath, Op, Pathless, armed, check_watcher
@@ -211,7 +211,7 @@ class CloseSession(Pathless[None]):
     writes = True
 
 
-class _Inside(Codec[List[str]]):
+class _Inside(JuteType[List[str]]):
     """Paths; those outside the chroot are left out, because the server compares plain string prefixes."""
 
     def write(self, out: bytearray, value: List[str], scope: Any) -> None:

@@ -19,7 +19,7 @@ from zkwire.embedded.settings import Settings
 from zkwire.embedded.versions import profile_of
 from zkwire.errors import MarshallingError, ProtocolError, ZookeeperError
 from zkwire.io.four_letter import WORDS
-from zkwire.wire.jute import BOOL, BUFFER, INT, LONG, USTRING, Codec, Vector, decode
+from zkwire.wire.jute import BOOL, BUFFER, INT, LONG, USTRING, JuteType, Vector, decode
 from zkwire.wire.node_ops import NAMES
 from zkwire.ops import BY_OPCODE, AddWatch, Create, Exists, GetData, Sync
 from zkwire.wire.messages import (
@@ -45,7 +45,7 @@ def targets() -> List[Target]:
 
 def _codecs(corpus: Corpus) -> List[Target]:
     bodies = [body for each in corpus.requests.values() for body in each][::7] + corpus.events
-    table: Dict[str, Tuple[Codec[Any], Sequence[bytes]]] = {
+    table: Dict[str, Tuple[JuteType[Any], Sequence[bytes]]] = {
         "int": (INT, bodies), "long": (LONG, bodies), "boolean": (BOOL, bodies), "buffer": (BUFFER, bodies),
         "ustring": (USTRING, bodies), "path": (PATH, bodies), "vector": (Vector(USTRING), bodies),
         "vectors": (Vector(Vector(BUFFER)), bodies), "names": (NAMES, [body for _, body in corpus.replies[8]]),
@@ -63,7 +63,7 @@ def _spoiled(seeds: Sequence[bytes]) -> Callable[[Random], bytes]:
     return lambda rng: spoil(rng, seeds)
 
 
-def _decoding(codec: Codec[Any]) -> Callable[[Random, bytes], Any]:
+def _decoding(codec: JuteType[Any]) -> Callable[[Random, bytes], Any]:
     return lambda rng, data: decode(codec, data, 0, rng.choice(SCOPES))
 
 

@@ -1,0 +1,1 @@
+"""Formats: each against its own words, and with what other frameworks write."""
