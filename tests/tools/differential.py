@@ -1,6 +1,6 @@
 """Random scripts on real servers and on the embedded one, until one differs or all are done.
 
-    python tests/tools/differential.py --scripts 5000 [--seed 1] [--versions "3.8.0 3.9.3"] [--steps 20]
+    python tests/tools/differential.py --scripts 5000 [--seed 1] [--versions "3.5.9 3.6.2"] [--steps 20]
 
 A difference prints its seed and the shortest script that shows it, and ends with exit code 1.
 """
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.tools.differences import Player, compare, shrink  # noqa: E402
 from tests.tools.differential_scripts import Author  # noqa: E402
+from tests.kit.harness import packages  # noqa: E402
 from tests.kit.harness.servers import Server  # noqa: E402
 from zkwire.embedded import EmbeddedServer  # noqa: E402
 
@@ -54,10 +55,11 @@ def main() -> int:
     parser.add_argument("--scripts", type=int, default=5000, help="how many, on each version")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--steps", type=int, default=20, help="steps of a script")
-    parser.add_argument("--versions", default="3.8.0 3.9.3", help="real servers to compare with")
+    parser.add_argument("--versions", default="", help="real servers to compare with (default: all that were fetched)")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.scripts)
-    versions = options.versions.replace(",", " ").split()
+    at_hand = [version for version in packages.EXTRA if packages.cached(version)]
+    versions = options.versions.replace(",", " ").split() or sorted({*packages.versions(), *at_hand})
     differences = sum(run(version, seeds, options.steps) for version in versions)
     print(f"{options.scripts} scripts, {differences} differences (real {', '.join(versions)})")
     return 1 if differences else 0

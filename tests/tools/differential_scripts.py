@@ -70,6 +70,8 @@ def request(op: Any) -> tuple[int, bytes]:
 
 
 OPEN = (ACL(31, Id("world", "anyone")),)
+#: The scheme "auth" in the body of a request, behind its length.
+AUTH = b"\0\0\0\4auth"
 _ACLS = (
     OPEN, OPEN, OPEN, OPEN, (ACL(31, Id("auth", "")),), (ACL(1, Id("world", "anyone")),),
     (make_digest_acl("bob", "secret", all=True),), (make_digest_acl("bob", "secret", read=True, admin=True), OPEN[0]),
@@ -147,7 +149,10 @@ class Author:
                  self.watching(GetChildren), self.plain(Sync), Ping]  # fmt: skip
         if self.version > (3, 4):  # which judges requests by what their connection is when their turn comes
             makes.append(lambda: Auth("digest", b"dora:late"))
-        return [request(self.random.choice(makes)()) for _ in range(self.random.randrange(2, 7))]
+        parts = [request(self.random.choice(makes)()) for _ in range(self.random.randrange(2, 7))]
+        if any(AUTH in body for _, body in parts):  # whom it names is found out when its turn comes
+            parts.sort(key=lambda part: part[0] != Auth.opcode)
+        return parts
 
     def garbled(self) -> tuple[int, bytes]:
         """A request that is cut off, extended, changed in a byte, or of an unknown kind."""
