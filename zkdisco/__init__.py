@@ -13,6 +13,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._zkwire import __version__
 from .reports import ClientReport, InstancerReport, RegistrationReport
 from .threads import Client, Instancer, Registrar
@@ -21,6 +24,21 @@ from .values import (
     IdentityTakenError, InstancesLeftOutError, InvalidCredentialsError, Node, NodeNotFoundError, NotRegisteredError,
     ReadOnlyServerError, Service, UndecodableDataError,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from .catalog import Catalog as Catalog
+    from .memberships import ServiceEvent as ServiceEvent
+
+#: What is loaded when it is asked for, and where it is.
+LAZY = {"Catalog": "catalog", "ServiceEvent": "memberships"}
+
+
+def __getattr__(name: str) -> Any:
+    """What not everybody needs."""
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{LAZY[name]}", __name__), name)
+
 
 __all__ = [
     "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError",

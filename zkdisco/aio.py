@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import inspect
 from typing import (
-    Any, AsyncIterator, Callable, Dict, Generator, Generic, List, Optional, Sequence, Tuple, Union, overload,
+    TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Generator, Generic, List, Optional, Sequence, Tuple, Union,
+    overload,
 )  # fmt: skip
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
@@ -488,3 +490,14 @@ class Instancer(InstancerBase[T]):
         finally:
             self._iterations.remove(mailbox)
             self.deregister(mailbox)
+
+
+if TYPE_CHECKING:
+    from .aio_catalog import Catalog as Catalog
+
+
+def __getattr__(name: str) -> Any:
+    """What not everybody needs is loaded when it is asked for."""
+    if name != "Catalog":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f".aio_{name.lower()}", __package__).Catalog

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from time import monotonic
-from typing import Any, Callable, Dict, Generic, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Dict, Generic, List, Optional, Protocol, Sequence, Set, Tuple, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .codecs import Codec
@@ -21,7 +21,7 @@ from .observers import Delivery, Observer, Observers
 from .registration import Registration
 from .registry import Registry, Report
 from .reports import ClientReport, InstancerReport, RegistrationReport
-from .replica import Nodes
+from .replica import Nodes, in_order
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
     WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, T, validate_acl, validate_codec,
@@ -78,6 +78,19 @@ class Options:
         )  # fmt: skip
 
 
+class Child(Protocol):
+    """What follows something on a client, and ends with it."""
+
+    def end(self, error: ClientClosedError) -> None:
+        """The client has been stopped."""
+
+    def told_end(self, error: Exception) -> None:
+        """There will never be a session again. On the executor."""
+
+    def report(self) -> InstancerReport:
+        """How it stands just now."""
+
+
 class ClientBase:
     """What both clients share; everything below `_settle` runs on the executor."""
 
@@ -95,7 +108,7 @@ class ClientBase:
         self._owns = owns
         self._lock = threading.RLock()  # a signal handler may come in between
         self._closed = False
-        self._children: List[InstancerBase[Any]] = []
+        self._children: List[Child] = []
         self._registry = Registry(self.registration)
         self._runner = Runner(zk, executor, self._settle)
         self._running = False
@@ -272,13 +285,13 @@ class ClientBase:
 
     # --------------------------------------------------------------------- the ending
 
-    def adopt(self, child: InstancerBase[Any]) -> None:
+    def adopt(self, child: Child) -> None:
         """`child.end()` is to be called by `stop`."""
         with self._lock:
             self.check()
             self._children.append(child)
 
-    def release(self, child: InstancerBase[Any]) -> None:
+    def release(self, child: Child) -> None:
         """It has ended by itself."""
         with self._lock:
             self._children = [other for other in self._children if other is not child]
@@ -433,7 +446,7 @@ class InstancerBase(Generic[T]):
         self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         watcher = self._runner.watcher
-        self._core = Membership(directory, watcher, _careful(accept), random.random, _Careful(known))
+        self._core = Membership(directory, watcher, careful(accept), random.random, Careful(known))
         self._first: Any = None
         self._began = 0.0  # when
         self._stopped: Optional[float] = None  # when
@@ -459,7 +472,7 @@ class InstancerBase(Generic[T]):
         sorted_of, found = self._sorted
         nodes = self._nodes
         if sorted_of != nodes:
-            found = tuple(sorted(node for table in nodes for node in table.values()))
+            found = in_order(nodes)
             self._sorted = (nodes, found)
         return found
 
@@ -623,7 +636,7 @@ class InstancerBase(Generic[T]):
                 logger.info("%s: all is well again", self._core.directory)
 
 
-def _careful(accept: Optional[Accept]) -> Optional[Accept]:
+def careful(accept: Optional[Accept]) -> Optional[Accept]:
     """`accept`, but a child on which it raises is taken, and that is logged: a bug of the filter hides no instance."""
     if accept is None:
         return None
@@ -639,7 +652,7 @@ def _careful(accept: Optional[Accept]) -> Optional[Accept]:
     return takes
 
 
-class _Careful(Codec[Any]):
+class Careful(Codec[Any]):
     """A codec that may be a user's: what it raises leaves out one node, and is logged unless it is a `ValueError`."""
 
     def __init__(self, codec: Codec[Any]) -> None:

@@ -70,19 +70,25 @@ class Membership:
     """The instances in `directory`. `watcher` is what ZooKeeper should call; it must end up in `watched`.
 
     Children whose names `accept` does not take are no instances, nor are those that the codec does not. `random` gives
-    numbers from 0.0 to 1.0.
+    numbers from 0.0 to 1.0. A recursive watch of `lead` covers this directory, too: whoever feeds this one hands on its
+    events, and begins a session here once that has read its directory. `burden` says how many nodes are read afresh
+    with it.
     """
 
     def __init__(
         self, directory: str, watcher: Callable[[WatchedEvent], object],
         accept: Optional[Callable[[str], bool]] = None, random: Callable[[], float] = lambda: 0.0,
-        codec: Codec[Any] = TEXT,
+        codec: Codec[Any] = TEXT, lead: Optional[Membership] = None, burden: Optional[Callable[[], int]] = None,
     ) -> None:  # fmt: skip
         self.directory = directory
         self._watcher, self._accept, self._random, self._codec = watcher, accept, random, codec
+        self._lead, self._burden = lead, burden
         self._inside = directory if directory == "/" else directory + "/"
         self._connected = self._read_only = self._over = False
-        self._recursive = True
+        #: Whether one watch tells of everything.
+        self.recursive = True
+        #: How often it was read afresh.
+        self.loads = 0
         self._losses = 0  # connections in a row that ended with the request for the recursive watch under way
         self._round = 0  # answers of earlier rounds no longer count
         self._reading: Dict[Tuple[str, str], int] = {}  # how many reads of a thing are under way
@@ -130,7 +136,7 @@ class Membership:
 
         With `local` it is not told either: there is no connection, and no watch that the client does not set again.
         """
-        return ops.RemoveWatches(self.directory, watcher=self._watcher, local=local or not self._recursive)
+        return ops.RemoveWatches(self.directory, watcher=self._watcher, local=local or not self.recursive)
 
     def deadline(self) -> Optional[float]:
         """When to call `timed_out`, if at all."""
@@ -158,18 +164,18 @@ class Membership:
             self._trouble(self._ours or loss, now)
             return
         self._connected, self._read_only = True, read_only
-        self._recursive = self._losses < LOSSES
-        if not self._recursive:
+        self.recursive = self._losses < LOSSES if self._lead is None else self._lead.recursive
+        if not self.recursive and self._lead is None:
             self._losses -= 1  # the next connection is asked again
         if self._ours is not None:
             self._abort(now)
             self._retry(now)
             return
         self._pause = FIRST_PAUSE
-        alone = ALONE * 2 ** (self._losses - 2) if self._recursive and self._losses > 1 else 0.0
-        known = sum(map(len, self.nodes))
+        alone = ALONE * 2 ** (self._losses - 2) if self.recursive and self._losses > 1 else 0.0
+        known = sum(map(len, self.nodes)) + (self._burden() if self._burden is not None else 0)
         delay = max(alone, self._random() * min(known / RELOADS, LONGEST_DELAY))
-        if delay < SHORTEST_DELAY:
+        if delay < SHORTEST_DELAY or self._lead is not None:
             self._load(now)
         else:
             self._abort(now)
@@ -186,7 +192,7 @@ class Membership:
         if not self._connected or self._retry_at is not None:
             return  # all is read afresh anyway
         if event.type in (EventType.NONE, EventType.PERSISTENT_WATCH_REMOVED):
-            if event.state == KeeperState.CONNECTED and self._recursive and (_WATCH, "") not in self._reading:
+            if event.state == KeeperState.CONNECTED and self.recursive and (_WATCH, "") not in self._reading:
                 self._load(now)  # armed again after a reconnect: changes may have been missed
             return
         path = event.path or ""
@@ -196,7 +202,7 @@ class Membership:
         elif "/" not in name and self._takes(name):
             if event.type == EventType.DELETED:
                 self._gone(name, now)
-                if not self._recursive:
+                if not self.recursive:
                     self._list_changed(now)  # that event follows, and finds the list under way
             elif event.type in (EventType.CREATED, EventType.CHANGED):
                 self._changed(name, now)
@@ -229,7 +235,7 @@ class Membership:
         if not self._reading[thing]:
             del self._reading[thing]
         if kind == _WATCH and isinstance(outcome, errors.UnimplementedError):
-            self._recursive = False
+            self.recursive = False
             self._abort(now)
             self._later(0.0, now)  # the server hangs up on it, or did before; a new connection loads as well
         elif kind == _WATCH and self._losses and not isinstance(outcome, Exception):
@@ -261,17 +267,17 @@ class Membership:
         """Read everything afresh; what was published stays until the new set is whole."""
         self._abort(now)
         self._retry_at = None
-        if self._recursive:
+        if self.recursive and self._lead is None:
             self._ask(_WATCH, "", ops.AddWatch(self.directory, self._watcher, True))
-        if not self._recursive or not self._losses:
+        if not self.recursive or not self._losses:
             self._ask(_LIST, "", self._list())
 
     def _list(self) -> ops.GetChildren:
-        return ops.GetChildren(self.directory, None if self._recursive else self._watcher)
+        return ops.GetChildren(self.directory, None if self.recursive else self._watcher)
 
     def _ask_for(self, name: str) -> None:
         """Ask for a child's data, or first for its size, if that may be too much."""
-        path, watcher = self._inside + name, None if self._recursive else self._watcher
+        path, watcher = self._inside + name, None if self.recursive else self._watcher
         if name in self._harmful:
             self._ask(_SIZE, name, ops.Exists(path, watcher))
         else:
@@ -340,7 +346,7 @@ class Membership:
         Compatible servers tell the watched path instead of the node's, so that all nodes are to be read again; what
         is under way already will be answered with the change.
         """
-        if self._recursive:
+        if self.recursive:
             for name in [name for kind, name in self._reading if kind == _DATA and name in self._present]:
                 self._timeline.changed(name, now)
             self._list_changed(now)
@@ -358,7 +364,7 @@ class Membership:
         for name in sorted(there):
             if self._present.setdefault(name, None) is not None or self._timeline.waits(name):
                 continue
-            if name not in self._refused or self._recursive:
+            if name not in self._refused or self.recursive:
                 self._changed(name, now)
         if self._timeline.waits(LIST):
             self._timeline.known(LIST, None, now)
@@ -373,7 +379,7 @@ class Membership:
         if not self._timeline.waits(name):
             if version != before or was_refused:
                 self._timeline.known(name, node, now)
-        elif self._recursive or self._changed_once(name, before, version):
+        elif self.recursive or self._changed_once(name, before, version):
             self._timeline.read(name, node, now)
         else:
             self._timeline.known(name, node, now)
@@ -388,7 +394,7 @@ class Membership:
         """There is no such node: gone between list and read; or there is no directory, which is an empty set."""
         if kind == _LIST:
             self._listed([], now)
-            if not self._recursive:
+            if not self.recursive:
                 self._ask(_EXISTS, "", ops.Exists(self.directory, self._watcher))
         elif name:
             self._gone(name, now)
@@ -450,6 +456,7 @@ class Membership:
         changed = replica.news()
         if self._afresh:
             changed, self._afresh = not same(before, self.nodes), False
+            self.loads += 1
         self._show(Event(replica.instances(), error), changed)
 
     def _show(self, event: Event[Any], changed: bool = False) -> None:

@@ -65,16 +65,16 @@ class Observers(Generic[T]):
         """Tell this one too, beginning with the newest event. The same one is told once."""
         target_of(observer)
         with self._lock:
-            if _key(observer) not in self._deliveries:
+            if key_of(observer) not in self._deliveries:
                 delivery = self._deliver(observer)
-                self._deliveries[_key(observer)] = (observer, delivery)
+                self._deliveries[key_of(observer)] = (observer, delivery)
                 if self.newest is not None:
                     delivery.offer(self.newest)
 
     def deregister(self, observer: Any) -> None:
         """Tell it nothing more."""
         with self._lock:
-            found = self._deliveries.pop(_key(observer), None)
+            found = self._deliveries.pop(key_of(observer), None)
         if found is not None:
             found[1].stop()
 
@@ -87,7 +87,7 @@ class Observers(Generic[T]):
             delivery.stop()
 
 
-def _key(observer: Any) -> Any:
+def key_of(observer: Any) -> Any:
     """What tells observers apart: identity, except that a bound method is another object each time it is looked up."""
     return observer if isinstance(observer, (MethodType, BuiltinMethodType)) else id(observer)
 

@@ -17,6 +17,11 @@ TABLES = 64
 Nodes = Tuple[Dict[str, Node], ...]
 
 
+def in_order(nodes: Nodes) -> Tuple[Node, ...]:
+    """All of them, sorted by name."""
+    return tuple(sorted(node for table in nodes for node in table.values()))
+
+
 class Replica:
     """Nodes by name, or why one could not be read; `instances` and `nodes` are what a reader wants."""
 

@@ -8,14 +8,15 @@ have so many operations under way together, and take turns; one without goes fir
 The executor is a `Dispatcher` (a thread) or an event loop.
 
 Where many nodes are to be read without a watch, they are read together (`MultiRead`): for the server, and for the line,
-that is one request. How many go into one depends on how much data such nodes have turned out to have.
+that is one request. How many go into one depends on how much data such nodes have turned out to have. So it is with
+lists of children.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Protocol, Set, Tuple
+from typing import Any, Callable, DefaultDict, Deque, List, Optional, Protocol, Set, Tuple
 
 from ._zkwire import KazooState, KeeperState, WatchedEvent, errors, ops
 
@@ -134,7 +135,7 @@ class Window:
 
 
 class Reads:
-    """How many nodes of a directory are read together, and what comes of it."""
+    """How many nodes, or lists of children, are read together, and what comes of it."""
 
     def __init__(self) -> None:
         self._largest: Optional[int] = None  # the most data that a node had, in bytes; None before the first answer
@@ -144,7 +145,7 @@ class Reads:
     @staticmethod
     def suits(op: Any) -> bool:
         """Whether this operation may be read together with others."""
-        return type(op) is ops.GetData and op.watch is None
+        return type(op) in (ops.GetData, ops.GetChildren) and op.watch is None
 
     def room(self, op: Any) -> int:
         """How many reads like this one may go together now; 0 if they have to wait for those under way."""
@@ -168,7 +169,7 @@ class Reads:
         self._under_way -= 1
         if isinstance(outcome, Exception):
             return self.refused(outcome, count)
-        sizes = [len(one[0]) for one in outcome if not isinstance(one, Exception)]
+        sizes = [_size(one) for one in outcome if not isinstance(one, Exception)]
         self._largest = max([*sizes, self._largest or 0])
         return list(outcome)
 
@@ -179,6 +180,13 @@ class Reads:
             if isinstance(error, (errors.ProtocolError, errors.UnimplementedError)):
                 error = errors.ConnectionLoss(f"reading together: {error}")
         return [error] * count
+
+
+def _size(outcome: Any) -> int:
+    """Of the data of a node, or of a list of names, in bytes, as far as that matters."""
+    if isinstance(outcome, list):
+        return sum(map(len, outcome)) + 4 * len(outcome)
+    return len(outcome[0])
 
 
 class Runner:
@@ -193,7 +201,7 @@ class Runner:
         self._backlog: Deque[Tuple[Any, Any]] = deque()
         self._under_way: Set[Any] = set()
         self._sent: Set[Any] = set()  # those of them that could not be taken back
-        self._reads = Reads()
+        self._reads: DefaultDict[type, Reads] = defaultdict(Reads)  # by the kind of operation
         self._connected = False
         self._timer: Any = None
         self._timer_at: Optional[float] = None
@@ -255,13 +263,13 @@ class Runner:
             core.watched(event, monotonic())
             self.pump()
 
-    def _done(self, keys: List[Any], future: Any) -> None:
+    def _done(self, keys: List[Any], reads: Reads, future: Any) -> None:
         self._under_way.discard(future)
         self._window.give()
         error = _lost(future in self._sent) if future.cancelled() else future.exception()
         self._sent.discard(future)
         outcome = error if error is not None else future.result()
-        self._answered(keys, self._reads.answered(outcome, len(keys)))
+        self._answered(keys, reads.answered(outcome, len(keys)))
 
     def _answered(self, keys: List[Any], outcomes: List[Any]) -> None:
         for key, outcome in zip(keys, outcomes):
@@ -316,7 +324,7 @@ class Runner:
                 self._backlog.popleft()
             elif not Reads.suits(op):
                 return taken or [self._backlog.popleft()]
-            elif len(taken) >= self._reads.room(op):
+            elif len(taken) >= self._reads[type(op)].room(op) or (taken and type(op) is not type(taken[0][1])):
                 break
             else:
                 taken.append(self._backlog.popleft())
@@ -332,20 +340,21 @@ class Runner:
             return True
         if not self._window.take(self):
             return False
+        reads = self._reads[type(taken[0][1])]
         op = taken[0][1] if len(taken) == 1 else ops.MultiRead([op for _, op in taken])
         first = not self._under_way
         try:
             # Given along, not added afterwards: an answer must never come behind an event that came after it.
-            future = self._zk.submit(op, self._executor.on(lambda done: self._done(keys, done)), force=first)
+            future = self._zk.submit(op, self._executor.on(lambda done: self._done(keys, reads, done)), force=first)
         except Exception as error:
             self._window.give()
             if isinstance(error, errors.TooManyPendingError) and not first:
                 return False
             # refused at once: an outcome like any other
-            self._executor.call(self._answered, keys, self._reads.refused(error, len(keys)))
+            self._executor.call(self._answered, keys, reads.refused(error, len(keys)))
             return True
         self._under_way.add(future)
-        self._reads.sent(op)
+        reads.sent(op)
         return True
 
     def _put_away(self) -> None:

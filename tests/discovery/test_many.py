@@ -33,3 +33,12 @@ def test_twenty_services(server393: Any) -> None:
     assert 0 < found.first < 5 and 20 <= found.first_requests <= 20 * (INSTANCES + 4)
     assert 0 < found.again < 5 and 20 <= found.again_requests <= 20 * (INSTANCES + 4)
     assert len(found.changes) == 5 and all(0 < took < 2 for took in found.changes)
+
+
+@pytest.mark.slow
+def test_twenty_services_in_one_catalog(server393: Any) -> None:
+    found = run(server393.host, server393.port, 20, 5, catalog=True)
+    assert found.services == 20 and found.threads <= 8 and 0 < found.first < 5 and 0 < found.again < 5
+    # A list for each service; their own nodes and those of the instances are read together; a watch and a list for all.
+    assert 20 <= found.first_requests <= 20 * 2 + 10 and 20 <= found.again_requests <= 20 * 2 + 10
+    assert len(found.changes) == 5 and all(0 < took < 2 for took in found.changes)

@@ -28,17 +28,17 @@ HOUSE = {
         {"_zkwire"},
         {
             "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
-            "tls",
+            "memberships", "tls",
         },
-        {"observers", "runner", "front"},
-        {"crew", "threads", "aio"},
+        {"observers", "runner", "front", "following", "changes"},
+        {"crew", "threads", "aio", "catalog", "aio_catalog"},
         {"demo", "probes", "signals", "output"},
         {"cli"},
     ),
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
-        "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership"}}
+        "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership", "memberships"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 

@@ -318,6 +318,17 @@ class Front:
         instancer.start(**begin)
         return instancer
 
+    def catalog(self, client: Any, path: str, **options: Any) -> Any:
+        """A catalog of this client, with its first sets."""
+        if self.loop is None:
+            return zkdisco.Catalog(client, path, **options)
+        from zkdisco import aio
+
+        begin = {name: options.pop(name) for name in ("timeout",) if name in options}
+        catalog = Driven(self.loop, self.loop.call(aio.Catalog, real(client), path, **options))
+        catalog.start(**begin)
+        return catalog
+
     # -- the other side
 
     def server(self, **settings: Any) -> EmbeddedServer:

@@ -1,8 +1,9 @@
 """What it costs to follow many services in one process, on a real server: `make many` (Linux).
 
-    python -m tests.tools.many [--services 1000] [--changes 100] [--version 3.9.3]
+    python -m tests.tools.many [--services 1000] [--instances 5] [--changes 100] [--version 3.9.3] [--catalog]
 
-Each service has five instances, an instancer and an observer; all are of one client, in a process of its own. Printed are
+Each service has five instances, an instancer and an observer; all are of one client, in a process of its own. With
+`--catalog` one `Catalog` takes the place of all instancers, and each observer hears of its service. Printed are
 the threads of that process, its resident memory and how much of that is for each service, the seconds until every
 observer has had the first complete set; for a reconnect, the requests and the seconds until every observer has had a
 fresh set again; and the time from a change (the writer's call) to the observer's call.
@@ -62,13 +63,13 @@ def path_of(service: int) -> str:
 class Observer:
     """What it was told last, and when; of a change it tells at once."""
 
-    def __init__(self, changes: queue.SimpleQueue[Tuple[str, float]]) -> None:
-        self._changes = changes
+    def __init__(self, changes: queue.SimpleQueue[Tuple[str, float]], instances: int) -> None:
+        self._changes, self._instances = changes, instances
         self.calls, self.at, self.whole = 0, 0.0, False
 
     def __call__(self, event: Any) -> None:
         self.at = time.monotonic()
-        self.whole = event.error is None and len(event.instances) == INSTANCES
+        self.whole = event.error is None and len(event.instances) == self._instances
         self.calls += 1
         for instance in event.instances:
             if instance.startswith("change"):
@@ -94,15 +95,31 @@ def last_call(observers: List[Observer], calls: List[int]) -> float:
     return max(observer.at for observer in observers)
 
 
-def follow(hosts: str, services: int) -> None:
+def each_one(client: zkdisco.Client, observers: List[Observer]) -> None:
+    """An instancer for each service."""
+    for number, observer in enumerate(observers):
+        zkdisco.Instancer(client, path_of(number), wait=0).register(observer)
+
+
+def all_in_one(client: zkdisco.Client, observers: List[Observer]) -> None:
+    """A catalog for all."""
+    by_path = {path_of(number): observer for number, observer in enumerate(observers)}
+
+    def hear(told: Any) -> None:
+        if told.service and told.event is not None:
+            by_path[f"{TOP}/{told.service}"](told.event)
+
+    zkdisco.Catalog(client, TOP, wait=0).register(hear)
+
+
+def follow(hosts: str, services: int, instances: int, catalog: bool) -> None:
     """Do what each line of the input asks for, and answer it with a line."""
     changes: queue.SimpleQueue[Tuple[str, float]] = queue.SimpleQueue()
-    observers = [Observer(changes) for _ in range(services)]
+    observers = [Observer(changes, instances) for _ in range(services)]
     calls = [0] * services
     with zkdisco.Client(hosts, session_timeout=30.0) as client:
         before, began = memory(), time.monotonic()
-        for number, observer in enumerate(observers):
-            zkdisco.Instancer(client, path_of(number), wait=0).register(observer)
+        (all_in_one if catalog else each_one)(client, observers)
         first = last_call(observers, calls) - began
         calls = [observer.calls for observer in observers]
         answer(first=first, threads=threading.active_count(), memory=memory(), before=before)
@@ -149,8 +166,9 @@ class Requests:
 class Follower:
     """The process that follows the services."""
 
-    def __init__(self, hosts: str, services: int) -> None:
-        command = [sys.executable, "-m", "tests.tools.many", "--follow", hosts, "--services", str(services)]
+    def __init__(self, hosts: str, services: int, instances: int, catalog: bool) -> None:
+        numbers = ["--services", str(services), "--instances", str(instances), *(["--catalog"] if catalog else [])]
+        command = [sys.executable, "-m", "tests.tools.many", "--follow", hosts, *numbers]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
 
     def hear(self) -> Dict[str, float]:
@@ -180,13 +198,13 @@ class Follower:
 
 
 @contextlib.contextmanager
-def filled(hosts: str, services: int) -> Iterator[ZooKeeper]:
+def filled(hosts: str, services: int, instances: int) -> Iterator[ZooKeeper]:
     """The writer, with all instances there; they go at the end."""
     with ZooKeeper(hosts, timeout=30.0) as zk:
         zk.create(TOP)
         try:
             paths = [path_of(service) for service in range(services)]
-            children = [f"{path}/n{instance}" for path in paths for instance in range(INSTANCES)]
+            children = [f"{path}/n{instance}" for path in paths for instance in range(instances)]
             for level in (paths, children):
                 for future in [zk.submit(Create(path, b"10.0.0.1:80 " + path.encode())) for path in level]:
                     future.result(PATIENCE)
@@ -195,11 +213,13 @@ def filled(hosts: str, services: int) -> Iterator[ZooKeeper]:
             zk.delete(TOP, recursive=True, timeout=PATIENCE)
 
 
-def run(host: str, port: int, services: int, changes: int, seed: int = 1) -> Result:
+def run(
+    host: str, port: int, services: int, changes: int, seed: int = 1, instances: int = INSTANCES, catalog: bool = False
+) -> Result:
     """One run against this server."""
     rng, requests = random.Random(seed), Requests()
-    with filled(f"{host}:{port}", services) as zk, FaultProxy(host, port, tap=requests) as line:
-        follower = Follower(line.hosts, services)
+    with filled(f"{host}:{port}", services, instances) as zk, FaultProxy(host, port, tap=requests) as line:
+        follower = Follower(line.hosts, services, instances, catalog)
         try:
             loaded = follower.hear()
             first_requests = requests.count
@@ -212,7 +232,7 @@ def run(host: str, port: int, services: int, changes: int, seed: int = 1) -> Res
             for number in range(changes):
                 name = f"change {number}"
                 began = time.monotonic()
-                zk.set(f"{path_of(rng.randrange(services))}/n{rng.randrange(INSTANCES)}", name.encode(), timeout=PATIENCE)
+                zk.set(f"{path_of(rng.randrange(services))}/n{rng.randrange(instances)}", name.encode(), timeout=PATIENCE)
                 follower.ask(name)
                 heard = follower.hear()
                 took.append(heard["at"] - began)
@@ -228,17 +248,21 @@ def main(arguments: Optional[List[str]] = None) -> int:
     """One run, printed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--services", type=int, default=1000)
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="of each service")
+    parser.add_argument("--catalog", action="store_true", help="one catalog instead of many instancers")
     parser.add_argument("--changes", type=int, default=100)
     parser.add_argument("--version", default="3.9.3", help="of the server")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--follow", metavar="HOSTS", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.follow:
-        follow(options.follow, options.services)
+        follow(options.follow, options.services, options.instances, options.catalog)
         return 0
     with Server(options.version) as server:
-        found = run(server.host, server.port, options.services, options.changes, options.seed)
-    print(f"| {found.services} services of {INSTANCES} instances, an observer each | ZooKeeper {options.version} |\n|---|---|")
+        found = run(server.host, server.port, options.services, options.changes, options.seed, options.instances,
+                    options.catalog)  # fmt: skip
+    how = "one catalog" if options.catalog else "an instancer each"
+    print(f"| {found.services} services of {options.instances} instances, {how} | ZooKeeper {options.version} |\n|---|---|")
     print(f"| threads, at most | {found.threads} |")
     print(f"| resident memory | {found.megabytes:.1f} MB, {found.kilobytes:.1f} KB for each service |")
     print(f"| first set of all | {found.first:.2f} s, {found.first_requests} requests |")

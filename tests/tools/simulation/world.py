@@ -667,7 +667,7 @@ class World:
         mine = {party.watched() for party in self.registrars if party.client is client} - {None}
         wanted = {DATA: set(mine), CHILD: set(), EXIST: set()}
         for party in self.instancers:
-            if party.client is client and not party.core._recursive:
+            if party.client is client and not party.core.recursive:
                 here = party.directory[root:]
                 there = self.server.data.tree.get(party.directory) is not None
                 wanted[DATA] |= {f"{here}/{name}" for name in self.server.names(party.directory)}
@@ -684,7 +684,7 @@ class World:
                 return f"D7: client {client.number} has {kind} watches on {there - paths} that nobody wants"
             if paths - there - refused:
                 return f"D7: client {client.number} has no {kind} watch on {paths - there - refused}"
-        below = {party.local for party in self.instancers if party.client is client and party.core._recursive}
+        below = {party.local for party in self.instancers if party.client is client and party.core.recursive}
         there = {client.session.scope.strip(path) for path in watches.paths(RECURSIVE)}
         there = {path for path in there if self._is_ours(path, client)}
         if there != below:
