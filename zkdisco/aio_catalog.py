@@ -14,7 +14,7 @@ from .memberships import ServiceEvent
 from .values import ClientClosedError, T
 
 
-class _Mailbox:
+class _Letters:
     """Holds, for one who iterates, the newest event of each service; it is its own delivery."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Catalog(CatalogBase[T]):
     ) -> None:  # fmt: skip
         super().__init__(client, path, services, accept, codec, wait, awaited=True)
         self._client = client
-        self._iterations: Dict[_Mailbox, None] = {}
+        self._iterations: Dict[_Letters, None] = {}
 
     async def start(self, timeout: Optional[float] = None) -> None:
         """Wait for the first complete set of every service; raises as the blocking constructor does.
@@ -126,7 +126,7 @@ class Catalog(CatalogBase[T]):
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[ServiceEvent[T]]:
-        mailbox = _Mailbox()
+        mailbox = _Letters()
         if self._following.stopped is not None:
             return
         self._iterations[mailbox] = None

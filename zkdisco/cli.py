@@ -39,6 +39,7 @@ examples:
   python -m zkdisco watch --servers zk1:2181 --path /services --name api
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
+  python -m zkdisco list /services                all services, and how many instances each has; --tree shows these, too
   python -m zkdisco list --path /services/api --servers zk1:2281 --ca-file ca.pem --cert-file me.pem --key-file me.key
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
@@ -106,7 +107,10 @@ def _parser() -> argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
         if name == "demo":
             continue
-        verb.add_argument("--path", required=True, help="where services are, as /services")
+        if name == "list":
+            verb.add_argument("services", nargs="?", metavar="PATH", help="show all services below it, as /services")
+            verb.add_argument("--tree", action="store_true", help="of all services below PATH, their instances, too")
+        verb.add_argument("--path", required=name != "list", help="where services are, as /services")
         verb.add_argument("--name", required=name == "register", help="the service, as api")
         if name != "list":
             verb.add_argument("--ready-file", metavar="FILE", help="that is there while the instance is listed, as "
@@ -161,6 +165,14 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     if options.verb == "register":
         service = Service(options.path, options.name, os.fsencode(options.data))
         return service, service.directory
+    if options.verb == "list" and (options.services is None) == (options.path is None):
+        raise ValueError("give a PATH, to see its services, or --path and perhaps --name, to see the instances of one")
+    if options.verb == "list" and options.services is not None:
+        if options.name:
+            raise ValueError("--name goes with --path")
+        return None, validate_directory(options.services)
+    if getattr(options, "tree", False):
+        raise ValueError("--tree goes with a PATH, whose services it shows")
     return None, validate_directory(Service(options.path, options.name).directory if options.name else options.path)
 
 
@@ -215,6 +227,7 @@ class _Session:
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
         self._identity: Optional[str] = getattr(options, "identity", None)
+        self._services, self._tree = getattr(options, "services", None), getattr(options, "tree", False)
         ready, health = getattr(options, "ready_file", None), getattr(options, "health_file", None)
         self._files = ProbeFiles(ready, health, lambda text: last_trouble(text, TROUBLE))
         self._files.begin()
@@ -232,6 +245,8 @@ class _Session:
                 self._register(service)
             elif self._verb == "watch":
                 self._watch(directory)
+            elif self._services is not None:
+                self._list_services(directory)
             else:
                 self._list(directory)
         except Stopped:
@@ -396,6 +411,25 @@ class _Session:
             self._output.line(printable(instance))
         if event.error is not None:
             self._output.trouble(event.error)
+
+    def _list_services(self, directory: str) -> None:
+        from . import listing
+        from .catalog import Catalog
+
+        zk, wait = self._client.zk, None if self._wait is None else 0.0
+        catalog = self._call(lambda: Catalog(self._client, directory, wait=wait))
+        if self._call(lambda: zk.exists(directory)) is None:
+            raise NotThere(f"there is no {directory}; {self._call(lambda: self._nearest(directory))}")
+        state, error = catalog.state, catalog.error
+        json_line = [listing.as_json(directory, state, error)]
+        for line in json_line if self._json else listing.lines(directory, state, self._tree):
+            self._output.line(line)
+        for service, trouble in [("", error), *((service, event.error) for service, event in sorted(state.items()))]:
+            if trouble is not None and not self._json:
+                self._output.trouble(f"{service}: {trouble}" if service else trouble)
+        first = self._call(lambda: zk.exists(f"{directory.rstrip('/')}/{min(state)}")) if state else None
+        if first is not None and first.ephemeralOwner:
+            self._output.trouble(f"{directory} is a service: `list --path {directory}` shows its instances")
 
     def _look_around(self, directory: str) -> bool:
         """Whether the path is there; if it is likely to be another one that was meant, that is said."""

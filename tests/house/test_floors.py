@@ -32,7 +32,7 @@ HOUSE = {
         },
         {"observers", "runner", "front", "following", "changes"},
         {"crew", "threads", "aio", "catalog", "aio_catalog"},
-        {"demo", "probes", "signals", "output"},
+        {"demo", "probes", "signals", "output", "listing"},
         {"cli"},
     ),
 }
@@ -147,7 +147,7 @@ def test_every_file_says_what_it_owns(package: str, path: Path) -> None:
 
 
 #: The fronts of discovery have one name for blocking and asyncio; the settings of a server are not those of a client.
-TWINS = {"Client", "Registrar", "Instancer"} | {"Settings"}
+TWINS = {"Client", "Registrar", "Catalog", "Instancer"} | {"Settings"}
 
 
 def test_two_things_never_share_a_name() -> None:
