@@ -409,12 +409,12 @@ class Instancer(InstancerBase[T]):
         Where several tasks wait, one that is cancelled, or waits no longer, ends it for none of the others.
         """
         self._client.check()
-        if self._stopped is not None:
+        if self._following.stopped is not None:
             raise ClientClosedError("the instancer has been stopped")
-        first = self._first if self._first is not None else self.begin()
+        first = self._following.first if self._following.first is not None else self.begin()
         seconds = self._client.options.timeout if timeout is None else timeout
-        if self._wait_for is not None:
-            seconds = self._wait_for
+        if self._following.wait is not None:
+            seconds = self._following.wait
         self._starters += 1
         cancelled = True
         try:
@@ -425,17 +425,17 @@ class Instancer(InstancerBase[T]):
             why, in_time = self.state.error, first.done() and not cancelled
             failed = first.done() and first.exception() is not None
             self._told = self._told or in_time
-            if failed or not (self._told or self._starters or self._wait_for is not None):
+            if failed or not (self._told or self._starters or self._following.wait is not None):
                 self.leave()
         if in_time:
             first.result()
-        elif self._wait_for is None:
+        elif self._following.wait is None:
             raise errors.OperationTimeoutError(f"no instances read in time; {why or 'no connection'}")
 
     async def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event[T]:
         """Wait until at least `minimum` instances are live; see `zkdisco.Instancer.wait`. Starts what is not."""
         future = self.await_set(minimum)
-        if self._first is None and self._stopped is None:
+        if self._following.first is None and self._following.stopped is None:
             self.begin()
         seconds = self._client.options.timeout if timeout is None else timeout
         try:
@@ -471,9 +471,9 @@ class Instancer(InstancerBase[T]):
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[Event[T]]:
-        if self._stopped is None and (self._first is None or not self._first.done()):
+        if self._following.stopped is None and (self._following.first is None or not self._following.first.done()):
             await self.start()
-        if self._stopped is not None:
+        if self._following.stopped is not None:
             return  # nobody would ever say that it is over
         mailbox = _Mailbox()
         if self._over:

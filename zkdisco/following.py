@@ -7,13 +7,30 @@ core tells.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Protocol
 
 from ._zkwire import errors
-from .front import AGAIN, ClientBase
 from .membership import TRANSIENT
-from .runner import Runner
+from .runner import Executor, Runner
 from .values import WITH_A_SET, ClientClosedError
+
+
+#: Seconds until a server that takes no more requests is asked again.
+AGAIN = 1.0
+
+
+class Owner(Protocol):
+    """A client of discovery, as who follows something needs it."""
+
+    zk: Any
+    executor: Executor
+
+    @property
+    def end(self) -> Optional[Exception]:
+        """Why there will never be a session again, or None."""
+
+    def adopt(self, child: Any) -> None:
+        """`child.end()` is to be called by the client's stop."""
 
 
 class Following:
@@ -23,7 +40,7 @@ class Following:
     """
 
     def __init__(
-        self, owner: ClientBase, runner: Runner, core: Any, take_back: Callable[[bool], List[Any]],
+        self, owner: Owner, runner: Runner, core: Any, take_back: Callable[[bool], List[Any]],
         wait: Optional[float],
     ) -> None:  # fmt: skip
         self._owner, self._runner, self._core, self._take_back = owner, runner, core, take_back

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Generic, List, Optional, Protocol, Seque
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .codecs import Codec
+from .following import Following
 from .membership import TRANSIENT, Membership
 from .observers import Delivery, Observer, Observers
 from .registration import Registration
@@ -38,9 +39,6 @@ Accept = Callable[[str], bool]
 GRACE = 1.0
 #: Seconds that leaving takes while there is no connection; what is left is taken back by itself once there is one.
 LEAVE = 2.0
-
-#: Seconds until a server that takes no more requests is asked again.
-AGAIN = 1.0
 
 
 class Options:
@@ -437,7 +435,7 @@ class InstancerBase(Generic[T]):
         directory, known = validate_directory(path), validate_codec(codec)
         if accept is not None and not callable(accept):
             raise TypeError(f"accept= is called with the name of a child, which {accept!r} cannot be")
-        self._wait_for = validate_wait(wait)
+        seconds = validate_wait(wait)
         client.check()
         self._owner = client
         self._observers: Observers[Event[T]] = Observers(client.deliver)
@@ -447,9 +445,7 @@ class InstancerBase(Generic[T]):
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         watcher = self._runner.watcher
         self._core = Membership(directory, watcher, careful(accept), random.random, Careful(known))
-        self._first: Any = None
-        self._began = 0.0  # when
-        self._stopped: Optional[float] = None  # when
+        self._following = Following(client, self._runner, self._core, self._last_operations, seconds)
         self._troubles = ""
         self._guard = Guard(self)
 
@@ -490,10 +486,7 @@ class InstancerBase(Generic[T]):
         After `stop`, since then, if not before.
         None is no promise that the server itself is up to date: a follower that lags, nobody can tell from its answers.
         """
-        stale = self._core.stale_since(monotonic())
-        if stale is None and self._first is not None and not self._first.done():
-            stale = self._began  # nothing is known yet
-        return stale if stale is not None else self._stopped
+        return self._following.stale_since(self._core.stale_since(monotonic()))
 
     def register(self, observer: Observer[Event[T]]) -> None:
         """Call `observer(event)`, or `observer.put(event)`, with the newest event now, then with every newer one.
@@ -502,7 +495,7 @@ class InstancerBase(Generic[T]):
         raises because of the observer; `TypeError` if it is none.
         """
         self._owner.check()
-        if self._stopped is None:
+        if self._following.stopped is None:
             self._observers.register(observer)
 
     def deregister(self, observer: Observer[Event[T]]) -> None:
@@ -511,21 +504,11 @@ class InstancerBase(Generic[T]):
 
     def begin(self) -> Any:
         """Start to watch; a future for the first complete set."""
-        self._began = monotonic()
-        self._first = self._owner.zk.future()
-        self._first.add_done_callback(_forget)
-        self._owner.adopt(self)
-        self._runner.start(self._core)
-        end = self._owner.end
-        if end is not None:  # or else it is told: it is one of the children now
-            if self._wait_for is None:
-                self._first.set_exception(end)
-            self._owner.executor.call(self.told_end, end)
-        return self._first
+        return self._following.begin(self)
 
     def told_end(self, error: Exception) -> None:
         """There will never be a session again. On the executor."""
-        self._runner.end(error)
+        self._following.told_end(error)
 
     def await_set(self, minimum: int) -> Any:
         """A future for an event that is of the moment, and has at least so many instances."""
@@ -534,7 +517,7 @@ class InstancerBase(Generic[T]):
         future = self._owner.zk.future()
         future.add_done_callback(_forget)
         end = self._owner.end
-        if end is not None and self._stopped is None:
+        if end is not None and self._following.stopped is None:
             future.set_exception(end)
         else:
             self._owner.executor.call(self._await, minimum, future)
@@ -564,7 +547,7 @@ class InstancerBase(Generic[T]):
             return
         event = self.state
         of_the_moment = event.error is None or isinstance(event.error, WITH_A_SET)
-        over = self._stopped is not None or self._core.over
+        over = self._following.stopped is not None or self._core.over
         waiting, self._waiting = self._waiting, []
         for minimum, future in waiting:
             if future.done():
@@ -578,48 +561,26 @@ class InstancerBase(Generic[T]):
 
     def end(self, error: ClientClosedError) -> None:
         """Watch no more, and tell nobody anything more; the watch is taken back from a session that goes on."""
-        self._stopped = monotonic()
-        self._runner.stop()
+        self._following.end(error)
         self._observers.stop(Event(self.state.instances, error))
-        if self._first is not None and not self._first.done():
-            self._first.set_exception(error)
-        self._owner.executor.call(self._take_back)
         self._owner.executor.call(self._satisfy)
 
     def leave(self) -> None:
         """`end`, by itself."""
-        if self._stopped is None:
+        if self._following.stopped is None:
             self.end(ClientClosedError("the instancer has been stopped"))
             self._owner.release(self)
 
-    def _take_back(self) -> None:
-        """On the executor, so that it comes behind whatever was asked for."""
-        try:
-            # Without a connection it is the client that must not set the watch again.
-            op = self._core.stop(not self._owner.zk.connected)
-            self._owner.zk.submit(op, force=True).add_done_callback(self._taken_back)
-        except errors.ZookeeperError:
-            pass  # no session, no watch
-
-    def _taken_back(self, future: Any) -> None:
-        """The answer; a watch of which none came is set again on the next connection, or stays where it is."""
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, errors.ConnectionLoss):
-            self._owner.executor.call(self._take_back)
-        elif isinstance(error, errors.ThrottledOpError):
-            self._owner.executor.call_later(AGAIN, self._take_back)
+    def _last_operations(self, local: bool) -> List[Any]:
+        """What ends the watch."""
+        return [self._core.stop(local)]
 
     def _publish(self) -> None:
         self._nodes = self._core.nodes  # before the event, so that who hears of it finds them
         for event in self._core.events():
             self._observers.publish(event)
             self._log(event)
-            if self._first.done() or isinstance(event.error, TRANSIENT):
-                continue
-            if event.error is None or isinstance(event.error, WITH_A_SET):
-                self._first.set_result(None)
-            else:
-                self._first.set_exception(event.error)
+            self._following.settle(event.error)
         self._satisfy()
 
     def _log(self, event: Event[T]) -> None:

@@ -398,8 +398,8 @@ class Instancer(InstancerBase[T]):
             raise
 
     def _seconds(self, client: Client, timeout: Optional[float]) -> float:
-        if self._wait_for is not None:
-            return self._wait_for
+        if self._following.wait is not None:
+            return self._following.wait
         return client.options.timeout if timeout is None else timeout
 
     def stop(self) -> None:

@@ -103,7 +103,7 @@ async def test_iterations_end_however_the_instancer_does(server38: AnyServer, un
 
 
 async def started(*instancers: Instancer) -> bool:
-    return all(one._first is not None and one._first.done() for one in instancers)
+    return all(one._following.first is not None and one._following.first.done() for one in instancers)
 
 
 @aio

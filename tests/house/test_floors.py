@@ -30,7 +30,7 @@ HOUSE = {
             "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
             "memberships", "tls",
         },
-        {"observers", "runner", "front", "following", "changes"},
+        {"observers", "runner", "following", "front", "changes"},
         {"crew", "threads", "aio", "catalog", "aio_catalog"},
         {"demo", "probes", "signals", "output", "listing"},
         {"cli"},

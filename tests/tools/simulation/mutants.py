@@ -16,6 +16,7 @@ from zkdisco import identity as identity_module
 from zkdisco import membership as membership_module
 from zkdisco import threads as threads_module
 from zkdisco.crew import Post
+from zkdisco.following import Following
 from zkdisco.front import ClientBase, InstancerBase, RegistrarBase
 from zkdisco.membership import Membership
 from zkdisco.registration import Registration
@@ -711,13 +712,13 @@ def unknown_called_fresh() -> List[Patch]:
 
 def watch_left_by_a_lost_removal() -> List[Patch]:
     """An instancer that stops without a connection leaves a watch that is set again (ours, until it was found)."""
-    take_back = InstancerBase._take_back
+    say_goodbye = Following._say_goodbye
 
-    def wrong(self: InstancerBase) -> None:
+    def wrong(self: Following) -> None:
         if self._owner.zk.connected:
-            take_back(self)
+            say_goodbye(self)
 
-    return [(InstancerBase, "_take_back", wrong)]
+    return [(Following, "_say_goodbye", wrong)]
 
 
 def observer_gets_the_oldest() -> List[Patch]:

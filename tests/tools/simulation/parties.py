@@ -301,7 +301,7 @@ class InstancerParty:
         self._opened(outcome)
 
     def _opened(self, outcome: Any) -> None:
-        ends = self.instancer is None or self.instancer._stopped is not None
+        ends = self.instancer is None or self.instancer._following.stopped is not None
         goes_on = not ends and self.instancer._wait_for is not None
         failed = isinstance(outcome, BaseException) and not (goes_on and isinstance(outcome, asyncio.CancelledError))
         if failed:
