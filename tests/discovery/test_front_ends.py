@@ -83,7 +83,7 @@ def test_an_instancer_that_stops_without_a_connection_takes_its_watch_back_from_
 
 def test_a_watch_whose_removal_fails_is_taken_back_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The removal was lost with its connection, and the watch was set again on the next one; or it was throttled."""
-    monkeypatch.setattr("zkdisco.front.AGAIN", 0.0)
+    monkeypatch.setattr("zkdisco.following.AGAIN", 0.0)
 
     async def main() -> None:
         zk = Below()
@@ -160,7 +160,7 @@ def test_a_start_cancelled_at_the_moment_of_success_leaves_no_instancer_behind()
         alone._following.first.set_result(None)
         starting.cancel()
         await turns()
-        assert starting.cancelled() and alone._stopped is not None and client._children == []
+        assert starting.cancelled() and alone._following.stopped is not None and client._children == []
 
         held = Instancer(client, "/org/api")
         one, other = asyncio.ensure_future(held.start()), asyncio.ensure_future(held.start())
@@ -168,7 +168,7 @@ def test_a_start_cancelled_at_the_moment_of_success_leaves_no_instancer_behind()
         held._following.first.set_result(None)
         other.cancel()
         await turns()
-        assert one.done() and not one.cancelled() and other.cancelled() and held._stopped is None
+        assert one.done() and not one.cancelled() and other.cancelled() and held._following.stopped is None
 
     run(main)
 

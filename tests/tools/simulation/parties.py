@@ -302,7 +302,7 @@ class InstancerParty:
 
     def _opened(self, outcome: Any) -> None:
         ends = self.instancer is None or self.instancer._following.stopped is not None
-        goes_on = not ends and self.instancer._wait_for is not None
+        goes_on = not ends and self.instancer._following.wait is not None
         failed = isinstance(outcome, BaseException) and not (goes_on and isinstance(outcome, asyncio.CancelledError))
         if failed:
             waited_for = any(not one.over for one in self.iterations)
@@ -310,7 +310,7 @@ class InstancerParty:
             if ends:
                 self.world.forget_instancer(self)
         elif not self.stopped:
-            known = self.published or self.instancer._wait_for is not None
+            known = self.published or self.instancer._following.wait is not None
             require(known, "D12", "{} has begun, and knows nothing", self)
 
     def open_async(self, waits: bool) -> None:
@@ -562,6 +562,6 @@ class Iteration(Observer):
         if not task.cancelled() and task.exception() is not None:
             self.left = True
         party = self.party
-        if party.instancer._stopped is not None and not party.stopped:  # its start has failed, and nobody else waits
+        if party.instancer._following.stopped is not None and not party.stopped:  # its start has failed, and nobody else waits
             party.check_stopped()
             party.world.forget_instancer(party)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 import zkdisco.aio
+import zkdisco.following
 import zkdisco.front
 import zkdisco.membership
 import zkdisco.runner
@@ -33,7 +34,8 @@ def surroundings(world: World) -> Iterator[None]:
     clock = world.monotonic
     logger = logging.getLogger("zkdisco")
     names: List[Tuple[Any, str, Any]] = [
-        (zkdisco.runner, "monotonic", clock), (zkdisco.front, "monotonic", clock), (zkdisco.threads, "monotonic", clock),
+        (zkdisco.runner, "monotonic", clock), (zkdisco.front, "monotonic", clock), (zkdisco.following, "monotonic", clock),
+        (zkdisco.threads, "monotonic", clock),
         (zkwire.client, "monotonic", clock), (zkwire.config, "now", clock), (zkwire.io.aio_driver, "now", clock),
         (zkdisco.front, "os", SimpleNamespace(urandom=world.guid)),
         (zkdisco.threads, "threading", SimpleNamespace(get_ident=lambda: len(world.waiters))),
