@@ -234,6 +234,23 @@ def test_an_election_ends_all_connections_and_begins_an_epoch():
     assert (peer.ask(Exists("/a")).czxid >> 32, peer.ask(Exists("/b")).czxid) == (1, 2 * EPOCH + 1)
 
 
+def test_the_journal_has_every_transaction_whoever_leads():
+    journal = []
+    one = Quorum(3, 0, Settings(tick=1.0), random=random.Random(1), journal=journal.append)
+    for member in one.members:
+        one.start(member, 0.0)
+    one.tick(0.0)
+    one.lag(one.members[0], 9.0, 0.0)
+    client(one.members[1]).ask(Create("/a", b"x", OPEN))
+    one.stop(one.members[2], 0.0)
+    one.tick(0.0)
+    assert one.leader is one.members[1]
+    client(one.members[1]).ask(Create("/b", b"x", OPEN))
+    paths = [step.path for transaction in journal for step in transaction.steps]
+    zxids = [transaction.zxid for transaction in journal]
+    assert paths == ["/a", "/b"] and zxids == [EPOCH + 1, EPOCH + 2, 2 * EPOCH + 1, 2 * EPOCH + 2]
+
+
 def test_an_election_takes_its_time():
     one = quorum()
     one._election_time = 3.0

@@ -73,8 +73,8 @@ class Client:
         self.watches: Dict[str, List[Watch]] = {}
         self.standing: List[Standing] = []
         self.seen: Dict[str, int] = {}
-        #: Up to when answers have shown what there was.
-        self.seen_until = world.truth.now
+        #: Up to when answers have shown this session what there was.
+        self.seen_until = (0, 0)
         self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
         #: The ZooKeeper that discovery has on this session, once there is one.
         self.zk: Any = None
@@ -100,6 +100,8 @@ class Client:
         self.ended_at: Optional[float] = None
         #: How it comes to its end soon after its next session has begun, or None.
         self.doom: Optional[str] = None
+        #: Whether its next connection breaks as soon as there is a session.
+        self.brittle = False
         #: Whether everybody must have heard of that, and has.
         self.is_told = False
         self.reconnects = 0
@@ -416,11 +418,19 @@ class Client:
         self.sid, self.password, self.zxid, self.refused = 0, b"\0" * 16, 0, False
         self.granted = float(self.timeout)
         self.seen.clear()
+        self.seen_until = (0, 0)
 
     def welcomed(self) -> None:
         """The server has answered the handshake; what waited for that is on its way."""
+        if self.brittle:
+            self.brittle = False
+            self._clock.at(self._clock.now + self.rng.random() * self.world.latency, self._break)
         if self.doom is not None:
             self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
+
+    def _break(self) -> None:
+        if self.wire is not None:
+            self.wire.cut(True, True)
 
     # ------------------------------------------------------------------------ checks
 

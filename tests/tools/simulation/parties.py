@@ -263,6 +263,8 @@ class InstancerParty:
         self.client, self.world = discovery.client, discovery.client.world
         self.local = directory[len(self.client.root) :]
         self._at = 0  # how far in the history the shown set stands
+        #: Whether it did without the recursive watch for a while, since connections ended with the request for it.
+        self.fell_back = False
         self.published: List[Event] = []
         self.shown = 0
         self.heard_at: Optional[float] = None  # the first event since the newest set was shown, by the client's clock
@@ -346,6 +348,7 @@ class InstancerParty:
             watched(event, now)
 
         def looked() -> Any:
+            self.fell_back |= not core._recursive
             found = list(events())
             for event in found:
                 self._look(event)

@@ -20,7 +20,7 @@ FAULTS: Dict[str, float] = {
 #: What an ensemble does not have, and what only an ensemble has.
 ENSEMBLE: Dict[str, float] = {
     **{kind: weight for kind, weight in FAULTS.items() if kind not in ("restart", "down", "wipe", "read_only", "split")},
-    "falter": 5, "stop_member": 1.5, "stop_leader": 1.5, "stop_many": 0.5, "sever": 2,
+    "falter": 5, "stop_member": 1.5, "stop_leader": 1.5, "stop_many": 0.5, "renew": 2, "sever": 2,
 }  # fmt: skip
 
 

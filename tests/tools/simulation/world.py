@@ -631,6 +631,15 @@ class World:
         self.server.start(member, self.clock.now)
         self.flush()
 
+    def _renew(self, rng: Random) -> None:
+        """A session ends, and the first connection of the next one breaks before it has brought much."""
+        live = [client for client in self.live if client.sid and not client.frozen]
+        if live:
+            client = rng.choice(live)
+            self.server.expire(client.sid, self.clock.now)
+            self.clock.at(self.clock.now + 2 * self.latency, setattr, client, "brittle", True)
+            self.flush()
+
     def _sever(self, rng: Random) -> None:
         """A client reaches a host no more, in one direction or in both; others do."""
         client, host = rng.choice(self.clients), rng.randrange(self.server.doors)
@@ -739,8 +748,9 @@ class World:
             there = {path for path in (client.session.scope.strip(one) for one in watches.paths(kind)) if self._is_ours(path, client)}
             # Where an instancer looked whether its directory is there, and by then it was: one watch that fires once.
             spare = {party.directory[root:] for party in self.instancers if party.client is client}
-            # One that has stopped leaves those that fire once where they are.
-            left = {party.directory[root:] for party in self.left if party.client is client}
+            # One that has stopped, or has the recursive one again, leaves those that fire once where they are.
+            spent = [*self.left, *(party for party in self.instancers if party.fell_back and party.core._recursive)]
+            left = {party.directory[root:] for party in spent if party.client is client}
             behind = {path for path in there if path in left or path.rpartition("/")[0] in left}
             if there - paths - behind - (spare if kind == DATA else set()):
                 return f"D7: client {client.number} has {kind} watches on {there - paths} that nobody wants"
@@ -825,7 +835,7 @@ def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
         "act", "abandon", "churn", "leave", "want", "give_up", "observe", "look", "enter", "signal", "close", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
         "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
-        "falter", "stop_member", "stop_leader", "stop_many", "sever", "pass", "rest",
+        "falter", "stop_member", "stop_leader", "stop_many", "renew", "sever", "pass", "rest",
     )}  # fmt: skip
 
 
