@@ -168,6 +168,18 @@ def test_a_lagging_follower_closes_the_connection_of_an_expired_session_when_it_
     assert peer.link.over
 
 
+def test_a_session_that_has_ended_before_a_lagging_follower_hears_of_it_is_not_welcomed_there():
+    one = quorum()
+    follower = one.members[0]
+    one.lag(follower, 60.0, 0.0)
+    peer = Peer(follower)
+    assert peer.connect() is None
+    (session,) = one.sessions.all()
+    assert one.leader is not None and one.leader.expire(session.id, 1.0) and not peer.link.over
+    one.lag(follower, 0.0, 2.0)  # it hears of both at once
+    assert peer.pull() == b"" and peer.link.over
+
+
 def test_a_session_that_is_closed_at_a_lagging_follower_gets_its_answer():
     one = quorum()
     peer, other = client(one.members[0]), client(one.members[2])
