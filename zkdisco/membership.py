@@ -20,6 +20,9 @@ and carries out `operations`. Rules:
    is asked for its size first from then on.
 5. Other trouble is published with the last good set. Whatever the trouble was, reading starts again: at once with a new
    connection, unless it was what we asked for that ended the one before, otherwise ever more slowly.
+6. No set is older than the one shown before. Within a session servers see to that. A new session has seen nothing yet,
+   and until it is answered, it may be resumed by a server that is behind what the one before has seen: so what it reads
+   first, it reads behind a `sync`.
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ LATE = 1.0
 RELOADS, LONGEST_DELAY, SHORTEST_DELAY = 10_000, 1.0, 0.01
 
 _WATCH, _LIST, _EXISTS, _DATA, _SIZE, _BARRIER, _SWEEP = "watch", "list", "exists", "data", "size", "barrier", "sweep"
+_SYNC = "sync"
 _Key = Tuple[int, str, str]
 #: What tells two values of a node apart: when it was made, and how often it was set since.
 _Version = Tuple[int, int]
@@ -85,6 +89,8 @@ class Membership:
         self._lead, self._burden = lead, burden
         self._inside = directory if directory == "/" else directory + "/"
         self._connected = self._read_only = self._over = False
+        self._session: Optional[int] = None
+        self._shown_in: Optional[int] = None  # the session that a set was shown in last
         #: Whether one watch tells of everything.
         self.recursive = True
         #: How often it was read afresh.
@@ -163,7 +169,7 @@ class Membership:
             loss = errors.ConnectionLoss("no connection to ZooKeeper", self.directory, sent=False)
             self._trouble(self._ours or loss, now)
             return
-        self._connected, self._read_only = True, read_only
+        self._connected, self._read_only, self._session = True, read_only, session_id
         self.recursive = self._losses < LOSSES if self._lead is None else self._lead.recursive
         if not self.recursive and self._lead is None:
             self._losses -= 1  # the next connection is asked again
@@ -240,7 +246,11 @@ class Membership:
             self._later(0.0, now)  # the server hangs up on it, or did before; a new connection loads as well
         elif kind == _WATCH and self._losses and not isinstance(outcome, Exception):
             self._losses = 0
-            self._ask(_LIST, "", self._list())
+            self._read_list()
+        elif kind == _SYNC and isinstance(outcome, errors.NotReadOnlyCallError):
+            pass  # what such a server has may be old, which is published with it
+        elif kind == _SYNC and isinstance(outcome, errors.UnimplementedError):
+            self._shown_in = self._session  # asked once: the server may hang up on it
         elif isinstance(outcome, errors.NoNodeError):
             self._missing(kind, name, now)
         elif kind == _DATA and isinstance(outcome, Exception) and not isinstance(outcome, GENERAL):
@@ -270,7 +280,12 @@ class Membership:
         if self.recursive and self._lead is None:
             self._ask(_WATCH, "", ops.AddWatch(self.directory, self._watcher, True))
         if not self.recursive or not self._losses:
-            self._ask(_LIST, "", self._list())
+            self._read_list()
+
+    def _read_list(self) -> None:
+        if self._shown_in not in (None, self._session) and self._lead is None:  # which has done that
+            self._ask(_SYNC, "", ops.Sync(self.directory))
+        self._ask(_LIST, "", self._list())
 
     def _list(self) -> ops.GetChildren:
         return ops.GetChildren(self.directory, None if self.recursive else self._watcher)
@@ -439,7 +454,7 @@ class Membership:
 
     def _publish(self, now: float) -> None:
         """Show the newest whole set, if it is news."""
-        self._pause, self._ours = FIRST_PAUSE, None
+        self._pause, self._ours, self._shown_in = FIRST_PAUSE, None, self._session
         replica, newest = self._timeline.replica, self._newest
         error: Optional[Exception] = None
         if self._read_only:

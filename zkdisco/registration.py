@@ -7,7 +7,7 @@ Rules:
    deleted. With one, see 8.
 2. A create whose outcome is unknown puts us in doubt: before another one, we look.
 3. A session that survived a lost connection needs nothing. A new session takes the node of the old one over in one
-   transaction, delete and create, so that nobody ever sees both or none.
+   transaction, delete and create, so that nobody ever sees both or none. It looks for it behind a `sync`.
 4. A node somebody else deleted comes back. Errors of the background are reported and tried again, ever more slowly.
 5. There is one watch of ours at the server, on our node while it stands. So a node is watched by a read, which sets no
    watch where there is none; that of an earlier session is looked at without a watch.
@@ -396,8 +396,12 @@ class Registration:
     def _look_at(self, node: str) -> Generator[Any, Any, Optional[Stat]]:
         """Our node's Stat, or None if it is gone; if it is this session's, we hear when it goes."""
         if self._owner != self._session:
-            found: Optional[Stat] = yield ops.Exists(node)
-            return found
+            # A new session may be resumed by a server that is behind what the one before has seen.
+            synced, found = yield [ops.Sync(node), ops.Exists(node)]
+            for outcome in (synced, found):
+                if isinstance(outcome, errors.ZookeeperError):
+                    raise outcome
+            return found  # type: ignore[no-any-return]
         held, stat = yield from self._watch(node)
         self._owed = self._owed and (stat is None or held != self.data)
         return stat

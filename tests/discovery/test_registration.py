@@ -152,6 +152,18 @@ def test_a_new_session_takes_over_what_is_left_of_the_old_one_in_one_transaction
     assert len(world.ours()) == 1
 
 
+def test_what_is_left_of_an_old_session_is_looked_for_behind_a_sync(world: World) -> None:
+    """Or else a server that is behind does not know of the node yet, and there are two until the old session ends."""
+    world.run(world.want(True))
+    world.cut()
+    world.peer.connect()
+    assert [type(op) for _, op in world.peer.up] == []  # the session goes on: so does its node
+    world.cut()
+    world.peer.lose_session()
+    world.peer.connect()
+    assert [type(op) for _, op in world.peer.up] == [ops.Sync, ops.Exists]
+
+
 def test_an_orphan_is_not_forgotten_when_its_replacement_fails_unsent(world: World) -> None:
     """Then deregistering must still take the orphan away: after it, none of our nodes is left."""
     world.run(world.want(True))
@@ -159,8 +171,9 @@ def test_an_orphan_is_not_forgotten_when_its_replacement_fails_unsent(world: Wor
     world.cut()
     world.peer.lose_session()
     world.peer.connect()
-    world.peer.serve()  # Exists finds the orphan
-    world.peer.hear()
+    for _ in ("Sync", "Exists"):
+        world.peer.serve()  # and the orphan is found
+        world.peer.hear()
     (key, op), = world.peer.up
     assert isinstance(op, ops.Multi)
     world.peer.up.clear()

@@ -168,6 +168,18 @@ def test_a_lagging_follower_closes_the_connection_of_an_expired_session_when_it_
     assert peer.link.over
 
 
+def test_a_session_that_has_ended_before_a_lagging_follower_hears_of_it_is_not_welcomed_there():
+    one = quorum()
+    follower = one.members[0]
+    one.lag(follower, 60.0, 0.0)
+    peer = Peer(follower)
+    assert peer.connect() is None
+    (session,) = one.sessions.all()
+    assert one.leader is not None and one.leader.expire(session.id, 1.0) and not peer.link.over
+    one.lag(follower, 0.0, 2.0)  # it hears of both at once
+    assert peer.pull() == b"" and peer.link.over
+
+
 def test_a_session_that_is_closed_at_a_lagging_follower_gets_its_answer():
     one = quorum()
     peer, other = client(one.members[0]), client(one.members[2])
@@ -232,6 +244,23 @@ def test_an_election_ends_all_connections_and_begins_an_epoch():
     peer = client(one.members[0], session=peers[2].session)
     peer.ask(Create("/b", b"", OPEN))
     assert (peer.ask(Exists("/a")).czxid >> 32, peer.ask(Exists("/b")).czxid) == (1, 2 * EPOCH + 1)
+
+
+def test_the_journal_has_every_transaction_whoever_leads():
+    journal = []
+    one = Quorum(3, 0, Settings(tick=1.0), random=random.Random(1), journal=journal.append)
+    for member in one.members:
+        one.start(member, 0.0)
+    one.tick(0.0)
+    one.lag(one.members[0], 9.0, 0.0)
+    client(one.members[1]).ask(Create("/a", b"x", OPEN))
+    one.stop(one.members[2], 0.0)
+    one.tick(0.0)
+    assert one.leader is one.members[1]
+    client(one.members[1]).ask(Create("/b", b"x", OPEN))
+    paths = [step.path for transaction in journal for step in transaction.steps]
+    zxids = [transaction.zxid for transaction in journal]
+    assert paths == ["/a", "/b"] and zxids == [EPOCH + 1, EPOCH + 2, 2 * EPOCH + 1, 2 * EPOCH + 2]
 
 
 def test_an_election_takes_its_time():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.kit.catalogue import fault
 from tests.tools.simulation.mutants import MUTANTS, catch
 from tests.tools.simulation.rules import Violation
-from tests.tools.simulation.run import Failure, run_seed, run_steps, shrink
+from tests.tools.simulation.run import Failure, Totals, run_seed, run_steps, shrink
 from tests.tools.simulation.schedule import make
 from tests.tools.simulation.world import World as Simulated
 from tests.kit.world import STAT0, Heard, World, event_frame, reply_frame
@@ -19,7 +21,8 @@ pytestmark = pytest.mark.once  # of servers and schedules, not of the interprete
 #: Bugs that take more seeds than a test has time for: `python -m tests.tools.simulation --mutants --seeds 400` shows them.
 RARE = {
     "answer_to_an_update_taken_for_done", "exception_of_a_block_replaced", "fights_for_its_identity",
-    "iteration_without_the_cause", "lost_request_taken_for_the_cause", "name_taken_for_the_node_it_was", "no_sweeps",
+    "iteration_without_the_cause", "looked_for_without_sync", "lost_request_taken_for_the_cause",
+    "name_taken_for_the_node_it_was", "new_session_read_at_once", "no_sweeps",
     "observer_gets_the_oldest", "one_bad_child_spoils_all", "one_bad_observer_is_dropped", "one_of_several_is_named",
     "read_only_answer_taken_for_proof", "read_succeeds_without_its_watch", "recursive_watch_silences_children",
     "relative_zxid_read_live", "sent_request_taken_back", "set_watches_2_for_all", "shown_only_at_rest",
@@ -83,6 +86,28 @@ def test_a_seed_repeats_what_the_fronts_tell() -> None:
         assert worlds[0].trail == worlds[1].trail and len(worlds[0].trail) > 10
         fronts |= {type(one).__name__ for one in worlds[0].discoveries}
     assert fronts == {"AsyncDiscovery", "BlockingDiscovery"}
+
+
+def test_an_ensemble_repeats_and_its_members_do_behave_badly() -> None:
+    totals = Totals()
+    for seed in range(1, 9):
+        failure, figures = run_seed(seed, 500, True)
+        assert failure is None, str(failure)
+        assert run_seed(seed, 500, True)[1].counts == figures.counts
+        totals.add(figures)
+    assert totals.counts["ensembles"] == 8
+    assert all(totals.counts[name] for name in (
+        "stale reads", "waits for a member to catch up", "moves", "refusals by members behind", "members down",
+        "elections", "losses of the quorum",
+    )), totals  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "ensemble", "has"), [(3, None, True), (4, None, False), (3, False, False), (4, True, True)])
+def test_whether_there_is_an_ensemble_is_up_to_the_seed_unless_it_is_forced(seed: int, ensemble: Any, has: bool) -> None:
+    assert Simulated(seed, ensemble).server.is_ensemble is has
+    failure = Failure(seed, 250, "I0", "nothing", ensemble)
+    forced = {None: "", False: " --servers one", True: " --servers ensemble"}[ensemble]
+    assert f"--seed {seed} --steps 250{forced} --shrink" in str(failure)
 
 
 @pytest.mark.slow

@@ -327,6 +327,7 @@ class BareCore:
         session = self.sessions.create(link.timeout_ms, now, self.read_only)
         if not self.read_only:
             self.authority.record(self.wall_ms(now))
+        link.session_id = session.id  # it may end before it is welcomed here
         self._when(link, self.authority.applied, lambda then: self._welcome(link, session, then), now)
 
     def _resume(

@@ -7,7 +7,7 @@ between them is ever lost.
 from __future__ import annotations
 
 from random import Random
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from .link import ServerLink
 from .member import MemberCore
@@ -19,14 +19,15 @@ from .transactions import TreeTransaction
 class Quorum:
     """`size` voting members, all down at first, and `observers`. An election takes `election_time` seconds.
 
-    What a leader has applied, every voting member that is up has received, so that a majority has all of it.
+    What a leader has applied, every voting member that is up has received, so that a majority has all of it. `journal`
+    is given each of these transactions, whoever leads.
     """
 
     def __init__(
         self, size: int, observers: int, settings: Settings, *, random: Random, now: float = 0.0, epoch: float = 0.0,
-        election_time: float = 0.0,
+        election_time: float = 0.0, journal: Callable[[TreeTransaction], None] = lambda transaction: None,
     ) -> None:  # fmt: skip
-        self._election_time = election_time
+        self._election_time, self._journal = election_time, journal
         self.sessions: Sessions[ServerLink] = Sessions(
             random.getrandbits(56), settings.tick, settings.min_session_timeout, settings.max_session_timeout
         )
@@ -105,6 +106,7 @@ class Quorum:
 
     def _pass_on(self, transaction: TreeTransaction) -> None:
         """The leader has applied a transaction: the others get it."""
+        self._journal(transaction)
         for member in self.members:
             if member is self.leader:
                 member.last = transaction.zxid

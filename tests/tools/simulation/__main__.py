@@ -11,9 +11,12 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from .run import Failure, Totals, run_seed, shrink
+from .world import World
+
+SERVERS: Dict[str, Optional[bool]] = {"seed": None, "one": False, "ensemble": True}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -26,18 +29,21 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--shrink", action="store_true", help="with --seed: find fewer steps that fail alike")
     parser.add_argument("--mutants", action="store_true", help="known bugs, put back one at a time: each must be seen")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--servers", choices=SERVERS, default="seed", help="one, an ensemble, or as the seed says")
     options = parser.parse_args(arguments)
+    ensemble = SERVERS[options.servers]
     if options.mutants:
         from .mutants import prove
 
         return prove(options.seeds, options.steps)
     if options.seed is not None:
-        return _one(options.seed, options.steps, options.shrink)
-    return _many(range(options.first, options.first + options.seeds), options.steps, options.jobs)
+        return _one(options.seed, options.steps, options.shrink, ensemble)
+    return _many(range(options.first, options.first + options.seeds), options.steps, options.jobs, ensemble)
 
 
-def _one(seed: int, steps: int, short: bool) -> int:
-    failure = run_seed(seed, steps)[0]
+def _one(seed: int, steps: int, short: bool, ensemble: Optional[bool]) -> int:
+    print(f"seed {seed} runs on {World(seed, ensemble).server}")
+    failure = run_seed(seed, steps, ensemble)[0]
     if failure is None:
         print(f"seed {seed}, {steps} steps, 0 violations")
         return 0
@@ -48,10 +54,10 @@ def _one(seed: int, steps: int, short: bool) -> int:
     return 1
 
 
-def _batch(work: Tuple[range, int]) -> Tuple[List[Failure], Totals]:
+def _batch(work: Tuple[range, int, Optional[bool]]) -> Tuple[List[Failure], Totals]:
     failures, totals = [], Totals()
     for seed in work[0]:
-        failure, figures = run_seed(seed, work[1])
+        failure, figures = run_seed(seed, *work[1:])
         totals.add(figures)
         if failure is not None:
             failures.append(failure)
@@ -59,9 +65,9 @@ def _batch(work: Tuple[range, int]) -> Tuple[List[Failure], Totals]:
     return failures, totals
 
 
-def _many(seeds: range, steps: int, jobs: int) -> int:
+def _many(seeds: range, steps: int, jobs: int, ensemble: Optional[bool]) -> int:
     began = time.perf_counter()
-    batches = [(seeds[i : i + 100], steps) for i in range(0, len(seeds), 100)]
+    batches = [(seeds[i : i + 100], steps, ensemble) for i in range(0, len(seeds), 100)]
     failures, totals = 0, Totals()
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
         results = map(_batch, batches) if pool is None else pool.map(_batch, batches)

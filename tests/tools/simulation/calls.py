@@ -12,12 +12,13 @@ from zkwire.errors import (
     UnimplementedError,
 )  # fmt: skip
 from zkwire.wire.operation import Op
-from zkwire.ops import AddWatch, Auth, Create, Exists, GetChildren2, GetData, RemoveWatches, SetData
+from zkwire.ops import AddWatch, Auth, Create, Exists, GetChildren, GetChildren2, GetData, RemoveWatches, SetData, Sync
 from zkwire.wire.operation import CHILD, DATA, EXIST
 from zkwire.values import EventType, KeeperState, Stat, WatchedEvent
 from zkwire.session.session import OPEN
 
 from .rules import Key, Violation, require
+from .truth import Moment, State
 
 if TYPE_CHECKING:
     from .client import Client
@@ -34,10 +35,12 @@ EVENTS = {
 class Call:
     """An operation under way."""
 
-    __slots__ = ("number", "op", "key", "since", "done", "watch", "over")
+    __slots__ = ("number", "op", "key", "since", "done", "watch", "over", "asked_at")
 
     def __init__(self, number: int, op: Op[Any], key: Key, since: float, done: Optional[Callable[[Any], object]],
-                 watch: Optional[Watch]) -> None:  # fmt: skip
+                 watch: Optional[Watch], asked_at: Moment) -> None:  # fmt: skip
+        #: What was true when it was asked for.
+        self.asked_at = asked_at
         self.number, self.op, self.key, self.since, self.done, self.watch = number, op, key, since, done, watch
         self.over = False
 
@@ -67,14 +70,14 @@ class Watch:
         if event.type in (EventType.NONE, EventType.DATA_WATCH_REMOVED, EventType.CHILD_WATCH_REMOVED):
             return
         require(event.type in EVENTS[str(self.kind)], "I8", "{} hears {}", self, event.type)
-        wiped = self.generation != self.client.world.server.generation
+        wiped = self.generation != self.client.world.truth.generation
         changed = wiped or self.kind == EXIST or self.missed() is not None  # what existed may be gone again
         require(changed, "I8", "{} hears {}, and nothing has changed", self, event.type)
 
     def arm(self, kind: str, seen: int) -> None:
         """The read was answered: it stands now."""
         self.kind, self.seen, self.sid = kind, seen, self.client.sid
-        self.generation = self.client.world.server.generation
+        self.generation = self.client.world.truth.generation
         self.client.watches.setdefault(self.path, []).append(self)
 
     def _end(self) -> None:
@@ -128,7 +131,7 @@ class Standing:
             require(event.type in self.EVENTS, "I8", "{} hears {}", self, event.type)
             require(self.covers(event.path), "I8", "{} hears of {}", self, event.path)
             known = self.known.pop(event.path, None)
-            same_data = self.generation == self.client.world.server.generation
+            same_data = self.generation == self.client.world.truth.generation
             if same_data and event.type != EventType.CREATED and known is not None:  # what was created may be gone again
                 require(self._mzxid(event.path) != known, "I8", "{} hears {} of {}, unchanged", self, event.type, event.path)
 
@@ -140,7 +143,7 @@ class Standing:
     def arm(self) -> None:
         """The server has set it."""
         self.known.clear()
-        self.generation = self.client.world.server.generation
+        self.generation = self.client.world.truth.generation
         if self not in self.client.standing:
             self.client.standing.append(self)
 
@@ -179,11 +182,15 @@ def check_outcome(client: Client, call: Call, outcome: Any) -> None:
     if failed:
         mine = getattr(op, "path", None) == client.private
         require(not (mine and isinstance(outcome, (NoAuthError, InvalidACLError))), "I11", "{}: {!r}", call, outcome)
-        if isinstance(outcome, NoNodeError) and isinstance(op, (GetData, GetChildren2)):
+        if isinstance(outcome, NoNodeError) and isinstance(op, (GetData, GetChildren, GetChildren2)):
+            _place(client, call, None)
             _observe(client, str(op.path), None)
         return
     if op.writes:
         ledger.succeeded(call.key)
+    if op.writes or isinstance(op, Sync):  # whatever comes next has seen this
+        written = client.world.truth.wrote(call.key, call.asked_at) if op.writes else call.asked_at
+        client.seen_until = max(client.seen_until, written)
     _check_result(client, call, outcome)
 
 
@@ -196,6 +203,7 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
     elif isinstance(op, SetData):
         require(isinstance(outcome, Stat), "I2", "{} gives {!r}", call, outcome)
         stat = outcome
+        _place(client, call, stat)
         if client.session.phase == OPEN:  # or the connection ended with an answer before this one
             _observe(client, op.path, stat)
     elif isinstance(op, AddWatch) and isinstance(op.watch, Standing):
@@ -203,9 +211,10 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
     elif isinstance(op, (GetData, GetChildren2, Exists)):
         stat = outcome if isinstance(op, Exists) else outcome[1]
         require(stat is None or isinstance(stat, Stat), "I2", "{} gives {!r}", call, outcome)
+        _place(client, call, stat, outcome[0] if isinstance(op, GetData) else None)
         _observe(client, op.path, stat)
         if isinstance(op, GetData):
-            _check_data(client, call, outcome)
+            _check_data(call, outcome)
         if watch is not None:
             if stat is None:
                 watch.arm(EXIST, 0)
@@ -215,14 +224,22 @@ def _check_result(client: Client, call: Call, outcome: Any) -> None:
                 watch.arm(DATA, stat.mzxid)
 
 
-def _check_data(client: Client, call: Call, outcome: Any) -> None:
-    """The data of a node is what the server has, as far as that still has this version."""
+def _check_data(call: Call, outcome: Any) -> None:
+    """The data of a node has the length that its Stat says."""
     data, stat = outcome
-    server = client.world.server
-    node = server.data.tree.get(client.root + call.op.path)
     require(stat.dataLength == len(data or b""), "I2", "{} gives {!r} with {}", call, data, stat)
-    if server.generation == 1 and node is not None and node.mzxid == stat.mzxid:
-        require(node.data == data, "I2", "{} gives {!r}, but the node has {!r}", call, data, node.data)
+
+
+def _place(client: Client, call: Call, stat: Optional[Stat], data: Optional[bytes] = None) -> None:
+    """What an answer shows was true at a moment, which is not before what the client has seen, written or synced so far."""
+    truth, path = client.world.truth, client.full(call.op.path)
+    if call.asked_at[0] != truth.generation:
+        return
+    node = State(0) if stat is None else State(0, stat.mzxid, stat.pzxid, data)
+    exact = stat is None or isinstance(call.op, GetData)
+    moment = truth.shows(path, client.seen_until, node, exact)
+    require(moment is not None, "I16", "{} shows {}, which was not since {}, but {}", call, node[1:], client.seen_until, truth.states(path))
+    client.seen_until = max(client.seen_until, moment)
 
 
 def _observe(client: Client, path: str, stat: Optional[Stat]) -> None:

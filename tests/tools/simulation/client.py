@@ -42,14 +42,14 @@ SLACK = 10.0
 class Client:
     """`lag` is how many seconds its dispatchers, or its event loop, are behind, at most."""
 
-    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: int, lag: float, root: str) -> None:
+    def __init__(self, world: World, number: int, rng: Random, timeout: int, hosts: List[int], lag: float, root: str) -> None:
         self.world, self.number, self.rng, self.timeout = world, number, rng, timeout
         self.ledger, self.root, self.read_only = world.ledger, root, rng.random() < 0.3
         #: A node nobody else may read.
         self.private = f"/private{number}"
         self._clock, self.lag, self._skew, self._drift = world.clock, lag, 0.0, 0.0
         self.session = Session(
-            [Host(f"server{i}", 2181) for i in range(hosts)], timeout=timeout, random=rng.random, shuffle=False,
+            [Host(f"server{i}", 2181) for i in hosts], timeout=timeout, random=rng.random, shuffle=False,
             scope=Scope(root), read_only=self.read_only,
             connect_timeout=rng.choice((None, 2.0)),
         )  # fmt: skip
@@ -73,6 +73,8 @@ class Client:
         self.watches: Dict[str, List[Watch]] = {}
         self.standing: List[Standing] = []
         self.seen: Dict[str, int] = {}
+        #: Up to when answers have shown this session what there was.
+        self.seen_until = (0, 0)
         self.unclaimed: Dict[str, None] = {}  # paths of watches nobody waited for any more when they were set
         #: The ZooKeeper that discovery has on this session, once there is one.
         self.zk: Any = None
@@ -98,6 +100,8 @@ class Client:
         self.ended_at: Optional[float] = None
         #: How it comes to its end soon after its next session has begun, or None.
         self.doom: Optional[str] = None
+        #: Whether its next connection breaks as soon as there is a session.
+        self.brittle = False
         #: Whether everybody must have heard of that, and has.
         self.is_told = False
         self.reconnects = 0
@@ -129,7 +133,7 @@ class Client:
     ) -> Call:  # fmt: skip
         """Submit an operation; `done` is called with its outcome. Raises what the core raises."""
         self.number_of_calls += 1
-        call = Call(self.number_of_calls, op, key_of(op, self.session.scope), self.now(), done, watch)
+        call = Call(self.number_of_calls, op, key_of(op, self.session.scope), self.now(), done, watch, self.world.truth.now)
         counted = not isinstance(op, Auth)
         if counted:
             self.ledger.submitted(call.key)
@@ -172,9 +176,13 @@ class Client:
         while self.calls and self.calls[0].over:
             self.calls.popleft()
 
+    def full(self, path: str) -> str:
+        """The path of a node, as the servers have it."""
+        return self.root + path if path != "/" else self.root or "/"
+
     def truth(self, path: str) -> Optional[Stat]:
-        """How the server has a node now."""
-        node = self.world.server.data.tree.get(self.root + path if path != "/" else self.root or "/")
+        """How a node is now."""
+        node = self.world.truth.tree.get(self.full(path))
         return node.stat() if node is not None else None
 
     def remind(self, timer: Timer, delay: float) -> None:
@@ -343,7 +351,7 @@ class Client:
             self.probe = link
         self._dials_so_far += 1
         self._dials[self._dials_so_far] = link
-        self.world.dial(self, self._dials_so_far)
+        self.world.dial(self, self._dials_so_far, int(link.host.name[len("server") :]))
 
     def hang_up(self, link: Link, reason: str) -> None:
         """Close a connection, or give up the attempt to make it."""
@@ -410,11 +418,19 @@ class Client:
         self.sid, self.password, self.zxid, self.refused = 0, b"\0" * 16, 0, False
         self.granted = float(self.timeout)
         self.seen.clear()
+        self.seen_until = (0, 0)
 
     def welcomed(self) -> None:
         """The server has answered the handshake; what waited for that is on its way."""
+        if self.brittle:
+            self.brittle = False
+            self._clock.at(self._clock.now + self.rng.random() * self.world.latency, self._break)
         if self.doom is not None:
             self._clock.at(self._clock.now + self.rng.random() * self.world.latency * 2, self.world.close, self)
+
+    def _break(self) -> None:
+        if self.wire is not None:
+            self.wire.cut(True, True)
 
     # ------------------------------------------------------------------------ checks
 

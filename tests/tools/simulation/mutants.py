@@ -38,6 +38,7 @@ from zkwire.session.session import DIALING, HANDSHAKE, OPEN, PAUSING, Session
 from zkwire.session.actions import Fired, Replied
 from zkwire.session.watches import Watches
 
+from .ensemble_mutants import OF_ENSEMBLES
 from .run import Failure, run_seed
 
 Patch = Tuple[Any, str, Any]
@@ -806,6 +807,7 @@ MUTANTS: Dict[str, Callable[[], List[Patch]]] = {
         exception_of_a_block_replaced, signal_handler_waits,
     )
 }  # fmt: skip
+MUTANTS.update(OF_ENSEMBLES)
 
 
 @contextmanager
@@ -818,10 +820,10 @@ def mutated(name: str) -> Iterator[None]:
 
 
 def catch(name: str, seeds: int, steps: int) -> Optional[Failure]:
-    """The first seed that sees the bug."""
+    """The first seed that sees the bug; what takes an ensemble has one in every seed."""
     with mutated(name):
         for seed in range(1, seeds + 1):
-            failure = run_seed(seed, steps)[0]
+            failure = run_seed(seed, steps, True if name in OF_ENSEMBLES else None)[0]
             if failure is not None:
                 return failure
     return None

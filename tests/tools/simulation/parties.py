@@ -127,7 +127,7 @@ class RegistrarParty:
     def nodes(self) -> List[str]:
         """Our nodes, as the server has them."""
         prefixes = tuple(name_of(core) for core in self._cores())
-        return [name for name in self.world.server.names(self.directory) if name.startswith(prefixes)]
+        return [name for name in self.world.truth.names(self.directory) if name.startswith(prefixes)]
 
     def ours(self) -> List[str]:
         """Those of them that can be nobody else's: with an identity, what the client's session owns."""
@@ -136,8 +136,7 @@ class RegistrarParty:
         return [name for name in self.nodes() if self._owner(name) == self.client.sid != 0]
 
     def _owner(self, name: str) -> int:
-        owner: int = self.world.server.data.tree.nodes[f"{self.directory}/{name}"].owner
-        return owner
+        return self.world.truth.owner(f"{self.directory}/{name}")
 
     def watched(self) -> Optional[str]:
         """Our node, or the one that has our identity, or None."""
@@ -169,7 +168,7 @@ class RegistrarParty:
         wanted = core is not None and core.wanted
         if self.identity is not None and isinstance(core.error, NoAuthError):
             foreign = [name for name in nodes if self._owner(name) != self.client.sid]
-            if set(foreign) & self.world.server.secret(self.directory):
+            if set(foreign) & self.world.truth.secret(self.directory):
                 return None  # whose it is may not even be asked; that is done again, ever more slowly
         if self.identity is not None and core.node is None:
             problem, nodes = self._without(nodes), []
@@ -186,8 +185,7 @@ class RegistrarParty:
             return f"D14: {self} is registered, and of {self._claims} nobody was told so"
         if core is None:
             return None
-        server = self.world.server
-        held = server.data.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else core.data
+        held = self.world.truth.tree.nodes[f"{self.directory}/{nodes[0]}"].data if nodes else core.data
         if b"host" in held and held != core.data:  # or else a stranger has set it
             return f"D3: {self} holds {held!r}, not {core.data!r}"
         if nodes and self.identity is not None and self._owner(nodes[0]) != self.client.sid:
@@ -265,6 +263,8 @@ class InstancerParty:
         self.client, self.world = discovery.client, discovery.client.world
         self.local = directory[len(self.client.root) :]
         self._at = 0  # how far in the history the shown set stands
+        #: Whether it did without the recursive watch for a while, since connections ended with the request for it.
+        self.fell_back = False
         self.published: List[Event] = []
         self.shown = 0
         self.heard_at: Optional[float] = None  # the first event since the newest set was shown, by the client's clock
@@ -348,6 +348,7 @@ class InstancerParty:
             watched(event, now)
 
         def looked() -> Any:
+            self.fell_back |= not core.recursive
             found = list(events())
             for event in found:
                 self._look(event)
@@ -411,7 +412,7 @@ class InstancerParty:
         self.published.append(event)
         if event.error is None or isinstance(event.error, WITH_A_SET):
             self.shown, self.heard_at = self.shown + 1, None
-            history = self.world.server.history[self.directory]
+            history = self.world.truth.history[self.directory]
             while self._at < len(history) and history[self._at] != event.instances:
                 self._at += 1
             require(self._at < len(history), "D2", "{} never was (again), now {}", event.instances, history[-3:])
@@ -420,8 +421,7 @@ class InstancerParty:
 
     def age(self) -> float:
         """For how long, in seconds, there has been a newer set than the one shown; 0 if there is none."""
-        server = self.world.server
-        history, times = server.history[self.directory], server.times[self.directory]
+        history, times = self.world.truth.history[self.directory], self.world.truth.times[self.directory]
         newest = self.newest.instances if self.newest is not None else None
         at = next((i for i in range(len(history) - 1, self._at - 1, -1) if history[i] == newest), self._at)
         return self.world.clock.now - times[at + 1] if at + 1 < len(history) else 0.0
@@ -449,16 +449,15 @@ class InstancerParty:
             return f"D12: {self} never began"
         if self.discovery.stopped:
             return f"D8: {self} is not stopped with its client"
-        server = self.world.server
-        truth, newest = server.instances(self.directory), self.newest
-        if newest is None or newest.instances != truth:
-            return f"D1: shown is {newest}, true is {truth}"
+        truth, newest = self.world.truth, self.newest
+        if newest is None or newest.instances != truth.instances(self.directory):
+            return f"D1: shown is {newest}, true is {truth.instances(self.directory)}"
         if newest.error is not None and not isinstance(newest.error, WITH_A_SET):
             return f"D1: still in trouble: {newest.error!r}"
         named = [path for path, _ in newest.error.nodes] if isinstance(newest.error, InstancesLeftOutError) else []
-        bad = sorted(f"{self.core.directory}/{name}" for name in server.unreadable(self.directory))
-        silent = server.data.profile.events_need_read  # such a server tells nobody of what he may not read
-        hidden = {f"{self.core.directory}/{name}" for name in server.secret(self.directory)} if silent else set()
+        bad = sorted(f"{self.core.directory}/{name}" for name in truth.unreadable(self.directory))
+        silent = self.world.settings.profile.events_need_read  # such a server tells nobody of what he may not read
+        hidden = {f"{self.core.directory}/{name}" for name in truth.secret(self.directory)} if silent else set()
         if set(named) - set(bad) or set(bad) - set(named) - hidden:
             return f"D11: left out are {bad}, named are {named}"
         if self.stale_since() is not None:

@@ -10,8 +10,9 @@ where they stand; I12 nothing is left over; I13 a session is called expired only
 client is connected no more, but to a read-only server, which is no proof; I15 while a client announces CONNECTED,
 CONNECTED_RO or SUSPENDED with a session that a read-write server has made or resumed, the majority has not given that
 session away longer ago than four thirds of the time-out, counted from the last answer of a server of the majority if that
-came later (what a read-only server says is no sign of life).
-D1 every replica is true in the end; D2 no set is shown that never was; D3 one node for each registration, or for each
+came later (what a read-only server says is no sign of life); I16 zxids of answers never go back, and what an answer shows was true at a
+moment between all that the session has seen before, has written, or has asked for with `sync`, and now.
+D1 every replica is true in the end; D2 no set is shown that never was, nor one older than the one shown before; D3 one node for each registration, or for each
 identity that is wanted, in the end, and who has it is told to all others of that identity;
 D4 none once its removal is confirmed; D5 nobody else's node is deleted, though it may have our name; D6 while nodes change steadily and nothing is
 broken, what is shown is at most X seconds old, whatever changes how fast, and membership no older than data; D7 in the

@@ -21,9 +21,13 @@ class Failure:
     steps: int
     rule: str
     text: str
+    #: Whether the servers were an ensemble because that was asked for, or were not; None is as the seed says.
+    ensemble: Optional[bool] = None
 
     def __str__(self) -> str:
-        return f"SEED {self.seed} FAILS: {self.text}\n  again: python -m tests.tools.simulation --seed {self.seed} --steps {self.steps} --shrink"
+        forced = "" if self.ensemble is None else f" --servers {'ensemble' if self.ensemble else 'one'}"
+        again = f"python -m tests.tools.simulation --seed {self.seed} --steps {self.steps}{forced} --shrink"
+        return f"SEED {self.seed} FAILS: {self.text}\n  again: {again}"
 
 
 @dataclass
@@ -41,9 +45,9 @@ class Totals:
         return ", ".join(f"{count} {name}" for name, count in self.counts.items())
 
 
-def run_steps(seed: int, steps: Sequence[Step]) -> Tuple[Optional[Violation], Totals]:
+def run_steps(seed: int, steps: Sequence[Step], ensemble: Optional[bool] = None) -> Tuple[Optional[Violation], Totals]:
     """Carry out a schedule in the surroundings of a seed."""
-    world = World(seed)
+    world = World(seed, ensemble)
     violation = None
     try:
         world.run(steps)
@@ -56,26 +60,27 @@ def run_steps(seed: int, steps: Sequence[Step]) -> Tuple[Optional[Violation], To
         "requests": world.ledger.frames, "writes applied": world.ledger.applications, "faults": world.faults,
         "connects": sum(client.reconnects for client in world.clients),
         "sets shown": sum(party.shown for party in (*world.instancers, *world.left)), "words of discovery": len(world.trail),
+        **world.server.counts,
     }  # fmt: skip
     return violation, Totals(counts)
 
 
-def run_seed(seed: int, steps: int) -> Tuple[Optional[Failure], Totals]:
-    """One seed."""
-    violation, totals = run_steps(seed, make(seed, steps))
-    return (Failure(seed, steps, violation.rule, str(violation)) if violation is not None else None), totals
+def run_seed(seed: int, steps: int, ensemble: Optional[bool] = None) -> Tuple[Optional[Failure], Totals]:
+    """One seed; whether its servers are an ensemble is up to the seed, unless `ensemble` says so."""
+    violation, totals = run_steps(seed, make(seed, steps, ensemble), ensemble)
+    return (Failure(seed, steps, violation.rule, str(violation), ensemble) if violation is not None else None), totals
 
 
 def shrink(failure: Failure, budget: int = 400) -> List[Step]:
     """Fewer steps that break the same rule: ever smaller pieces are left out while that works."""
-    steps = make(failure.seed, failure.steps)
+    steps = make(failure.seed, failure.steps, failure.ensemble)
     size = len(steps) // 2
     while size and budget > 0:
         at = 0
         while at < len(steps) and budget > 0:
             rest = steps[:at] + steps[at + size :]
             budget -= 1
-            violation, _ = run_steps(failure.seed, rest)
+            violation, _ = run_steps(failure.seed, rest, failure.ensemble)
             if violation is not None and violation.rule == failure.rule:
                 steps = rest
             else:

@@ -6,7 +6,7 @@ Owns the kinds of steps and how often they come. Must not know what they do.
 from __future__ import annotations
 
 from random import Random
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 #: How often, out of all steps. Faults come in bouts: see `make`.
 USERS: Dict[str, float] = {"act": 50, "want": 7, "stranger": 5, "give_up": 1.5, "leave": 0.5, "observe": 3, "look": 0.5, "enter": 0.5, "signal": 0.4, "close": 0.3, "churn": 0.6, "abandon": 1.5, "pass": 12}
@@ -17,6 +17,18 @@ FAULTS: Dict[str, float] = {
 }  # fmt: skip
 
 
+#: What an ensemble does not have, and what only an ensemble has.
+ENSEMBLE: Dict[str, float] = {
+    **{kind: weight for kind, weight in FAULTS.items() if kind not in ("restart", "down", "wipe", "read_only", "split")},
+    "falter": 5, "stop_member": 1.5, "stop_leader": 1.5, "stop_many": 0.5, "renew": 2, "sever": 2,
+}  # fmt: skip
+
+
+def has_ensemble(seed: int, forced: Optional[bool] = None) -> bool:
+    """Whether the servers of a seed are members of one ensemble; those of one in three are, unless it is forced."""
+    return seed % 3 == 0 if forced is None else forced
+
+
 class Step(NamedTuple):
     """`kind` says what, `salt` the rest; then `pause` seconds pass."""
 
@@ -25,10 +37,10 @@ class Step(NamedTuple):
     pause: float
 
 
-def make(seed: int, steps: int) -> List[Step]:
+def make(seed: int, steps: int, ensemble: Optional[bool] = None) -> List[Step]:
     """The steps of a seed."""
     rng = Random(seed ^ 0x5EED)
-    kinds, weights = _mix(rng)
+    kinds, weights = _mix(rng, ENSEMBLE if has_ensemble(seed, ensemble) else FAULTS)
     busy = rng.choice((0.01, 0.03, 0.1))
     made = []
     for kind in rng.choices(kinds, weights, k=steps):
@@ -39,9 +51,9 @@ def make(seed: int, steps: int) -> List[Step]:
     return made
 
 
-def _mix(rng: Random) -> Tuple[List[str], List[float]]:
+def _mix(rng: Random, faults: Dict[str, float]) -> Tuple[List[str], List[float]]:
     """Some seeds see little of some faults, so that what takes a long quiet time can be built up as well."""
     storm = rng.choice((0.1, 0.3, 1.0))
-    table = {kind: weight * storm * rng.choice((0, 0.5, 1, 1, 2)) for kind, weight in FAULTS.items()}
+    table = {kind: weight * storm * rng.choice((0, 0.5, 1, 1, 2)) for kind, weight in faults.items()}
     table.update(USERS)
     return list(table), list(table.values())

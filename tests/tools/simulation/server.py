@@ -1,77 +1,56 @@
-"""The server of a simulation: a `ServerCore` that keeps account of what it does.
+"""The servers of a simulation, as one: a `ServerCore`, of which a part may lose touch with the rest.
 
-Owns the ledger's view of what was applied, the history of the directories of discovery, and what a part without a quorum
-believes of sessions. Must not know clients.
+Owns what a part without a quorum believes of sessions. Must not know clients. `ensemble` has the other kind.
 """
 
 from __future__ import annotations
 
 from random import Random
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, Optional, Set, Tuple
 
+from zkwire.embedded.database import Caller
 from zkwire.embedded.server_core import ServerCore
 from zkwire.embedded.sessions import ServerSession, Sessions
 from zkwire.embedded.settings import Settings
-from zkwire.embedded.writes import WRITES
-from zkwire.values import OPEN_ACL_UNSAFE
+from zkwire.embedded.watches import ServerWatches
+from zkwire.wire.messages import Scope
 
-from .rules import Ledger, require
-
-_WRITES = WRITES | {14}
-_FAILED = b"\xff\xff\xff\xff\0"
+from .truth import Truth, is_write
 
 
 class Server(ServerCore):
-    """`history` has, for each directory, every set of instances there ever was, in order.
-
-    The server as a whole stands for the majority, and `sessions` is the truth. The part without a quorum knows the sessions
+    """The server as a whole stands for the majority, and `sessions` is the truth. The part without a quorum knows the sessions
     there were when it lost touch, by a table of its own; what it says of them, and whether it resumes them, is up to the
     version. It sees the majority's nodes: that its own may be older, or gone, is not simulated.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, directories: Sequence[str], random: Random, now: float) -> None:
-        self.ledger = ledger
-        self.counting = True
+    #: How many hosts lead to it, whatever they are called; and that it is no ensemble.
+    doors, is_ensemble = 5, False
+
+    def __init__(self, settings: Settings, truth: Truth, random: Random, now: float) -> None:
+        self.truth = truth
+        #: What has happened here and is worth counting: nothing.
+        self.counts: Dict[str, int] = {}
         #: Connections to a part without a quorum, which serves reads.
         self.minority: Set[Any] = set()
-        #: When a session was given away.
-        self.given_away_at: Dict[int, float] = {}
         self._alone = False
-        #: How many data sets there have been: zxids of different ones say nothing about each other.
-        self.generation = 0
-        self.history: Dict[str, List[Tuple[str, ...]]] = {directory: [()] for directory in directories}
-        #: When each of these sets came to be.
-        self.times: Dict[str, List[float]] = {directory: [now] for directory in directories}
         super().__init__(settings, random=random, now=now)
 
     def _reset(self) -> None:
         super()._reset()
         self._left_behind: Sessions[Any] = self._no_sessions()
-        self.generation += 1
-        #: Nodes of strangers under the name of a registrar: nobody else touches them.
-        self.taken: Dict[str, Any] = {}
+        self.truth.begin_anew(self.profile.config_node, self._now)
+        self.data.journal = self.truth.take
         inner = self.data.answer
 
         def answer(opcode: int, body: bytes, *rest: Any) -> Optional[Tuple[int, bytes]]:
             result = inner(opcode, body, *rest)
-            if opcode in _WRITES:
-                self._look_at_the_taken()
-                if self.counting and result is not None and result[0] == 0 and not (opcode == 14 and result[1].startswith(_FAILED)):
-                    self.ledger.applied((opcode, body))
-                if b"/svc" in body:
-                    self.note()
+            if is_write(opcode):
+                self.truth.answered(opcode, body, result)
             return result
 
         self.data.answer = answer  # type: ignore[method-assign]
-        self.note()
-
-    def _look_at_the_taken(self) -> None:
-        tree = self.data.tree
-        for path, node in self.taken.items() if self.counting else ():
-            require(tree.get(path) is node, "D5", "{} of a stranger has gone", path)
-        names = [f"{directory}/{name}" for directory in self.history for name in self.names(directory) if name.startswith("me")]
-        self.taken = {path: tree.nodes[path] for path in names if not tree.nodes[path].owner}
 
     def _no_sessions(self) -> Sessions[Any]:
         settings = self.settings
@@ -80,6 +59,44 @@ class Server(ServerCore):
         )
         table.password = self.sessions.password  # type: ignore[method-assign]  # which all servers can tell from the id
         return table
+
+    def __str__(self) -> str:
+        return "one server"
+
+    def open(self, host: int, address: Tuple[str, int], now: float) -> Any:
+        """A client has connected."""
+        return self.accept(address, now)
+
+    def is_open(self, host: int) -> bool:
+        """Whether somebody listens there."""
+        return True
+
+    def next_moment(self) -> Optional[float]:
+        """When `tick` is due, beside once a tick: never."""
+        return None
+
+    def ending(self, now: float) -> Set[int]:
+        """The sessions that end with the next tick."""
+        return set() if self.read_only else {session.id for session in self.sessions.expired(now, self.judges_local_only)}
+
+    def watches_of(self, link: Any) -> ServerWatches:
+        """The table that has the watches of a connection."""
+        return self.data.watches
+
+    def write(self, op: Any, now: float) -> None:
+        """Somebody whose account is not kept writes."""
+        self._now = now
+        self.data.answer(op.opcode, op.frame(0, Scope())[12:], Caller(0, (), None), self.wall_ms(now))
+
+    def some(self, rng: Random) -> Server:
+        """A server to have a fault."""
+        return self
+
+    def heal(self, now: float) -> None:
+        """All is well."""
+        if self.read_only:
+            self.go_read_only(now, False)
+        self.faults(now).heal()
 
     def split(self, now: float) -> None:
         """A part of the servers loses touch with the others: from now on it hears of no session."""
@@ -114,28 +131,21 @@ class Server(ServerCore):
     def wipe(self, now: float) -> None:
         """As ever: no session is left."""
         for id_ in self.alive():
-            self.given_away_at.setdefault(id_, now)
+            self.truth.given_away_at.setdefault(id_, now)
         super().wipe(now)
 
     def expire(self, session_id: int, now: float) -> bool:
         """The majority gives a session away."""
         done = super().expire(session_id, now)
         if done:
-            self.given_away_at.setdefault(session_id, now)
+            self.truth.given_away_at.setdefault(session_id, now)
         return done
-
-    def answer_silently(self, *request: Any) -> None:
-        """Carry out a request of somebody whose account is not kept."""
-        self.counting = False
-        self.data.answer(*request)
-        self.counting = True
 
     def end_session(self, session: Any, now: float, request: Any = None) -> None:
         """As ever, and then look at what is left. What ends without a quorum does not end for the majority."""
         if not self.read_only:
-            self.given_away_at.setdefault(session.id, now)
+            self.truth.given_away_at.setdefault(session.id, now)
             super().end_session(session, now, request)
-            self.note()
             return
         nodes = self.data.tree.ephemerals.pop(session.id, None)
         super().end_session(session, now, request)
@@ -143,33 +153,3 @@ class Server(ServerCore):
             self.data.tree.ephemerals[session.id] = nodes
         if self._alone:
             self._ended_alone.pop(session.id, None)
-
-    def note(self) -> None:
-        """Remember how the directories are now."""
-        for directory, sets in self.history.items():
-            present = self.instances(directory)
-            if present != sets[-1]:
-                sets.append(present)
-                self.times[directory].append(self._now)
-
-    def names(self, directory: str) -> List[str]:
-        """The children of a directory."""
-        node = self.data.tree.get(directory)
-        return list(node.children) if node is not None else []
-
-    def instances(self, directory: str) -> Tuple[str, ...]:
-        """What an instancer should show now."""
-        bad = self.unreadable(directory)
-        nodes = [self.data.tree.nodes[f"{directory}/{name}"] for name in self.names(directory) if name not in bad]
-        return tuple(sorted((node.data or b"").decode() for node in nodes))
-
-    def secret(self, directory: str) -> Set[str]:
-        """The children whose ACL keeps them from all others."""
-        nodes = self.data.tree.nodes
-        return {name for name in self.names(directory) if list(nodes[f"{directory}/{name}"].acl) != list(OPEN_ACL_UNSAFE)}
-
-    def unreadable(self, directory: str) -> Set[str]:
-        """The children that no instancer can read: by their ACL, or because it is no UTF-8."""
-        nodes = self.data.tree.nodes
-        garbled = {name for name in self.names(directory) if nodes[f"{directory}/{name}"].data == b"\xff"}
-        return garbled | self.secret(directory)

@@ -108,7 +108,8 @@ class Tap:
             xid, zxid, _ = _REPLY.unpack_from(frame)
             if xid != -1:
                 client.replied_at = client.now()
-            if xid > 0 and zxid > client.zxid:
+            if xid > 0 and zxid > 0:
+                require(zxid >= client.zxid, "I16", "an answer of zxid {:#x} behind one of {:#x}", zxid, client.zxid)
                 client.zxid = zxid
 
     def _sign_of_life(self) -> None:

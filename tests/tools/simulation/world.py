@@ -11,27 +11,27 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 from zkdisco.membership import LATE
 from zkdisco.runner import LOOK_AGAIN
 import zkwire.session.watches
-from zkwire.embedded.database import Caller
 from zkwire.embedded.settings import Settings
 from zkwire.errors import ConnectionClosedError
 from zkwire.ops import Create, Delete, SetData
 from zkwire.wire.operation import CHILD, DATA, EXIST, PERSISTENT, RECURSIVE
 from zkwire.values import KazooState, KeeperState, make_digest_acl
-from zkwire.wire.messages import Scope
 from zkwire.session.session import ENDED
 from zkwire.session.watches import KINDS
 
 from .below import AsyncBelow, BlockingBelow
 from .client import Client
 from .clock import Clock
+from .ensemble import Ensemble
 from .discoveries import Discovery, Interrupt, discovery_on, found_discovery
 from .executors import Running
 from .network import Stream, Wire
 from .parties import InstancerParty, RegistrarParty
 from .rules import Ledger, Violation, raised, require
-from .schedule import Step
+from .schedule import Step, has_ensemble
 from .server import Server
 from .surroundings import surroundings
+from .truth import Truth
 from .users import act
 
 DIRECTORIES = ("/svc/web", "/svc/db")
@@ -50,18 +50,24 @@ HEALTHY_WITHIN = 90.0
 class World:
     """The surroundings of a seed; `run` carries out a schedule."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, ensemble: Optional[bool] = None) -> None:
         rng = self.rng = Random(seed)
         self.seed = seed
         self.clock, self.ledger = Clock(), Ledger()
         self.version = rng.choice(VERSIONS)
-        settings = Settings(
+        settings = self.settings = Settings(
             version=self.version, tick=TICK, min_session_timeout=1.0, max_session_timeout=rng.choice((4.0, 60.0))
         )
-        self.server = Server(settings, self.ledger, DIRECTORIES, Random(seed ^ 1), self.clock.now)
+        self.truth = Truth(self.ledger, DIRECTORIES, self.clock.now)
+        kind = Ensemble if has_ensemble(seed, ensemble) else Server
+        self.server: Any = kind(settings, self.truth, Random(seed ^ 1), self.clock.now)
+        #: When `server` is to be told of the time next, beside once a tick.
+        self._told_at: Optional[float] = None
         self.latency = rng.choice((0.001, 0.01, 0.05))
         self.slow_handshakes = self.fragile = self.down = self.deaf = False
-        self.split = rng.random() < 0.3
+        self.split = rng.random() < 0.3 and not self.server.is_ensemble
+        #: Which client does not reach which host.
+        self.severed: Set[Tuple[Client, int]] = set()
         #: Clients that reach no server of the majority while the servers are split.
         self.cut_off: Set[Client] = set()
         self.wires: List[Any] = []  # (wire, link, client)
@@ -99,8 +105,13 @@ class World:
         number = self._number_of_clients
         self._number_of_clients += 1
         return Client(
-            self, number, Random(self.seed * 31 + number), rng.choice((2, 4, 8)), self._hosts_known, self.lag, rng.choice(ROOTS)
+            self, number, Random(self.seed * 31 + number), rng.choice((2, 4, 8)), self._hosts_of(number), self.lag, rng.choice(ROOTS)
         )
+
+    def _hosts_of(self, number: int) -> List[int]:
+        """What a new client knows: of an ensemble all members, each client in an order of its own."""
+        doors = self.server.doors
+        return [(number + i) % doors for i in range(doors)] if self.server.is_ensemble else list(range(self._hosts_known))
 
     def _people(self) -> None:
         for client in self.clients:
@@ -247,21 +258,24 @@ class World:
 
     # ------------------------------------------------------------------- the network
 
-    def dial(self, client: Client, number: int) -> None:
+    def dial(self, client: Client, number: int, host: int) -> None:
         """A client wants a connection."""
         delay = self.latency + self.rng.random() * self.latency
-        if self.deaf:
+        if self.deaf or (client, host) in self.severed:
             return
         if self.down:
             self.clock.at(self.clock.now + delay, client.dialled, None, number)
         else:
-            self.clock.at(self.clock.now + delay, self._connect, client, number)
+            self.clock.at(self.clock.now + delay, self._connect, client, number, host)
 
-    def _connect(self, client: Client, number: int) -> None:
+    def _connect(self, client: Client, number: int, host: int) -> None:
         if not client.awaits(number):
             return
+        if not self.server.is_open(host):
+            client.dialled(None, number)
+            return
         latency = 1.5 if self.slow_handshakes and self.rng.random() < 0.5 else self.latency
-        link = self.server.accept((f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
+        link = self.server.open(host, (f"10.0.0.{client.number}", 4000 + number % 60000), self.clock.now)
         if self.split and (client in self.cut_off or self.rng.random() < 0.5):
             self.server.minority.add(link)
 
@@ -297,6 +311,17 @@ class World:
                 over = True
         if over:
             self.wires = [entry for entry in self.wires if not entry[1].over]
+        moment = self.server.next_moment()
+        if moment is not None and (self._told_at is None or moment < self._told_at):
+            self._told_at = moment
+            self.clock.at(moment, self._tell_the_time)
+
+    def _tell_the_time(self) -> None:
+        if self._told_at is not None and self._told_at <= self.clock.now:
+            self._told_at = None
+            self._look_at_leases()
+            self.server.tick(self.clock.now)
+            self.flush()
 
     def _tick(self) -> None:
         self._look_at_leases()
@@ -309,15 +334,15 @@ class World:
 
         Whose session is given away must know soon enough, by itself if need be: read-only servers do not know it.
         """
-        now, server = self.clock.now, self.server
-        ending = {session.id for session in server.sessions.expired(now, server.judges_local_only) if not server.read_only}
+        now = self.clock.now
+        ending = self.server.ending(now)
         for client in self.live:
             if now < client.frozen_until:
                 continue
             state, client_state = client.session.state, client.session.client_state
             if client.sid in ending and not client.jumped and client_state != KeeperState.CONNECTED_RO:
                 require(state != KazooState.CONNECTED, "I14", "client {} is {} as its session ends", client.number, state)
-            gone = server.given_away_at.get(client.sid)
+            gone = self.truth.given_away_at.get(client.sid)
             if gone is not None:
                 since = now - max(gone, client.majority_at, client.frozen_until)
                 late = since - client.granted * 4 / 3
@@ -422,7 +447,7 @@ class World:
     def _stranger(self, rng: Random) -> None:
         """Somebody else, by other means, works in the directories."""
         directory = rng.choice(DIRECTORIES)
-        names = self.server.names(directory)
+        names = self.truth.names(directory)
         choice = rng.random()
         self.strangers += 1
         data = b"\xff" if choice < 0.1 else b"stranger%d" % self.strangers
@@ -478,16 +503,16 @@ class World:
         self.strangers += 1
         if rng.random() < come:
             name = f"{directory}/come{self.strangers % 3}"
-            gone = name.rpartition("/")[2] in self.server.names(directory)
+            gone = name.rpartition("/")[2] in self.truth.names(directory)
             self.inject(Delete(name) if gone else Create(name, b"come%d" % self.strangers))
         else:
             self.inject(SetData(rng.choice(busy), b"load%d" % self.strangers))
 
     def inject(self, op: Any) -> None:
         """Carry out an operation on the server, for nobody."""
-        now = self.server._now = self.clock.now
-        caller = Caller(0, (), None)
-        self.server.answer_silently(op.opcode, op.frame(0, Scope())[12:], caller, self.server.wall_ms(now))
+        self.truth.counting = False
+        self.server.write(op, self.clock.now)
+        self.truth.counting = True
         self.flush()
 
     def _cut(self, rng: Random) -> None:
@@ -522,9 +547,8 @@ class World:
     def _heal(self, rng: Random) -> None:
         """All is well, as far as it can be: held bytes arrive."""
         self.down = self.deaf = self.slow_handshakes = self.fragile = self.split = False
-        if self.server.read_only:
-            self.server.go_read_only(self.clock.now, False)
-        self.server.faults(self.clock.now).heal()
+        self.severed.clear()
+        self.server.heal(self.clock.now)
         for wire, _, _ in list(self.wires):
             wire.up.cut_after = wire.down.cut_after = None
             wire.down.latency = self.latency
@@ -561,10 +585,12 @@ class World:
             self.flush()
 
     def _lag(self, rng: Random) -> None:
-        self.server.faults(self.clock.now).lag_behind(max(0, self.server.data.applied - rng.randrange(5)))
+        server = self.server.some(rng)
+        server.faults(self.clock.now).lag_behind(max(0, server.data.applied - rng.randrange(5)))
 
     def _refuse(self, rng: Random) -> None:
-        self.server.faults(self.clock.now).refuse_sessions(not self.server.conditions.refuses_sessions)
+        server = self.server.some(rng)
+        server.faults(self.clock.now).refuse_sessions(not server.conditions.refuses_sessions)
 
     def _read_only(self, rng: Random) -> None:
         self.server.go_read_only(self.clock.now, not self.server.read_only)
@@ -580,6 +606,50 @@ class World:
             if wire is client.wire and (client in self.cut_off or rng.random() < 0.5) and (self.split or link in self.server.minority):
                 wire.cut(True, True)
 
+    def _falter(self, rng: Random) -> None:
+        self.server.falter(rng, self.clock.now)
+        self.flush()
+
+    def _stop_member(self, rng: Random) -> None:
+        self.server.stop_some(rng, self.clock.now)
+        self.flush()
+
+    def _stop_leader(self, rng: Random) -> None:
+        """It is back soon, or not."""
+        self._back(self.server.stop_leader(self.clock.now), rng)
+
+    def _stop_many(self, rng: Random) -> None:
+        """There is no majority for a while."""
+        self._back(self.server.stop_many(rng, self.clock.now), rng)
+
+    def _back(self, stopped: List[Any], rng: Random) -> None:
+        self.flush()
+        for member in stopped:
+            self.clock.at(self.clock.now + rng.choice((0.05, 1.0, 5.0, 15.0)) * rng.random(), self._start_member, member)
+
+    def _start_member(self, member: Any) -> None:
+        self.server.start(member, self.clock.now)
+        self.flush()
+
+    def _renew(self, rng: Random) -> None:
+        """A session ends, and the first connection of the next one breaks before it has brought much."""
+        live = [client for client in self.live if client.sid and not client.frozen]
+        if live:
+            client = rng.choice(live)
+            self.server.expire(client.sid, self.clock.now)
+            self.clock.at(self.clock.now + 2 * self.latency, setattr, client, "brittle", True)
+            self.flush()
+
+    def _sever(self, rng: Random) -> None:
+        """A client reaches a host no more, in one direction or in both; others do."""
+        client, host = rng.choice(self.clients), rng.randrange(self.server.doors)
+        self.severed.add((client, host))
+        which = rng.randrange(3)
+        for wire, link, its in self.wires:
+            if its is client and self.server.place_of(link) == host:
+                wire.up.held |= which != 0
+                wire.down.held |= which != 1
+
     def _freeze(self, rng: Random) -> None:
         rng.choice(self.clients).freeze(rng.random() * rng.choice((0.5, 5.0)))
 
@@ -590,11 +660,12 @@ class World:
 
     def _throttle(self, rng: Random) -> None:
         code, opcodes = -127, (None, None, 1, 1, 101, 105, 106)
-        self.server.faults(self.clock.now).answer(code, rng.choice(opcodes), times=rng.randrange(1, 3))
+        self.server.some(rng).faults(self.clock.now).answer(code, rng.choice(opcodes), times=rng.randrange(1, 3))
 
     def _hosts(self, rng: Random) -> None:
         if self.live:
-            rng.choice(self.live).set_hosts(rng.sample(range(5), rng.randint(1, 4)))
+            doors = range(self.server.doors)
+            rng.choice(self.live).set_hosts(rng.sample(doors, rng.randint(1, min(4, len(doors)))))
 
     def _pass(self, rng: Random) -> None:
         if rng.random() < 0.05:
@@ -669,16 +740,17 @@ class World:
         for party in self.instancers:
             if party.client is client and not party.core.recursive:
                 here = party.directory[root:]
-                there = self.server.data.tree.get(party.directory) is not None
-                wanted[DATA] |= {f"{here}/{name}" for name in self.server.names(party.directory)}
+                there = self.truth.tree.get(party.directory) is not None
+                wanted[DATA] |= {f"{here}/{name}" for name in self.truth.names(party.directory)}
                 wanted[CHILD if there else EXIST].add(here)
-        refused = {f"{directory[root:]}/{name}" for directory in DIRECTORIES for name in self.server.unreadable(directory)}
+        refused = {f"{directory[root:]}/{name}" for directory in DIRECTORIES for name in self.truth.unreadable(directory)}
         for kind, paths in wanted.items():
             there = {path for path in (client.session.scope.strip(one) for one in watches.paths(kind)) if self._is_ours(path, client)}
             # Where an instancer looked whether its directory is there, and by then it was: one watch that fires once.
             spare = {party.directory[root:] for party in self.instancers if party.client is client}
-            # One that has stopped leaves those that fire once where they are.
-            left = {party.directory[root:] for party in self.left if party.client is client}
+            # One that has stopped, or has the recursive one again, leaves those that fire once where they are.
+            spent = [*self.left, *(party for party in self.instancers if party.fell_back and party.core.recursive)]
+            left = {party.directory[root:] for party in spent if party.client is client}
             behind = {path for path in there if path in left or path.rpartition("/")[0] in left}
             if there - paths - behind - (spare if kind == DATA else set()):
                 return f"D7: client {client.number} has {kind} watches on {there - paths} that nobody wants"
@@ -703,7 +775,8 @@ class World:
         watches = client.session._requests.watches
         mine = {kind: set(watches.paths(kind)) for kind in KINDS}
         told = {CHILD: {"standard", "persistent"}, DATA: {"standard", "persistent", "recursive"}}
-        lists = {CHILD: self.server.data.watches.child, DATA: self.server.data.watches.data}
+        table = self.server.watches_of(session.link)
+        lists = {CHILD: table.child, DATA: table.data}
         unclaimed = {client.session.scope.prepend(path) for path in client.unclaimed}
         for name, kinds in ((DATA, (DATA, EXIST)), (CHILD, (CHILD,))):
             modes = {path: set(watchers[session.link]) for path, watchers in lists[name].paths.items() if session.link in watchers}
@@ -754,7 +827,7 @@ class World:
             return  # the server may not have heard of it
         for id_ in ids:  # there may be others, which their clients gave up before the server did
             require(self.server.sessions.get(id_) is None, "I9", "session {:#x} is left behind its close", id_)
-            nodes = self.server.data.tree.ephemerals.get(id_)
+            nodes = self.truth.tree.ephemerals.get(id_)
             require(not nodes, "D4", "nodes of a closed session are left: {}", nodes)
 
 
@@ -762,7 +835,7 @@ def _steps() -> Dict[str, Any]:
     return {name: getattr(World, f"_{name}") for name in (
         "act", "abandon", "churn", "leave", "want", "give_up", "observe", "look", "enter", "signal", "close", "stranger", "cut", "cut_at", "half_open", "hole", "heal", "slow", "restart", "down",
         "wipe", "expire", "lag", "refuse", "read_only", "split", "freeze", "jump", "throttle", "fragile", "hosts",
-        "pass", "rest",
+        "falter", "stop_member", "stop_leader", "stop_many", "renew", "sever", "pass", "rest",
     )}  # fmt: skip
 
 
