@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
@@ -61,13 +61,13 @@ def name_of(path: Path, package: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def tree_of(path: Path) -> ast.Module:
     """A file, parsed once for all rules."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def imports(path: Path, package: str, for_checkers: bool = False) -> Sequence[Import]:
     """What a file imports, lazily too; what is for type checkers only is left out unless it is asked for."""
     return tuple(_imports(path, package, for_checkers))
