@@ -27,7 +27,7 @@ from tests.kit.fronts import front  # noqa: F401  # a fixture
 
 AnyServer = Union[Server, External]
 #: The tests of `make check`, as its `-m`.
-CHECK = "not live and not slow"
+CHECK = "not live and not slow and not long"
 #: Fixtures of real servers that a test may ask for by name (`request.getfixturevalue`).
 FIXTURES = frozenset(["server", "server38", "server393", "server34", "own_server", "ensemble"])
 
@@ -56,6 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "watchdog(seconds): how long the test may run, 30 s if not given")
     config.addinivalue_line(
         "markers", "slow: waits for real time, or computes for more than 0.7 s; not part of `make check`"
+    )
+    config.addinivalue_line(
+        "markers",
+        "long: takes half a second, or more than a second and a half of the processor with all its parameters; not part of `make check`; unlike what is slow, `make test` runs it on every Python",
     )
     config.addinivalue_line(
         "markers",
@@ -91,7 +95,7 @@ def _servers_line() -> str:
 def _left_out(items: list[pytest.Item]) -> str:
     """What `make check` does not run, in a line."""
     live = sum(item.get_closest_marker("live") is not None for item in items)
-    return f"left out: {live} tests that need a real ZooKeeper, {len(items) - live} that wait (`make test` runs all)"
+    return f"left out: {live} tests that need a real ZooKeeper, {len(items) - live} that wait or compute (`make test` runs all)"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

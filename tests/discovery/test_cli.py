@@ -144,6 +144,7 @@ def test_help_shows_examples() -> None:
         assert shown.returncode == 0 and "examples:" in shown.stdout and "--servers" in shown.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fly"], ["register"], ["register", "--path", "/a", "--name", "b"], ["list", "--path", "a"],
@@ -268,6 +269,7 @@ def wait_for_handlers(pid: int) -> None:
     until(handled)
 
 
+@pytest.mark.long
 @fault("Y13")
 def test_a_signal_is_heard_in_an_outage_and_what_is_left_is_said() -> None:
     with EmbeddedServer() as server:
@@ -282,6 +284,7 @@ def test_a_signal_is_heard_in_an_outage_and_what_is_left_is_said() -> None:
         server.start()
 
 
+@pytest.mark.long
 @fault("Y13")
 def test_a_server_that_stands_still_holds_up_nobody_and_a_second_signal_ends_at_once() -> None:
     with EmbeddedServer() as server:
@@ -309,6 +312,7 @@ def ended_by(process: Any, number: int, seconds: float) -> None:
     assert time.monotonic() - began > TOGETHER / 2
 
 
+@pytest.mark.long
 @fault("Y13", "Y04")
 def test_a_credential_that_is_refused_for_good_ends_register_and_watch() -> None:
     with EmbeddedServer(sasl={"ann": "old"}, sasl_required=True) as server:
@@ -333,6 +337,7 @@ def test_a_credential_that_is_refused_for_good_ends_register_and_watch() -> None
                 process.communicate()
 
 
+@pytest.mark.long
 @fault("Y15")
 def test_register_and_watch_boot_without_zookeeper() -> None:
     with EmbeddedServer() as server:
@@ -373,6 +378,7 @@ def test_one_line_for_each_instance_whatever_its_data() -> None:
             assert it.wait(10) == 0
 
 
+@pytest.mark.long
 @fault("Y16")
 def test_a_watch_whose_reader_has_left_ends_without_another_event() -> None:
     with EmbeddedServer() as server:
@@ -386,6 +392,7 @@ def test_a_watch_whose_reader_has_left_ends_without_another_event() -> None:
         assert json.loads(shown.stdout)["instances"] == [] and "Traceback" not in shown.stderr
 
 
+@pytest.mark.long
 @fault("Y16")
 def test_output_that_is_closed_or_full(tmp_path: Any) -> None:
     """A registration is not there for its output; a watch is; no credential, no traceback."""
@@ -405,6 +412,7 @@ def test_output_that_is_closed_or_full(tmp_path: Any) -> None:
         assert full.returncode == 1 and "No space left" in full.stderr and "Traceback" not in full.stderr
 
 
+@pytest.mark.long
 @fault("Y17")
 def test_a_place_that_is_not_there_or_not_the_one_that_was_meant() -> None:
     with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:
@@ -426,6 +434,7 @@ def test_a_place_that_is_not_there_or_not_the_one_that_was_meant() -> None:
         assert chroot.returncode == 3 and "the chroot does not exist" in chroot.stderr
 
 
+@pytest.mark.long
 def test_credentials_come_from_the_environment_or_a_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("boss:secret\n", encoding="utf-8")
     with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:

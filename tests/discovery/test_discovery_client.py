@@ -290,6 +290,7 @@ def test_a_time_out_of_zero_is_no_time() -> None:
         server.heal()
 
 
+@pytest.mark.long
 @fault("X30")
 def test_zk_says_what_is_wrong_with_it() -> None:
     """Closed, of another copy of zkwire: each is named. One that reconnects, or is not started yet, will do."""

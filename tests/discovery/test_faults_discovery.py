@@ -135,6 +135,7 @@ def test_a_connection_lost_at_the_event_keeps_the_last_set_and_recovers(front: F
     assert all(isinstance(event.error, (type(None), ConnectionLoss)) for event in scene.observed.seen)
 
 
+@pytest.mark.long
 @fault("I02")
 @VERSIONS
 def test_a_connection_lost_while_reading_never_shows_a_part(front: Front, version: str) -> None:
@@ -466,6 +467,7 @@ def test_a_node_deleted_by_an_operator_comes_back(front: Front) -> None:
     assert scene.nodes() == []
 
 
+@pytest.mark.long
 @fault("G05")
 def test_deregister_deletes_our_node_however_often_its_answer_is_lost(front: Front) -> None:
     scene = Scene(front)
@@ -662,6 +664,7 @@ def test_a_registration_that_is_refused_is_told_and_not_tried_again(front: Front
         scene.server.heal()
 
 
+@pytest.mark.long
 @fault("G12")
 def test_a_node_that_may_not_come_back_is_tried_for_slowly_and_told_of(front: Front) -> None:
     scene = Scene(front)

@@ -66,6 +66,7 @@ with EmbeddedServer() as server:
 """
 
 
+@pytest.mark.long
 @fault("X01")
 @pytest.mark.parametrize(("call", "what", "identity"), [
     ("get_entries", "deregister", ""), ("get_entries", "stop", ""), ("get", "deregister", ""), ("get", "release", ""),
@@ -104,6 +105,7 @@ with EmbeddedServer() as server, ZooKeeper(server.hosts) as other, Client(server
 """
 
 
+@pytest.mark.long
 @fault("X01")
 def test_deregister_in_a_handler_sends_the_delete_itself() -> None:
     """Its process may end at once: it does not wait for the thread on which the registry runs."""
@@ -136,6 +138,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.long
 @fault("X01")
 @pytest.mark.parametrize("where", ["busy", "idle"])
 @pytest.mark.parametrize("what", ["deregister", "stop"])
@@ -170,6 +173,7 @@ def test_a_service_that_says_goodbye_in_its_sigterm_handler(what: str, where: st
 # ------------------------------------------------------------------------ threads
 
 
+@pytest.mark.long
 @fault("X05")
 def test_a_registration_outlives_a_while_without_threads(front: Front, limit: Limit) -> None:  # noqa: F811
     """Servers by name, a break, and nothing can be started for half a second: registered, told, observed afterwards."""
@@ -244,6 +248,7 @@ def test_registrars_and_instancers_of_a_client_with_a_small_window(front: Front)
     until(lambda: instancer.state.instances == ())
 
 
+@pytest.mark.long
 @fault("X10")
 def test_a_registrar_beside_others_who_fill_the_client(front: Front) -> None:
     """The application's own calls take all places, and are answered late: the registration waits for its turn."""
@@ -281,6 +286,7 @@ def plain(keeper: Keeper) -> ZooKeeper:
     return ZooKeeper(f"127.0.0.1:{keeper.target[1]}", timeout=6.0)
 
 
+@pytest.mark.long
 @fault("X19")
 @pytest.mark.parametrize("resumed", [True, False])
 def test_discovery_falls_back_on_a_server_that_hangs_up_on_add_watch(front: Front, keeper: Keeper, resumed: bool) -> None:
@@ -307,6 +313,7 @@ def test_discovery_falls_back_on_a_server_that_hangs_up_on_add_watch(front: Fron
     assert states.seen == [] and keeper.seen.count(ADD_WATCH) == asked
 
 
+@pytest.mark.long
 @fault("X19")
 def test_a_registrar_hardly_notices_an_instancer_on_such_a_server(front: Front, keeper: Keeper) -> None:
     """With sessions that are not resumed each hang-up costs the node: a few, not endless ones."""
@@ -327,6 +334,7 @@ def test_a_registrar_hardly_notices_an_instancer_on_such_a_server(front: Front, 
     assert keeper.connections == connections, "the second one knows already"
 
 
+@pytest.mark.long
 @fault("X19")
 def test_discovery_with_answers_to_add_watch_that_have_no_body(front: Front, keeper: Keeper) -> None:
     keeper.down = lambda body: body[:16] if len(body) == 20 else body
@@ -340,6 +348,7 @@ def test_discovery_with_answers_to_add_watch_that_have_no_body(front: Front, kee
     assert keeper.connections == 1
 
 
+@pytest.mark.long
 @fault("X20")
 def test_events_of_a_recursive_watch_that_carry_the_watched_path(front: Front, keeper: Keeper) -> None:
     """Whatever changed below, such a server says that the directory did: all is read afresh, and the set is right."""
@@ -368,6 +377,7 @@ def test_events_of_a_recursive_watch_that_carry_the_watched_path(front: Front, k
         until(lambda: instancer.state == Event(()))
 
 
+@pytest.mark.long
 @fault("X21")
 def test_discovery_asks_again_after_an_upgrade(front: Front, keeper: Keeper) -> None:
     """It works before and after; the session survives the restart of the server."""
@@ -402,6 +412,7 @@ def test_a_registrar_below_a_chroot_that_is_not_there(front: Front, chroot: str)
 # ------------------------------------------------------------------------ a client that was there before
 
 
+@pytest.mark.long
 @fault("X30")
 def test_discovery_on_a_client_that_is_reconnecting(front: Front) -> None:
     """It has a session, and is just without a connection: it is taken, and works once there is one."""

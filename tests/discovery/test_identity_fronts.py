@@ -178,6 +178,7 @@ def test_a_strangers_node_is_left_alone_and_waited_for(
     assert scene.nodes() == [(path, zk.client_id[0])]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["deregister", "stop"])
 def test_a_signal_handler_deletes_no_node_of_a_name_unseen(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection, the delete would come with the next session; by then another has the name."""

@@ -787,6 +787,7 @@ def reload_after(nodes: int, chance: float) -> float:
     return at - 10.0
 
 
+@pytest.mark.long
 @fault("Y20")
 @pytest.mark.parametrize(
     ("nodes", "latest"), [(0, 0.0), (5, 0.0), (99, 0.0), (1000, 0.1), (5000, 0.5), (10_000, 1.0), (50_000, 1.0)]

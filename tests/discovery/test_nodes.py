@@ -87,6 +87,7 @@ def test_other_bytes_that_are_no_text_are_news(front: Front, version: str) -> No
         assert summary(instancer.nodes) == [("one", BINARY + b"\xff")]
 
 
+@pytest.mark.long
 @fault("Y19")
 @VERSIONS
 def test_what_is_read_afresh_and_has_not_changed_is_no_news(front: Front, version: str) -> None:
@@ -107,6 +108,7 @@ def test_what_is_read_afresh_and_has_not_changed_is_no_news(front: Front, versio
         assert len(instancer.nodes) == 201 and set(before) < set(instancer.nodes)
 
 
+@pytest.mark.long
 @fault("Y19")
 def test_nodes_are_never_those_of_a_moment_that_was_not(front: Front) -> None:
     """Asked for by another thread all the time, while transactions move an instance from name to name."""
@@ -195,6 +197,7 @@ def test_wait_says_how_many_there_were_in_time(front: Front) -> None:
         until(lambda: real(instancer)._waiting == [])
 
 
+@pytest.mark.long
 def test_wait_counts_nothing_while_there_is_no_connection(front: Front) -> None:
     server = front.server()
     with ZooKeeper(server.hosts) as zk:
@@ -211,6 +214,7 @@ def test_wait_counts_nothing_while_there_is_no_connection(front: Front) -> None:
     assert outcome[0] == Event(("a",))
 
 
+@pytest.mark.long
 @fault("Y04")
 @pytest.mark.parametrize("end", ["stop", "client", "refused"])
 def test_whoever_waits_hears_of_the_end_at_once(front: Front, end: str) -> None:

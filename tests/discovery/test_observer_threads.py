@@ -138,6 +138,7 @@ def test_a_thousand_services_cost_a_handful_of_threads(front: Front) -> None:
     assert all(log.seen == [Event(("0",)), Event(("1",))] for log in logs)
 
 
+@pytest.mark.long
 @fault("Y20")
 def test_a_thousand_observers_of_one_service_cost_a_handful_of_threads(scene: Any) -> None:
     one = scene(1000)
@@ -294,6 +295,7 @@ def test_who_comes_while_all_are_in_long_calls_gets_a_thread_at_once(team: Team)
     assert team.heard.wait(2)[1] == ("b", "1") and observers_threads() == 2
 
 
+@pytest.mark.long
 @fault("Y20")
 def test_those_who_were_slow_are_waited_for_by_nobody(team: Team) -> None:
     """They get threads when they come again, though none of them has been long in its call by then, and nobody looks."""

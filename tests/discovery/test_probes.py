@@ -114,6 +114,7 @@ def health(tmp_path: Path) -> Any:
     return json.loads(text(tmp_path / "health") or "{}")
 
 
+@pytest.mark.long
 def test_a_probe_sees_whether_the_instance_is_listed(tmp_path: Path) -> None:
     """Through a registration, an outage that ends its session, and the end."""
     ready = tmp_path / "ready"
@@ -142,6 +143,7 @@ def test_a_probe_sees_whether_the_instance_is_listed(tmp_path: Path) -> None:
             assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_probe_sees_whether_what_is_printed_is_of_the_moment(tmp_path: Path) -> None:
     with EmbeddedServer(tick=0.05) as server, ZooKeeper(server.hosts) as zk:
         zk.create("/svc/api/a", b"x:1", makepath=True)

@@ -106,6 +106,7 @@ class Scene:
         return sorted(self.data.values())
 
 
+@pytest.mark.long
 @fault("Y20")
 def test_a_thousand_cost_a_dozen_requests_at_first_and_after_a_cut(front: Front) -> None:
     scene = Scene(front, 1000)

@@ -67,6 +67,7 @@ def test_a_report_says_how_all_of_a_client_stands(front: Front) -> None:
     assert client.report()[3:] == ((), ())
 
 
+@pytest.mark.long
 def test_a_report_of_trouble_says_which_and_for_how_long(front: Front) -> None:
     server = front.server()
     client = front.disco(server.hosts, session_timeout=10.0)
@@ -156,6 +157,7 @@ def test_a_registrar_that_nobody_observes_is_not_kept(front: Front) -> None:
     until(lambda: gc.collect() >= 0 and kept() is None)
 
 
+@pytest.mark.long
 def test_an_observer_hears_of_a_lost_connection_and_of_an_expiry(front: Front) -> None:
     server = front.server()
     proxy = front.proxy(server)
@@ -173,6 +175,7 @@ def test_an_observer_hears_of_a_lost_connection_and_of_an_expiry(front: Front) -
     assert heard.seen[-1].node == registrar.node
 
 
+@pytest.mark.long
 def test_an_observer_hears_why_it_is_not_registered(front: Front) -> None:
     """And that it is, once it may be."""
     server = front.server()
@@ -188,6 +191,7 @@ def test_an_observer_hears_why_it_is_not_registered(front: Front) -> None:
         heard.until(lambda seen: seen[-1].node is not None and seen[-1].error is None, 20.0)
 
 
+@pytest.mark.long
 @fault("Y04")
 @pytest.mark.parametrize("registered", [True, False])
 def test_an_observer_hears_the_final_cause(front: Front, registered: bool) -> None:

@@ -145,6 +145,7 @@ def history(seed: int) -> None:
     assert timeline.replica.instances() == instants[-1] and timeline.behind_since is None
 
 
+@pytest.mark.long
 @pytest.mark.once
 def test_random_histories_show_only_what_was() -> None:
     for seed in range(2000):

@@ -92,6 +92,7 @@ def sees_a_death(front: Front, hosts: str, zk: ZooKeeper, busy: int, rate: float
     return heard.seen
 
 
+@pytest.mark.long
 @fault("Y01")
 @VERSIONS
 @pytest.mark.parametrize(("busy", "rate"), [(1, 40.0), (3, 150.0), (40, 200.0)])
@@ -124,6 +125,7 @@ def test_a_death_is_seen_through_steady_changes_on_a_real_server(server: Any, fr
 # --------------------------------------------------------------------- one bad child
 
 
+@pytest.mark.long
 @fault("Y02")
 @VERSIONS
 def test_children_that_cannot_be_read_cost_only_themselves(front: Front, operator: Any, version: str) -> None:
@@ -177,6 +179,7 @@ def test_a_child_that_is_readable_nowhere_on_a_real_server(server: Any, front: F
         assert late.state.error.nodes[0][0] == secret and isinstance(late.state.error.nodes[0][1], NoAuthError)
 
 
+@pytest.mark.long
 @fault("Y02", "Y03")
 @VERSIONS
 def test_a_child_larger_than_max_frame_costs_one_connection(front: Front, operator: Any, version: str) -> None:
@@ -237,6 +240,7 @@ def test_a_list_larger_than_max_frame_is_told_with_its_cause_and_others_go_on(fr
 # ------------------------------------------------------------------------ odd weather
 
 
+@pytest.mark.long
 @fault("Y18")
 def test_what_a_server_without_a_quorum_tells_is_called_old(front: Front, operator: Any) -> None:
     server = front.server()

@@ -50,6 +50,7 @@ def took(function: Callable[..., Any], *arguments: Any, **options: Any) -> float
 # ------------------------------------------------------------------------- final causes
 
 
+@pytest.mark.long
 @fault("Y04")
 @pytest.mark.parametrize("expired", [False, True])
 def test_a_credential_refused_after_a_reconnect_is_what_everybody_hears(front: Front, expired: bool) -> None:
@@ -143,6 +144,7 @@ def test_an_iteration_ends_behind_the_final_cause() -> None:
 # -------------------------------------------------------------------------------- doubt
 
 
+@pytest.mark.long
 @fault("Y05")
 @pytest.mark.parametrize("how", ["stop", "deregister and stop"])
 def test_nothing_of_ours_is_left_when_a_client_stops_in_doubt(front: Front, operator: Any, how: str) -> None:
@@ -263,6 +265,7 @@ def test_every_public_name_is_refused_in_the_child_of_a_fork(name: str) -> None:
 # -------------------------------------------------------------------------- registrations
 
 
+@pytest.mark.long
 @fault("Y08")
 def test_there_is_one_watch_on_our_node_however_often_it_was_lost(front: Front, operator: Any) -> None:
     server = front.server()
@@ -300,6 +303,7 @@ def test_there_is_one_watch_on_our_node_at_a_real_server(server393: Any, front: 
         until(lambda: watches() == before + 1)
 
 
+@pytest.mark.long
 @fault("Y10")
 def test_a_registration_goes_before_the_reload_of_many_instancers(front: Front, operator: Any) -> None:
     """And where a client takes few requests at a time, all come on, and nobody hears of that."""
@@ -322,6 +326,7 @@ def test_a_registration_goes_before_the_reload_of_many_instancers(front: Front, 
     assert {type(event.error) for event in heard.seen} <= {type(None), ConnectionLoss}
 
 
+@pytest.mark.long
 @fault("Y12")
 def test_what_becomes_of_a_registration_is_logged_once_for_each_change(
     front: Front, operator: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -444,6 +449,7 @@ def test_what_has_been_stopped_says_so(front: Front, operator: Any) -> None:
     client.stop()
 
 
+@pytest.mark.long
 @fault("Y11")
 def test_a_second_stop_waits_for_the_first(front: Front) -> None:
     server = front.server()
@@ -495,6 +501,7 @@ class Mine(Exception):
     """Of the application."""
 
 
+@pytest.mark.long
 @fault("Y14")
 def test_an_exception_of_the_block_arrives_in_time_while_zookeeper_is_away(front: Front) -> None:
     server = front.server()
@@ -563,6 +570,7 @@ def test_a_boot_without_zookeeper_takes_effect_once_it_is_there(front: Front, ho
     heard.until(lambda seen: seen[-1] == Event(()))
 
 
+@pytest.mark.long
 @fault("Y15")
 def test_what_is_wanted_without_waiting_comes_whatever_it_takes(front: Front, operator: Any) -> None:
     """Refused at first: `start` tells nobody, `error` does, and it is tried again; `register` would have given up."""
@@ -581,6 +589,7 @@ def test_what_is_wanted_without_waiting_comes_whatever_it_takes(front: Front, op
     assert other.get_children(DIRECTORY) == []
 
 
+@pytest.mark.long
 @fault("Y15")
 def test_a_wait_is_bounded_and_says_nothing_at_its_end(front: Front) -> None:
     client = front.disco("127.0.0.1:1", session_timeout=4.0, wait=0.3)
@@ -595,6 +604,7 @@ def test_a_wait_is_bounded_and_says_nothing_at_its_end(front: Front) -> None:
 # ------------------------------------------------------------------------- data in place
 
 
+@pytest.mark.long
 def test_data_are_replaced_in_place_and_the_newest_come_back_after_an_expiry(front: Front, operator: Any) -> None:
     server = front.server()
     other = operator(server)

@@ -56,6 +56,7 @@ def calls_of_a_server(idle: int, monkeypatch: pytest.MonkeyPatch) -> int:
     return count
 
 
+@pytest.mark.long
 def test_a_call_costs_the_same_beside_five_hundred_idle_clients(monkeypatch):
     alone, crowded = calls_of_a_server(0, monkeypatch), calls_of_a_server(MANY, monkeypatch)
     assert alone > 20 * CALLS, "the server was not watched"

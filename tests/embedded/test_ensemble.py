@@ -231,6 +231,7 @@ def followers(ensemble: EmbeddedEnsemble) -> List[int]:
     return [number for number, member in enumerate(ensemble.members) if member is not leader]
 
 
+@pytest.mark.long
 def test_a_stale_read_and_its_cure(front: Front) -> None:
     """A read at a follower that lags is old; `sync` waits until the follower has what the leader had."""
     ensemble = front.ensemble()
@@ -247,6 +248,7 @@ def test_a_stale_read_and_its_cure(front: Front) -> None:
     assert reader.get("/a")[0] == b"new"
 
 
+@pytest.mark.long
 def test_a_client_survives_the_stop_of_each_member_in_turn(front: Front) -> None:
     ensemble = front.ensemble()
     zk = front.client(ensemble.hosts, timeout=4.0)
@@ -277,6 +279,7 @@ def create(zk: Any, path: str) -> None:
     until(attempt)
 
 
+@pytest.mark.long
 def test_a_session_outlives_the_loss_of_the_quorum(front: Front) -> None:
     ensemble = front.ensemble(min_session_timeout=0.1)
     zk = front.client(ensemble.hosts, timeout=0.4)
@@ -293,6 +296,7 @@ def test_a_session_outlives_the_loss_of_the_quorum(front: Front) -> None:
     assert session[0] in ensemble.sessions
 
 
+@pytest.mark.long
 def test_discovery_survives_the_stop_of_each_member_in_turn(front: Front) -> None:
     ensemble = front.ensemble()
     client, watching = (front.disco(ensemble.hosts, session_timeout=4.0) for _ in range(2))
@@ -307,6 +311,7 @@ def test_discovery_survives_the_stop_of_each_member_in_turn(front: Front) -> Non
     assert instancer.state.instances == ("10.0.0.1:80",) and registrar.node == node
 
 
+@pytest.mark.long
 def test_an_instancer_on_a_lagging_follower_shows_an_old_set_and_cannot_know_it(front: Front) -> None:
     """`stale_since` is None: to the follower, and so to its clients, nothing has happened yet."""
     ensemble = front.ensemble()

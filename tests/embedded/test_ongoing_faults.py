@@ -79,6 +79,7 @@ def test_delays_end_one_by_one(front: Front) -> None:
     assert took(zk) < 0.1
 
 
+@pytest.mark.long
 def test_jitter_repeats_itself_from_a_seed(front: Front) -> None:
     server = front.server(max_session_timeout=30.0)
     zk = front.client(server.hosts, timeout=30.0)  # no ping takes a number of the sequence
@@ -166,6 +167,7 @@ REFUSALS: Dict[str, Callable[[EmbeddedServer], Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("switch", REFUSALS)
 def test_refusals_are_nested(front: Front, switch: str) -> None:
     server = front.server()
@@ -182,6 +184,7 @@ def test_refusals_are_nested(front: Front, switch: str) -> None:
     assert states.until(lambda seen: seen[-1] == CONNECTED)[-1] == CONNECTED and zk.get("/a")[0] == b"1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("switch", REFUSALS)
 def test_heal_ends_refusals_too(front: Front, switch: str) -> None:
     server = front.server()

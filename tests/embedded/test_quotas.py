@@ -75,6 +75,7 @@ def test_counts_that_are_missing_or_no_figures_harm_nobody():
     assert counts(peer) == b"count=4,bytes=7"
 
 
+@pytest.mark.long
 def test_figures_too_long_for_a_number_harm_nobody():
     peer = limited(b"countHardLimit=" + b"1" * 5000, enforce_quota=True)
     assert peer.ask(Create("/q/a", b"x", OPEN)) == "/q/a"

@@ -117,6 +117,7 @@ def test_black_hole_out_applies_what_it_does_not_answer(front: Front) -> None:
     assert zk.get("/a")[0] == b"2" and zk.get("/a")[1].version == 1
 
 
+@pytest.mark.long
 def test_black_hole_of_one_session(front: Front) -> None:
     server, zk, states = client(front)
     other = front.client(server.hosts)
@@ -126,6 +127,7 @@ def test_black_hole_of_one_session(front: Front) -> None:
     assert zk.get("/a")[0] == b"1"
 
 
+@pytest.mark.long
 def test_delay(front: Front) -> None:
     server, zk, states = client(front)
     server.delay(0.2)
@@ -184,6 +186,7 @@ def test_lag_behind(front: Front) -> None:
     resumed(states)
 
 
+@pytest.mark.long
 def test_refuse_sessions(front: Front) -> None:
     server, zk, states = client(front)
     server.refuse_sessions()
@@ -207,6 +210,7 @@ def test_restart(front: Front) -> None:
     assert log.wait(1)[0].type == "CHANGED"
 
 
+@pytest.mark.long
 def test_stop_and_start(front: Front) -> None:
     server, zk, states = client(front)
     short, seen = front.client(server.hosts, timeout=0.3), Log()

@@ -87,6 +87,7 @@ async def everything(hosts: str, **options: Any) -> None:
         await zk.get("/")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @fault("X18")
 def test_eager_tasks(embedded: EmbeddedServer) -> None:
@@ -134,6 +135,7 @@ class Windows(asyncio.SelectorEventLoop):
     add_writer = add_reader
 
 
+@pytest.mark.long
 @fault("X18")
 def test_a_loop_that_watches_no_sockets(embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with Relay(embedded.port) as relay, useless("deaf") as first:
@@ -146,6 +148,7 @@ def test_a_loop_that_watches_no_sockets(embedded: EmbeddedServer, monkeypatch: p
             loop.close()
 
 
+@pytest.mark.long
 @fault("X18")
 def test_an_unexpected_exception_in_an_attempt_is_a_failed_attempt(embedded: EmbeddedServer) -> None:
     async def main() -> None:
@@ -172,6 +175,7 @@ def test_an_unexpected_exception_in_an_attempt_is_a_failed_attempt(embedded: Emb
     run(main())
 
 
+@pytest.mark.long
 @fault("X06")
 def test_a_name_service_that_hangs_keeps_neither_the_loop_nor_its_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     go, real = threading.Event(), socket.getaddrinfo
@@ -200,6 +204,7 @@ def test_a_name_service_that_hangs_keeps_neither_the_loop_nor_its_executor(monke
         go.set()
 
 
+@pytest.mark.long
 @fault("X05", "X06")
 def test_no_thread_for_a_look_up_is_a_failed_attempt(embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     real, refused = threading.Thread.start, [3]
@@ -230,6 +235,7 @@ def hold(*opcodes: int) -> Callable[[Wire, int, Any], bool]:
     return lambda wire, xid, op: op.opcode in opcodes
 
 
+@pytest.mark.long
 @fault("X07")
 def test_cancel_says_whether_the_operation_is_never_sent(scripted: Scripted) -> None:
     """Not connected, connected, and while the session holds back, to move to another server."""
@@ -289,6 +295,7 @@ def test_an_outcome_that_waits_behind_events_can_be_cancelled(embedded: Embedded
     run(main())
 
 
+@pytest.mark.long
 @fault("X09")
 @pytest.mark.parametrize("how", ["time out", "cancel"])
 def test_giving_up_a_batch_takes_the_same_time_whatever_else_waits(how: str, scripted: Scripted) -> None:
@@ -408,6 +415,7 @@ def test_a_log_handler_that_uses_the_client(embedded: EmbeddedServer) -> None:
     run(main())
 
 
+@pytest.mark.long
 @fault("X02")
 def test_no_user_code_runs_before_submit_or_set_hosts_returns(embedded: EmbeddedServer) -> None:
     """Nor within a call of the client's, whatever the core has to say at once."""
@@ -458,6 +466,7 @@ FAILING: List[Call] = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @fault("X13")
 def test_errors_are_freed_at_once(embedded: EmbeddedServer) -> None:
     async def failing(zk: AsyncZooKeeper, call: Call) -> List[Any]:
@@ -485,6 +494,7 @@ def test_errors_are_freed_at_once(embedded: EmbeddedServer) -> None:
     run(main(), debug=False)
 
 
+@pytest.mark.long
 @fault("X13")
 def test_a_closed_client_is_freed_at_once(embedded: EmbeddedServer) -> None:
     async def life(cut: bool) -> Any:
@@ -535,6 +545,7 @@ def test_the_arguments_of_the_last_callback_are_freed(embedded: EmbeddedServer) 
     run(main(), debug=False)
 
 
+@pytest.mark.long
 @fault("X18")
 def test_losses_name_their_cause() -> None:
     async def main() -> None:

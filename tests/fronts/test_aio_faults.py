@@ -402,6 +402,7 @@ def test_after_fork_the_child_is_refused(scripted: Scripted) -> None:
 # ----------------------------------------------------------------------------- bounds
 
 
+@pytest.mark.long
 def test_too_many_pending(scripted: Scripted) -> None:
     async def main() -> None:
         async with AsyncZooKeeper(scripted.hosts, max_pending=50, timeout=4) as zk:

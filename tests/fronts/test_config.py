@@ -177,6 +177,7 @@ def said(zk: Any, timeout: float = 0.6) -> str:
     return str(failed.value)
 
 
+@pytest.mark.long
 @fault("X24")
 def test_a_server_that_accepts_and_hangs_up(front: Front) -> None:
     """One that is starting, has too many connections of this address, or a proxy without a server: all look alike."""
@@ -187,6 +188,7 @@ def test_a_server_that_accepts_and_hangs_up(front: Front) -> None:
     assert "hosts= names this server only" in text
 
 
+@pytest.mark.long
 @fault("X24")
 def test_the_remedy_fits_what_the_client_has(front: Front) -> None:
     with useless("rude") as one, useless("rude") as other:
@@ -196,6 +198,7 @@ def test_the_remedy_fits_what_the_client_has(front: Front) -> None:
         assert "TLS" in text and "this is a TLS port" not in text, "it has TLS"
 
 
+@pytest.mark.long
 @fault("X24")
 def test_a_server_that_says_nothing(front: Front) -> None:
     with useless("silent") as one:

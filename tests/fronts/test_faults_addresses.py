@@ -84,6 +84,7 @@ def test_the_next_address_is_tried_by_the_read_write_probe(
         assert front.client(whole.hosts).exists("/a")
 
 
+@pytest.mark.long
 @fault("X15")
 def test_after_a_loss_another_address_is_tried_first(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     server = front.server()

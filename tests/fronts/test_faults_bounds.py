@@ -46,6 +46,7 @@ def ticking(seconds: float = 0.001) -> Iterator[List[int]]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.long
 @fault("T11")
 def test_signals_in_every_system_call_of_a_blocking_client() -> None:
     with EmbeddedServer() as server, ticking() as ticks, ZooKeeper(server.hosts, timeout=2.0) as zk:
@@ -62,6 +63,7 @@ def test_signals_in_every_system_call_of_a_blocking_client() -> None:
         assert len(ticks) > 20
 
 
+@pytest.mark.long
 @fault("T11")
 def test_signals_in_every_system_call_of_an_event_loop() -> None:
     async def main(hosts: str, cut: Callable[[], object]) -> None:

@@ -36,6 +36,7 @@ def named(names: str) -> List[Host]:
 # --------------------------------------------------------------------------- names
 
 
+@pytest.mark.long
 @fault("D01")
 def test_a_slow_name_service_delays_nothing_else(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt ends in time though its name is not resolved; the next host is used; so does close()."""
@@ -194,6 +195,7 @@ def spread(hosts: List[str], among: str) -> None:
     assert all(abs(count - even) <= even / 10 for count in counts.values()), counts
 
 
+@pytest.mark.long
 @fault("D05")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_herd_spreads_in_place_and_time(seed: int) -> None:

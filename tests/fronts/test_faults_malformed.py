@@ -422,6 +422,7 @@ def test_pings_answered_thrice(front: Front) -> None:
     settled(zk)
     assert (states.seen, scripted.connections) == ([], 1)
 
+@pytest.mark.long
 @fault("M14")
 def test_pings_never_answered(front: Front) -> None:
     scripted, pings = front.scripted(), []

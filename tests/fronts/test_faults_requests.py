@@ -336,6 +336,7 @@ def test_a_request_over_the_limit_is_refused_here(front: Front) -> None:
     assert len(big.get("/a")[0]) == 2_000_000
 
 
+@pytest.mark.long
 @fault("R10")
 def test_an_answer_over_the_limit_fails_its_call_and_is_not_asked_for_again(front: Front) -> None:
     server = front.server()
@@ -359,6 +360,7 @@ def test_an_answer_over_the_limit_fails_its_call_and_is_not_asked_for_again(fron
     assert len(patient.get_children("/big")) == 12
 
 
+@pytest.mark.long
 @fault("R14")
 def test_ten_thousand_requests_and_a_cut_in_the_middle(front: Front) -> None:
     server = front.server()

@@ -312,6 +312,7 @@ def test_a_stranger_with_a_wrong_password_costs_a_connection_not_the_session(fro
     assert watcher.wait(1)[0].type == "CHANGED"
 
 
+@pytest.mark.long
 @fault("S09")
 def test_nobody_is_left_without_an_answer_when_close_returns(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a long session timeout the core gives up at the very moment up to which close() waits."""

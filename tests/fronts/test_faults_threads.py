@@ -120,6 +120,7 @@ def work(hosts: str, results: Any) -> None:
         results.put(zk.get("/a")[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @fault("P01")
 def test_processes_of_every_kind_make_clients_of_their_own(method: str) -> None:
@@ -186,6 +187,7 @@ def test_the_interpreter_ends_at_once_with_an_open_client(kind: str) -> None:
 # -------------------------------------------------------------------- callbacks, interrupts
 
 
+@pytest.mark.long
 @fault("P04")
 def test_user_code_never_runs_where_bytes_are_read(front: Front) -> None:
     """Watchers, listeners and completions may call the client: the thread they run on is not the one that answers."""
@@ -421,6 +423,7 @@ def test_a_callback_that_keeps_the_loop_from_turning_is_told_of(caplog: pytest.L
     assert "blocks the event loop" in " ".join(str(AsyncZooKeeper.__doc__).split())
 
 
+@pytest.mark.long
 @fault("P09")
 def test_an_asyncio_client_that_is_forgotten_with_its_loop() -> None:
     code = """

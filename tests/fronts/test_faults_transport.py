@@ -106,6 +106,7 @@ def test_a_reset_after_each_byte_of_a_reply(front: Front) -> None:
     assert zk.client_id == session
 
 
+@pytest.mark.long
 @fault("T03")
 def test_a_server_that_is_gone_is_noticed_by_a_client_that_does_nothing(front: Front) -> None:
     zk, first, second, _ = behind_two(front)
@@ -136,6 +137,7 @@ def test_a_server_that_is_gone_is_noticed_by_a_client_that_is_busy(front: Front)
     assert lost and lost[0].sent and all(isinstance(error, ConnectionLoss) for error in lost)
 
 
+@pytest.mark.long
 @fault("T05")
 def test_events_do_not_hide_that_nobody_hears_us(front: Front) -> None:
     zk, first, second, server = behind_two(front)
@@ -292,6 +294,7 @@ def test_a_reply_that_drips_in_is_no_sign_of_life(rate: int, front: Front) -> No
     assert second.connections == 1 and "LOST" not in states.seen
 
 
+@pytest.mark.long
 @fault("T09")
 def test_a_server_that_does_not_read_stops_neither_reading_nor_time(front: Front) -> None:
     zk, first, second, server = behind_two(front)
@@ -466,6 +469,7 @@ def test_no_more_than_twelve_attempts_on_a_host_in_ten_seconds(hosts: int, timeo
         assert len({round(b - a, 3) for a, b in zip(starts, starts[1:])}) > 3, "the pauses are jittered"
 
 
+@pytest.mark.long
 @fault("T13")
 def test_a_host_that_drops_packets_costs_its_share_of_the_time(front: Front) -> None:
     server = front.server()

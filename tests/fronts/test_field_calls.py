@@ -71,6 +71,7 @@ def blocks_of_ours() -> int:
     return sum(statistic.count for statistic in ours.statistics("filename"))
 
 
+@pytest.mark.long
 @fault("X04")
 def test_nothing_is_left_of_waits_that_ended(front: Front) -> None:
     """Who asks a future a thousand times whether it is done yet leaves nothing behind."""
@@ -101,6 +102,7 @@ def test_nothing_is_left_of_waits_that_ended(front: Front) -> None:
         server.start()  # so that close() has nothing to wait for
 
 
+@pytest.mark.long
 @fault("X04")
 def test_nothing_is_left_of_calls_that_timed_out_while_another_reads() -> None:
     with Scripted() as server, ZooKeeper(server.hosts, timeout=20.0) as zk:
@@ -169,6 +171,7 @@ def give_up(zk: ZooKeeper, path: str, timeout: float) -> None:
 # ------------------------------------------------------------------------ cancelled
 
 
+@pytest.mark.long
 @fault("X07")
 def test_what_was_cancelled_while_there_was_no_connection_is_never_sent(front: Front) -> None:
     server = front.server()
@@ -214,6 +217,7 @@ def test_what_was_cancelled_while_the_session_moves_is_never_sent(front: Front) 
 # ------------------------------------------------------------------------ giving up many
 
 
+@pytest.mark.long
 @fault("X09")
 def test_giving_up_a_batch_costs_what_the_batch_costs(front: Front) -> None:
     """A thousand of nine thousand time out: as fast as a thousand of a thousand. Processor time of the thread that does it."""
@@ -234,6 +238,7 @@ def test_giving_up_a_batch_costs_what_the_batch_costs(front: Front) -> None:
     server.start()  # so that close() has nothing to wait for
 
 
+@pytest.mark.long
 @fault("X09")
 def test_cancelling_thousands_costs_nothing_for_each_that_waits(front: Front) -> None:
     server = front.server()
@@ -281,6 +286,7 @@ def test_recipes_with_a_small_max_pending(front: Front, full: Any, max_pending: 
     assert zk.exists("/d") is None
 
 
+@pytest.mark.long
 @fault("X10")
 def test_recipes_beside_others_who_fill_the_client(front: Front) -> None:
     """All places are taken by calls that are not answered: the recipe waits for its turn, it is not refused."""
@@ -413,6 +419,7 @@ def test_callbacks_after_the_end(front: Front) -> None:
         called.wait(3)
 
 
+@pytest.mark.long
 @fault("X12")
 def test_callbacks_of_calls_that_the_end_has_ended() -> None:
     """close() settles what is under way; who adds a callback before, meanwhile or after is called."""
@@ -655,6 +662,7 @@ def test_bytes_that_wait_are_bounded(front_name: str) -> None:
     assert int(resident) < 1100, "MiB"
 
 
+@pytest.mark.long
 @fault("X17")
 def test_the_bound_of_bytes_opens_again(front: Front) -> None:
     """Once what waited was sent and answered, as much is taken again."""
@@ -693,6 +701,7 @@ def cut_off(server: EmbeddedServer, zk: Any) -> None:
     server.cut()
 
 
+@pytest.mark.long
 @fault("X31")
 @pytest.mark.parametrize("end", ["time-out", "close"])
 def test_a_protected_create_whose_answer_was_lost(front: Front, end: str) -> None:
@@ -825,6 +834,7 @@ def test_parents_that_were_created_before_the_refusal(front: Front, verb: str) -
     assert caught.value.maybe_applied is True
 
 
+@pytest.mark.long
 @fault("X31")
 def test_a_verb_of_which_nothing_was_sent_was_not_applied(front: Front) -> None:
     """The other side of it: without a connection from the beginning, nothing may have been applied."""

@@ -36,6 +36,7 @@ BAD = "127.0.0.2"
 # ------------------------------------------------------------------------ a name service that hangs
 
 
+@pytest.mark.long
 @fault("X06")
 def test_a_hanging_name_service_takes_one_thread_and_no_executor(names: Names) -> None:  # noqa: F811
     """The application's own to_thread() has all its threads, and asyncio.run ends at once."""
@@ -65,6 +66,7 @@ def test_a_hanging_name_service_takes_one_thread_and_no_executor(names: Names) -
     until(lambda: threading.active_count() <= before)
 
 
+@pytest.mark.long
 @fault("X06")
 def test_a_hanging_name_service_keeps_no_server_from_being_used(front: Front, names: Names) -> None:  # noqa: F811
     """The first of two hosts is never resolved: the second one serves, and close() does not wait for the first."""
@@ -135,6 +137,7 @@ def bad_address(kind: str, port: int) -> Iterator[List[Any]]:
 SHARE = {"refuses": 0.3, "swallows": 0.3, "hangs up": 0.6, "is silent": 1.3}
 
 
+@pytest.mark.long
 @fault("X15")
 @pytest.mark.parametrize("kind", list(SHARE))
 def test_the_first_address_is_bad(front: Front, names: Names, kind: str) -> None:  # noqa: F811
@@ -150,6 +153,7 @@ def test_the_first_address_is_bad(front: Front, names: Names, kind: str) -> None
         zk.close()
 
 
+@pytest.mark.long
 @fault("X15")
 @pytest.mark.timed  # within the session's timeout
 @pytest.mark.parametrize("kind", list(SHARE))
@@ -170,6 +174,7 @@ def test_the_first_address_is_bad_at_a_reconnect(front: Front, names: Names, kin
         zk.close()
 
 
+@pytest.mark.long
 @fault("X15")
 @pytest.mark.parametrize("kind", list(SHARE))
 def test_the_first_address_is_bad_after_set_hosts(front: Front, names: Names, kind: str) -> None:  # noqa: F811
@@ -184,6 +189,7 @@ def test_the_first_address_is_bad_after_set_hosts(front: Front, names: Names, ki
         zk.close()
 
 
+@pytest.mark.long
 @fault("X15")
 @pytest.mark.parametrize("kind", list(SHARE))
 def test_the_first_address_is_bad_behind_tls(front: Front, names: Names, kind: str) -> None:  # noqa: F811
@@ -201,6 +207,7 @@ def test_the_first_address_is_bad_behind_tls(front: Front, names: Names, kind: s
         zk.close()
 
 
+@pytest.mark.long
 @fault("X15")
 @pytest.mark.parametrize("kind", list(SHARE))
 def test_the_first_address_is_bad_for_the_probe(front: Front, names: Names, kind: str) -> None:  # noqa: F811
@@ -300,6 +307,7 @@ def test_an_unexpected_exception_in_an_attempt_to_connect(front: Front, monkeypa
     assert zk.exists("/") is not None
 
 
+@pytest.mark.long
 @fault("X18")
 def test_the_cause_of_attempts_that_fail_oddly_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     server = front.server()
@@ -513,6 +521,7 @@ def test_the_text_of_124_has_the_remedy_that_fits(front: Front) -> None:
     assert "password" not in identity.replace("user and password", "").replace("a password", ""), "no secrets"
 
 
+@pytest.mark.long
 @fault("X24")
 @pytest.mark.parametrize("how", ["closes", "resets"])
 def test_a_server_or_proxy_that_accepts_and_hangs_up(front: Front, how: str) -> None:
@@ -553,6 +562,7 @@ class Kerberos:
         return None
 
 
+@pytest.mark.long
 @fault("X25")
 def test_a_mechanism_is_told_the_configured_host_of_each_connection(front: Front, names: Names) -> None:  # noqa: F811
     """The name as it was given, not an address: at the first connection, at a reconnect, at another server."""
@@ -593,6 +603,7 @@ def _take_sasl(server: Any, tokens: List[bytes]) -> None:
 # ------------------------------------------------------------------------ read-only before 3.7
 
 
+@pytest.mark.long
 @fault("X26")
 def test_a_session_resumed_by_a_server_without_a_quorum_is_lost_in_time(front: Front) -> None:
     """It says the session goes on; the majority may have given it away: that is LOST after a session timeout and a third."""
@@ -610,6 +621,7 @@ def test_a_session_resumed_by_a_server_without_a_quorum_is_lost_in_time(front: F
     assert zk.get("/a")[0] == b"proper"
 
 
+@pytest.mark.long
 @fault("X26")
 def test_a_session_resumed_without_a_quorum_and_then_with_one_is_not_lost(front: Front) -> None:
     """Only the majority can say whether it lives: if that says so in time, nothing was lost."""

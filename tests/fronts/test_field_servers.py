@@ -43,6 +43,7 @@ def attempts(call: Callable[[], Any], limit: int = 8) -> List[Exception]:
     return errors
 
 
+@pytest.mark.long
 @fault("X19")
 @pytest.mark.parametrize("opcode", [ADD_WATCH, GET_ALL_CHILDREN_NUMBER])
 def test_a_server_that_hangs_up_on_what_it_does_not_know(front: Front, keeper: Keeper, opcode: int) -> None:
@@ -66,6 +67,7 @@ def test_a_server_that_hangs_up_on_what_it_does_not_know(front: Front, keeper: K
     assert keeper.connections == connections and keeper.seen.count(opcode) == asked <= 5
 
 
+@pytest.mark.long
 @fault("X19")
 def test_hang_ups_beside_other_requests_prove_nothing(front: Front) -> None:
     """A server that loses connections while much is under way is a server that loses connections."""
@@ -92,6 +94,7 @@ def test_hang_ups_beside_other_requests_prove_nothing(front: Front) -> None:
     zk.add_watch("/a", heard, timeout=5.0)  # it is still asked, and known
 
 
+@pytest.mark.long
 @fault("X19")
 def test_an_answer_without_the_body_that_nobody_needs(front: Front, keeper: Keeper) -> None:
     """addWatch is answered with a header alone: the watch is set, and heard."""
@@ -133,6 +136,7 @@ def test_short_answers(front: Front, opcode: int, call: str) -> None:
             calls[call]()
 
 
+@pytest.mark.long
 @fault("X19")
 def test_others_on_the_client_hardly_notice(front: Front, keeper: Keeper) -> None:
     """Their calls go on; the listeners hear of a few interruptions, not of endless ones."""
@@ -153,6 +157,7 @@ def test_others_on_the_client_hardly_notice(front: Front, keeper: Keeper) -> Non
 # ------------------------------------------------------------------------ upgraded in place
 
 
+@pytest.mark.long
 @fault("X21")
 @pytest.mark.parametrize("how", ["hangs up", "says so"])
 def test_a_server_that_was_upgraded_is_asked_again(front: Front, keeper: Keeper, how: str) -> None:
@@ -285,6 +290,7 @@ def test_no_right_to_create_below_a_chroot_names_the_parent_as_the_caller_knows_
 # ------------------------------------------------------------------------ the ensemble
 
 
+@pytest.mark.long
 @fault("X28")
 def test_the_configuration_below_a_chroot(front: Front) -> None:
     """It is read wherever the chroot is, and its events come with the path it has for everybody."""

@@ -130,6 +130,7 @@ def check_errors(errors: List[List[Any]]) -> None:
         assert len(text) > 20, (name, text)
 
 
+@pytest.mark.long
 @fault("X01")
 @pytest.mark.parametrize("handler_call", ["get", "future", "state", "listen"])
 @pytest.mark.parametrize("call", ["get", "follow", "watch", "submit", "listen", "recipe"])
@@ -208,6 +209,7 @@ with EmbeddedServer() as server:
 """
 
 
+@pytest.mark.long
 @fault("X01")
 @pytest.mark.parametrize("role", ["leader", "follower"])
 @pytest.mark.parametrize("what", ["get", "close"])
@@ -244,6 +246,7 @@ with EmbeddedServer() as server:
 """
 
 
+@pytest.mark.long
 @fault("X01")
 @pytest.mark.parametrize("what", ["get", "submit"])
 def test_a_storm_of_signals_whose_handlers_call_the_client(what: str) -> None:
@@ -384,6 +387,7 @@ with EmbeddedServer() as server:
 """
 
 
+@pytest.mark.long
 @fault("X02")
 @pytest.mark.parametrize("what", ["submit", "call"])
 def test_a_log_handler_that_uses_the_client(what: str) -> None:
@@ -440,6 +444,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 @fault("X02")
 def test_a_log_handler_that_uses_the_asyncio_client() -> None:
     assert told(children.run(ASYNCIO_LOGGING))["lines"] >= 3
@@ -473,6 +478,7 @@ import os; os._exit(0)
 """
 
 
+@pytest.mark.long
 @fault("X32")
 @pytest.mark.parametrize("front", ["threads", "asyncio"])
 def test_a_process_that_was_stopped_for_longer_than_its_lease_asks_at_once(front: str) -> None:

@@ -99,6 +99,7 @@ def test_no_thread_at_start_for_a_while(starved: Front, limit: Limit, name: str)
     works(zk)
 
 
+@pytest.mark.long
 @fault("X05")
 def test_no_thread_at_start_at_all(starved: Front, limit: Limit) -> None:
     """start() fails within its time-out and with the cause; a client that is made later has no trouble."""
@@ -124,6 +125,7 @@ def whole_text(error: BaseException) -> str:
     return "; ".join(texts)
 
 
+@pytest.mark.long
 @fault("X05")
 def test_no_thread_at_a_reconnect(starved: Front, limit: Limit) -> None:
     """The servers are known by name, the connection breaks, and for half a second nothing can be started."""
@@ -192,6 +194,7 @@ def test_no_thread_in_close(starved: Front, limit: Limit) -> None:
         zk.get("/")
 
 
+@pytest.mark.long
 @fault("X05")
 def test_no_thread_in_close_while_there_is_no_connection(starved: Front, limit: Limit) -> None:
     server = starved.server()
@@ -252,6 +255,7 @@ def accepting(work: Callable[[], object], *errors: type) -> Callable[[], object]
     return attempt
 
 
+@pytest.mark.long
 @fault("X27")
 def test_properties_and_listeners_while_sessions_come_and_go(switching: None) -> None:
     """What is read together is of one session, and nothing raises."""
@@ -284,6 +288,7 @@ def test_properties_and_listeners_while_sessions_come_and_go(switching: None) ->
     assert 0 not in passwords and all(len(found) == 1 and b"" not in found for found in passwords.values()), "torn"
 
 
+@pytest.mark.long
 @fault("X27")
 def test_callers_of_all_kinds_while_connections_are_cut(switching: None) -> None:
     """Leaders, followers, polls, callbacks and time-outs: each call ends, and nothing but ZooKeeper's errors is raised."""
@@ -377,6 +382,7 @@ def test_threads_start_and_close_one_client(switching: None) -> None:
             assert not list(server.sessions)
 
 
+@pytest.mark.long
 @fault("X27")
 def test_the_asyncio_client_is_looked_at_from_other_threads(switching: None) -> None:
     """Properties may be read from any thread, while the loop makes and loses sessions."""

@@ -66,6 +66,7 @@ class EqualToAll:
 KINDS: List[Callable[[], Any]] = [Unhashable, Hostile, EqualToAll]
 
 
+@pytest.mark.long
 @fault("X03")
 @pytest.mark.parametrize("kind", KINDS)
 def test_watchers_are_told_apart_by_identity(front: Front, kind: Callable[[], Any]) -> None:
@@ -97,6 +98,7 @@ def test_watchers_are_told_apart_by_identity(front: Front, kind: Callable[[], An
     assert zk.state == KazooState.LOST
 
 
+@pytest.mark.long
 @fault("X03")
 @pytest.mark.parametrize("kind", KINDS)
 def test_listeners_are_told_apart_by_identity(front: Front, kind: Callable[[], Any]) -> None:
@@ -160,6 +162,7 @@ class Slow:
             self._front.loop.call(wake)
 
 
+@pytest.mark.long
 @fault("X08")
 @pytest.mark.parametrize("seconds", [0.02, 20.0])
 def test_a_slow_watcher_delays_no_call(front: Front, seconds: float) -> None:
@@ -281,6 +284,7 @@ def test_an_add_watch_that_timed_out_is_heard_or_taken_back(front: Front, recurs
     assert caught.value.maybe_applied is True
 
 
+@pytest.mark.long
 @fault("X14")
 def test_an_add_watch_that_timed_out_before_it_was_sent_is_never_set(front: Front) -> None:
     server = front.server()

@@ -275,6 +275,7 @@ def test_a_reply_that_drips_in_is_bounded(scripted: Scripted, client: Callable[.
     works_again(zk, scripted)
 
 
+@pytest.mark.long
 def test_a_server_that_reads_nothing(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """T09: the buffers are full, the loop goes on, the loss comes after two thirds."""
     zk = client()
@@ -322,6 +323,7 @@ def test_a_flood_of_events_starves_nobody(scripted: Scripted, client: Callable[.
     scripted.request = None
 
 
+@pytest.mark.long
 def test_our_own_bytes_come_back(client: Callable[..., ZooKeeper], scripted: Scripted) -> None:
     """T15: a ConnectRequest is no ConnectResponse."""
 
@@ -336,6 +338,7 @@ def test_our_own_bytes_come_back(client: Callable[..., ZooKeeper], scripted: Scr
         zk.start(timeout=0.5)
 
 
+@pytest.mark.long
 def test_close_is_bounded_whatever_the_server_does(scripted: Scripted, client: Callable[..., ZooKeeper]) -> None:
     """S09, S10: silence, the end of the stream, and bad bytes instead of the answer."""
     for answer in (None, b"", struct.pack(">i", -1), framed(header(77))):

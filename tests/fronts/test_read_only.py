@@ -469,6 +469,7 @@ def states_of(zk: Any) -> List[str]:
     return told
 
 
+@pytest.mark.long
 @fault("X26")
 @pytest.mark.parametrize("version", ["3.4", "3.5", "3.6"])
 def test_a_session_that_the_majority_has_given_away_is_lost_though_a_read_only_server_resumes_it(
@@ -493,6 +494,7 @@ def test_a_session_that_the_majority_has_given_away_is_lost_though_a_read_only_s
     assert zk.exists("/mine") is None and zk.client_id != first
 
 
+@pytest.mark.long
 @fault("X26")
 @pytest.mark.parametrize("version", ["3.4", "3.6", "3.7", "3.9"])
 def test_a_session_survives_a_short_loss_of_the_quorum(front: Front, version: str) -> None:
@@ -512,6 +514,7 @@ def test_a_session_survives_a_short_loss_of_the_quorum(front: Front, version: st
     assert zk.client_id == first and zk.exists("/mine") and LOST not in told.seen
 
 
+@pytest.mark.long
 @fault("S14")
 def test_there_and_back_on_one_server(front: Front) -> None:
     """Its connections end when it finds its quorum, as a real one's do; then writes work, and watches fire."""
@@ -612,6 +615,7 @@ async def test_the_asyncio_front_crosses_over_by_itself(two: Two) -> None:
         await zk.create("/b", ephemeral=True)
 
 
+@pytest.mark.long
 @fault("S16")
 @pytest.mark.parametrize("how", ["silent", "dribble", "garbage"])
 def test_a_server_that_is_no_help_is_passed_over(
@@ -657,6 +661,7 @@ def test_a_client_may_be_closed_while_it_looks() -> None:
     wait_for(lambda: threading.active_count() <= threads)
 
 
+@pytest.mark.long
 def test_discovery_on_a_read_only_server() -> None:
     """An instancer shows what is there; a registrar tries until it may write, and says why it could not."""
     with EmbeddedServer() as server:

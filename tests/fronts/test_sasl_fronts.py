@@ -56,6 +56,7 @@ def test_a_session_is_authenticated(version: str, front: Front) -> None:
         front.client(server.hosts).get("/0")
 
 
+@pytest.mark.long
 @fault("X25")
 def test_a_mechanism_is_given_the_configured_host_of_each_connection(front: Front) -> None:
     """Kerberos needs it: zookeeper/<host>@REALM. An address it was resolved to is of no use for that."""
@@ -142,6 +143,7 @@ def test_a_wrong_password(credentials: Tuple[str, str], required: bool, front: F
     fails(front, server.hosts, "SASL authentication failed.*refused the credentials", sasl=credentials)
 
 
+@pytest.mark.long
 def test_a_wrong_password_at_an_old_server(front: Front) -> None:
     server = front.server(sasl=USERS, version="3.4")
     fails(front, server.hosts, "hung up on the credentials", sasl=("bob", "hush"))
@@ -302,6 +304,7 @@ def test_a_mechanism_runs_under_no_lock(front: Front) -> None:
     assert all(call.done() and call.result() is not None for call in calls)
 
 
+@pytest.mark.long
 @fault("X02")
 @pytest.mark.parametrize("front", ["threads"], indirect=True)
 def test_a_mechanism_takes_its_time(front: Front) -> None:
@@ -449,6 +452,7 @@ def test_a_server_that_falls_silent_in_the_middle(at: int, liar: Liar, front: Fr
     assert 0.2 <= time.monotonic() - began < 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [0, 1])
 def test_close_in_the_middle(at: int, liar: Liar, front: Front) -> None:
     """It returns in time, though the server never answers."""
@@ -504,6 +508,7 @@ def test_an_identity_that_is_refused(front: Front) -> None:
     until(lambda: front.is_asyncio or not client._driver._io._thread.is_alive())
 
 
+@pytest.mark.long
 @fault("A06")
 def test_identities_added_twice_and_while_away(front: Front) -> None:
     """Each is sent once per connection, in the order they were added."""

@@ -49,6 +49,7 @@ def test_an_end_and_silence_in_the_middle_of_frames(reference: Dict[str, Referen
     assert not swept(reference, (FIN, HOLE), 397, 11)
 
 
+@pytest.mark.long
 @fault("T07")
 def test_other_pieces_give_the_same_results(reference: Dict[str, Reference]) -> None:
     assert not swept(reference, (SPLIT,), 173, 3)
@@ -88,6 +89,7 @@ def test_a_forgotten_deadline_is_seen(reference: Dict[str, Reference], monkeypat
     assert all(failure.hang for failure in found)
 
 
+@pytest.mark.long
 def test_a_decoder_that_forgets_half_a_frame_is_seen(
     reference: Dict[str, Reference], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def test_a_running_client_that_meets_the_wrong_protocol_tries_on_with_pauses(fro
     assert again(lambda: zk.exists("/"))
 
 
+@pytest.mark.long
 @fault("A09")
 def test_a_server_that_hangs_up_on_everybody_is_no_plain_port(front: Front) -> None:
     """It has no quorum, say, and is asked again until it has."""

@@ -27,6 +27,7 @@ def tags() -> Iterator[Tuple[str, str]]:
                         yield argument.value, f"{file.name}::{node.name}"
 
 
+@pytest.mark.long
 def test_every_row_has_a_test_or_a_reason() -> None:
     covered = {row for row, _ in tags()}
     assert not sorted(set(ROWS) - covered - set(LEFT_OUT)), "rows without a test or a reason"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 import pytest
 
@@ -60,9 +61,20 @@ def name_of(path: Path, package: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def imports(path: Path, package: str, for_checkers: bool = False) -> Iterator[Import]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A file, parsed once for all rules."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path, package: str, for_checkers: bool = False) -> Sequence[Import]:
     """What a file imports, lazily too; what is for type checkers only is left out unless it is asked for."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imports(path, package, for_checkers))
+
+
+def _imports(path: Path, package: str, for_checkers: bool) -> Iterator[Import]:
+    tree = tree_of(path)
     guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
     skipped = {below for guard in guards for statement in guard.body for below in ast.walk(statement)}
     here = list(path.relative_to(ROOT / package).parent.parts)
@@ -143,7 +155,7 @@ def test_the_embedded_server_knows_nothing_of_the_client() -> None:
 
 @pytest.mark.parametrize(("package", "path"), EVERY, ids=IDS)
 def test_every_file_says_what_it_owns(package: str, path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} opens without a docstring"
+    assert ast.get_docstring(tree_of(path)), f"{path} opens without a docstring"
 
 
 #: The fronts of discovery have one name for blocking and asyncio; the settings of a server are not those of a client.
@@ -153,7 +165,7 @@ TWINS = {"Client", "Registrar", "Catalog", "Instancer"} | {"Settings"}
 def test_two_things_never_share_a_name() -> None:
     owners: Dict[str, Set[str]] = {}
     for package, path in EVERY:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef):
                 owners.setdefault(node.name, set()).add(f"{package}/{name_of(path, package)}")
     assert {name: where for name, where in owners.items() if len(where) > 1 and name not in TWINS} == {}

@@ -68,6 +68,7 @@ def test_a_row_can_fail(code: str, why: str, tmp_path: Path) -> None:
     assert (outcome.passed, outcome.shown) == (False, "FAILED") and why in outcome.output
 
 
+@pytest.mark.long
 def test_a_row_that_hangs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "PATIENCE", 1)
     code = "import sys, threading; print('began', flush=True); threading.Event().wait(60)"

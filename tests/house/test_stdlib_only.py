@@ -47,6 +47,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_everything_imports_with_all_but_the_standard_library_blocked() -> None:
     code = BLOCKER + f"import importlib\nfor name in {MODULES!r}: importlib.import_module(name)\nprint(len(sys.modules))"
     done = run(code, "")

@@ -91,6 +91,7 @@ def test_a_broken_vendored_copy_is_not_replaced_by_an_installed_one(vendored: Pa
     assert "app._vendor.zkwire" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_the_command_line_of_a_vendored_copy(vendored: Path) -> None:
     code = f"import sys, runpy; sys.path.insert(0, {str(vendored)!r}); sys.argv = ['zkdisco', '--help']\n" \
            "runpy.run_module('app._vendor.zkdisco', run_name='__main__')"  # fmt: skip
@@ -99,6 +100,7 @@ def test_the_command_line_of_a_vendored_copy(vendored: Path) -> None:
     assert "register" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("set_late", [False, True])
 def test_out_of_a_zip_file_also_where_the_package_is_set_late(set_late: bool, tmp_path: Path) -> None:
     """PyPy's zipimport sets `__package__` only when a module has run: it is not there while the module looks for zkwire."""

@@ -45,6 +45,7 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_a_hanging_test_fails_with_stacks_and_the_others_run(tmp_path: Path):
     done = run(tmp_path, HANGS)
     assert done.returncode == 1

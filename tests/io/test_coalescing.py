@@ -123,6 +123,7 @@ def test_no_moment_beyond_the_time_limit_of_a_call(moments: List[float], monkeyp
         assert moments == []
 
 
+@pytest.mark.long
 def test_what_arrives_before_the_end_of_a_connection_counts(front: Front) -> None:
     """Of a hundred requests thirty are answered, each by itself, and then the server closes."""
     asked: List[Wire] = []
@@ -146,6 +147,7 @@ def test_what_arrives_before_the_end_of_a_connection_counts(front: Front) -> Non
     assert isinstance(errors[30], ConnectionLoss)
 
 
+@pytest.mark.long
 def test_a_loop_that_was_blocked_reads_before_it_gives_up() -> None:
     """Replies that arrived while user code blocked the loop beyond the time limit of the calls."""
     with EmbeddedServer() as server:

@@ -375,6 +375,7 @@ def test_close_calls_what_waits_though_there_is_no_thread(no_threads: Callable[[
         assert not server.sessions
 
 
+@pytest.mark.long
 @fault("X05")
 def test_a_reconnect_by_name_waits_for_a_thread(no_threads: Callable[[bool], None]) -> None:
     """The look-up has none: that attempt has failed, says why, and the next is made."""

@@ -132,6 +132,7 @@ def test_start_may_be_called_again_and_by_many(scripted: Scripted) -> None:
         client.start()
 
 
+@pytest.mark.long
 def test_leaving_a_with_block_that_never_began_leaves_nothing(scripted: Scripted) -> None:
     """P05: Ctrl-C while `with ZooKeeper(...)` still connects."""
     scripted.handshake = lambda wire: wire.until_closed() or True
@@ -335,6 +336,7 @@ def test_a_name_service_that_hangs_costs_one_thread_for_each_host(monkeypatch: p
         go.set()
 
 
+@pytest.mark.long
 def test_names_are_resolved_anew_for_each_attempt(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """D02, D03, D04: a name that is unknown at first, then has a dead address before the living one."""
     calls: List[str] = []
@@ -499,6 +501,7 @@ def in_child(function: Callable[[], Any], timeout: float = 5.0) -> str:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
+@pytest.mark.long
 @needs_fork
 @fault("P01")
 def test_the_child_of_a_fork_is_refused_at_once_and_the_parent_goes_on(scripted: Scripted, zk: ZooKeeper) -> None:

@@ -171,6 +171,7 @@ def test_close_ends_a_question(front: Front) -> None:
     assert [type(error) for error in outcome] == [ConnectionClosedError]
 
 
+@pytest.mark.long
 def test_nobody_to_ask(front: Front) -> None:
     scripted = front.scripted()
     zk = front.new(scripted.hosts, timeout=6.0)

@@ -165,6 +165,7 @@ def test_close_in_a_handler_takes_effect(place: str, method: str) -> None:
         assert not server.sessions
 
 
+@pytest.mark.long
 @fault("X01")
 def test_signals_at_any_place() -> None:
     """Every two milliseconds for some seconds, a handler that submits, and sometimes waits."""

@@ -44,6 +44,7 @@ def scripted() -> Iterator[Scripted]:
         yield server
 
 
+@pytest.mark.long
 @fault("X04")
 def test_the_turn_passes_over_those_that_have_given_up(scripted: Scripted, idle_io_thread: None) -> None:
     """The leader gives up, as many followers have before it: the next that still waits reads at once."""
@@ -193,6 +194,7 @@ class Shipping(logging.Handler):
             self.lines(self.zk.create("/log/line-", record.getMessage().encode(), sequence=True, timeout=5))
 
 
+@pytest.mark.long
 @fault("X02")
 def test_a_log_handler_may_use_the_client() -> None:
     """Over a loss and a reconnect, with calls under way: all that is logged once there is a connection again arrives."""
@@ -222,6 +224,7 @@ def test_a_log_handler_may_use_the_client() -> None:
             logger.removeHandler(handler)
 
 
+@pytest.mark.long
 @fault("X02")
 def test_a_log_handler_that_raises_ends_nothing() -> None:
     logger = logging.getLogger("zkwire.broken")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.tools.crowd import ALL, ONE, PATIENCE, PLAIN, Scenario, play
 
 CLIENTS = 300
@@ -13,6 +15,7 @@ def test_after_a_clean_loss_the_first_attempt_comes_at_once_and_is_enough() -> N
     assert found.most < 0.1
 
 
+@pytest.mark.long
 def test_after_an_outage_the_clients_come_back_spread_and_soon() -> None:
     outage = Scenario("", ALL, 5.0, PLAIN, 10.0)
     ours = play(outage, CLIENTS, 1, None)

@@ -193,6 +193,7 @@ def test_a_cut_in_ten_thousand_requests_answers_a_prefix() -> None:
         assert world.waiting == [], "nothing is sent again"
 
 
+@pytest.mark.long
 @fault("P10")
 def test_an_operation_from_each_completion_however_deep() -> None:
     """Each answer brings the next request: neither the core nor what is told of it recurses, or grows."""
@@ -255,6 +256,7 @@ class Model:
         return ConnectionLoss(None, op.path, sent=applied or self.rng.random() < 0.5)
 
 
+@pytest.mark.long
 @fault("R02")
 def test_a_protected_create_is_one_node_in_ten_thousand_runs() -> None:
     """Whatever is lost, applied or not, and whether the session goes with it."""
@@ -278,6 +280,7 @@ def test_a_protected_create_is_one_node_in_ten_thousand_runs() -> None:
     assert done > 9_000
 
 
+@pytest.mark.long
 @fault("G10")
 def test_no_client_is_connected_when_the_server_hands_its_session_over() -> None:
     """However late answers come, and however much is sent: the server counts from when it got the last request."""

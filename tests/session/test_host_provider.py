@@ -53,6 +53,7 @@ def test_pauses(timeout: float) -> None:
         assert rotation.pause(timeout) == 0.0
 
 
+@pytest.mark.long
 def test_an_outage_of_days_is_survived() -> None:
     """After 1026 passes, half an hour of them, a growing power of two was too big for a float, and that was the end."""
     rotation = HostProvider(HOSTS, False, lambda: 0.5)

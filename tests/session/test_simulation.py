@@ -31,6 +31,7 @@ RARE = {
     "watch_left_by_a_lost_removal",
 }  # fmt: skip
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", range(1, 41, 10))
 @fault("W09")
 def test_no_violations(first: int) -> None:
@@ -76,6 +77,7 @@ def test_a_seed_repeats() -> None:
     assert runs[0]["requests"] > 50
 
 
+@pytest.mark.long
 def test_a_seed_repeats_what_the_fronts_tell() -> None:
     """Word for word, and at the same time, on threads and on event loops."""
     fronts = set()

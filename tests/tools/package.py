@@ -23,7 +23,7 @@ from typing import Dict, List, Optional, Set
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path("tests/tools/matrix/probe.py")
-CHECK = "not live and not slow"
+CHECK = "not live and not slow and not long"
 #: A handful that takes a few seconds: the wire, the README's house, the hints.
 QUICK = ("tests/wire", "tests/fronts/test_hints.py", "tests/house/test_stdlib_only.py")
 #: What setuptools adds to an sdist.

@@ -11,7 +11,7 @@ PYTHONS=3.9` runs all of it on that one.
 
 The Pythons are those of PYTHONS (versions or paths), else 3.9 and 3.13 where present, else the newest found: the oldest
 supported and the newest are where differences show. A free-threaded CPython is taken as well where there is one. With
---check it is the newest alone, and only tests without the markers `live` and `slow` (tests/conftest.py). ARGS go to pytest.
+--check it is the newest alone, and only tests without the markers `live`, `slow` and `long` (tests/conftest.py). ARGS go to pytest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import venvs  # noqa: E402
 PREFERRED = ("3.9", "3.13")
 CACHE = venvs.PROJECT / ".pytest_cache"
 RUNS_EACH_CORE = 2
-CHECK = "not live and not slow"
+CHECK = "not live and not slow and not long"
 #: What one phase after the other runs (tests/tools/sharing.py); the second one on the newest Python only.
 TIMED = "--timed=alone"
 PHASES = ("--timed=left-out", TIMED)
@@ -120,7 +120,7 @@ def main(*options: str) -> int:
     results = [together(chosen, phase) for phase in ([("-m", CHECK)] if check else [(phase,) for phase in PHASES])]
     code = report(chosen, results)
     if check:
-        print("left out: tests marked `live` (real servers) and `slow` (they wait); `make test` runs all")
+        print("left out: tests marked `live` (real servers), `slow` and `long` (they wait or compute); `make test` runs all")
     return code
 
 

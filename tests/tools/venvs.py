@@ -2,7 +2,7 @@
 
     python3 tests/tools/venvs.py NAME COMMAND [ARGUMENT...]
 
-runs a command in the environment NAME (faults, servers, lint, package, bench, fixtures, interop), made with the newest Python found. Only
+runs a command in the environment NAME (those of REQUIREMENTS), made with the newest Python found. Only
 the standard library is used: this is what runs before anything is installed.
 """
 
@@ -30,6 +30,8 @@ REQUIREMENTS = {
     "package": ["setuptools", "pytest>=8.3,<9"],
     "bench": ["kazoo==2.11.0"],
     "fixtures": ["kazoo==2.11.0"],
+    "coverage": ["coverage>=7.6,<8", "pytest>=8.3,<9"],
+    "mutation": ["cosmic-ray>=8.7,<9", "pytest>=8.3,<9"],
     "interop": ["kazoo==2.11.0", "pure-sasl==0.6.2", "gunicorn==23.0.0"],
 }
 

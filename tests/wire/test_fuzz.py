@@ -22,6 +22,7 @@ from zkwire.wire.jute import Vector, decode
 from zkwire.wire.operation import Op
 
 
+@pytest.mark.long
 @fault("M12")
 def test_nothing_escapes_the_decoders() -> None:
     total = 0
@@ -32,6 +33,7 @@ def test_nothing_escapes_the_decoders() -> None:
     assert total >= 3_000
 
 
+@pytest.mark.long
 @fault("M12")
 @pytest.mark.parametrize(("side", "count"), [("asyncio", 40), ("threads", 16), ("embedded", 60)])
 def test_nothing_escapes_whole_connections(side: str, count: int) -> None:

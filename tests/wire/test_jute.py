@@ -337,6 +337,7 @@ def adversarial_names(rng: random.Random) -> List[str]:
     return names
 
 
+@pytest.mark.long
 def test_names_are_split_as_they_are_read_one_by_one() -> None:
     """Whatever the names contain, whatever follows them, and however the bytes are spoiled."""
     with seeded() as rng:
