@@ -23,8 +23,8 @@ from .values import (
 )  # fmt: skip
 
 __all__ = [
-    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError",
-    "ClientReport", "Entries", "Event", "GateShutError", "IdentityTakenError", "Instancer", "InstancerReport",
-    "InstancesLeftOutError", "InvalidCredentialsError", "Node", "NodeNotFoundError", "NotRegisteredError", "ReadOnlyServerError",
-    "Registrar", "RegistrationReport", "Service", "UndecodableDataError", "__version__",
+    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "ClientReport",
+    "Entries", "Event", "GateShutError", "IdentityTakenError", "Instancer", "InstancerReport", "InstancesLeftOutError",
+    "InvalidCredentialsError", "Node", "NodeNotFoundError", "NotRegisteredError", "ReadOnlyServerError", "Registrar",
+    "RegistrationReport", "Service", "UndecodableDataError", "__version__",
 ]  # fmt: skip

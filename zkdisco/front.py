@@ -25,7 +25,8 @@ from .replica import Nodes
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
     WITH_A_SET, ClientClosedError, Event, GateShutError, Node, NotRegisteredError, Service, validate_acl,
-    validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload, validate_timeout, validate_wait,
+    validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload, validate_timeout,
+    validate_wait,
 )  # fmt: skip
 
 #: The logger of this package, wherever it is vendored.

@@ -3,8 +3,9 @@
 Owns when the registration is taken back, when a signal is passed on, when the command is killed, and the exit status.
 The sidecar hands it what happens, and does what `actions` says. Rules:
 
-1. The first signal that ends takes the registration back. It is passed on `drain` seconds after the node has gone: those who have read the list a moment ago still come. Where the node was gone before, they have begun
-   then; where there never was one, nobody comes.
+1. The first signal that ends takes the registration back. It is passed on `drain` seconds after the node has gone:
+   callers that have read the list a moment before still come. Where the node had gone before, the seconds began then;
+   where there never was one, there are none.
 2. What cannot be had is not waited for. Without a connection, the seconds count from the signal; a server that does not
    answer is given `PATIENCE` seconds, and what is gone late is not counted beyond that.
 3. A second signal that ends skips the rest of the wait, unless it comes with the first.
