@@ -54,7 +54,7 @@ def parse_check(text: str) -> HealthCheck:
         if found is None or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError(f"invalid check {text!r}: a URL is of printable ASCII, without spaces and fragment")
         place, path = found.group(1), found.group(2) or "/"
-        host, port = _place(text, place if re.search(r":\d+$", place) else f"{place}:80")
+        host, port = _place(text, f"{place}:80" if place and not re.search(r":\d+$", place) else place)
         return HttpCheck(host, port, path if path.startswith("/") else f"/{path}")
     if text == "cmd" or text.startswith("cmd "):
         return CommandCheck(_words(text))
