@@ -101,6 +101,7 @@ class Sidecar:
         self._files.begin()
         self._command: Optional[Command] = None
         self._leaving = self._left = False
+        self._may_stand = False  # whether there may be a node of which we do not know yet
         self._nodes: Tuple[str, ...] = ()  # that we have been listed as, the newest last
         self._ready = False
         self._said: Tuple[Optional[str], Optional[str]] = (None, None)
@@ -144,7 +145,7 @@ class Sidecar:
             self._supervision.ended(status, now)
         self._look_at_pause()
         self._seen = seen = self._look_at_registration()
-        listed = seen.node is not None and not self._left
+        listed = not self._left and (seen.node is not None or self._may_stand)
         settled = not self._leaving or self._left
         self._supervision.stands(listed, settled, seen.connected, now)
         self._act()
@@ -177,6 +178,7 @@ class Sidecar:
 
     def _deregister(self) -> None:
         self._leaving = True
+        self._may_stand = self._gate.shut is None and self._client.zk.connected  # its answer is on the way, perhaps
         self._tell("STOPPING=1")
 
         def leave() -> None:
@@ -193,6 +195,8 @@ class Sidecar:
 
     def _end(self) -> None:
         """The command has ended: our node goes, if there is a way to say so; then the session."""
+        for number in passed_on():
+            signal.signal(number, signal.SIG_IGN)  # nobody is left to hear them, and the exit status is the command's
         self._act()
         if self._prober is not None:
             self._prober.stop()

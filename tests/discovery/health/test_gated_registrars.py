@@ -155,9 +155,13 @@ def test_what_is_no_gate(front: Front, gate: Any) -> None:
         front.registrar(client, SERVICE, gate=gate)
 
 
-@pytest.mark.parametrize("version", ["server34", "server393"])
-def test_a_check_decides_on_a_real_server(front: Front, request: Any, version: str, unique: str) -> None:
-    hosts = request.getfixturevalue(version).hosts
+@pytest.fixture(params=["server34", "server393"])
+def hosts(request: Any) -> str:
+    found: str = request.getfixturevalue(request.param).hosts
+    return found
+
+
+def test_a_check_decides_on_a_real_server(hosts: str, front: Front, unique: str) -> None:
     service, well = Service(f"/{unique}", "api", b"10.0.0.1:80"), threading.Event()
 
     def check(seconds: float) -> None:
