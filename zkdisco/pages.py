@@ -60,9 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: Any = None, explain: Any = None) -> None:
         """Answer to what is no request that can be answered; none of it is repeated."""
-        self.send_response(code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        phrase = self.responses[code][0] if code in self.responses else "Error"
+        self.wfile.write(f"HTTP/1.0 {int(code)} {phrase}\r\nContent-Length: 0\r\n\r\n".encode("ascii"))
+        self.close_connection = True
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing: others could fill the disk."""

@@ -373,7 +373,9 @@ class Registration:
         self._waiting = [entry for entry in self._waiting if entry[1] != wanted]
 
     def _tell(self, wanted: bool, outcome: Any) -> None:
-        """Settle those who wait for this intent."""
+        """Settle those who wait for this intent; a node that stands while the gate is shut is about to go."""
+        if wanted and self.shut is not None and not isinstance(outcome, Exception):
+            return
         told = [token for token, intent in self._waiting if intent == wanted and token not in self._fresh]
         self._waiting = [entry for entry in self._waiting if entry[1] != wanted or entry[0] in self._fresh]
         self._settled += [(token, outcome) for token in told]

@@ -34,6 +34,10 @@ from .values import NotRegisteredError, Service
 LOOK = 0.25
 #: Of what a pages' reader is told, in seconds: older, the main thread stands still.
 STALE = 5.0
+#: Why nothing is listed at the end.
+TOLD, OVER = "the command has been told to end", "the command has ended"
+#: Seconds in which the first connection is made without a word.
+FIRST = 1.0
 #: Seconds for a registration that is taken back in the background.
 AT_LAST = 1e6
 #: The most characters of a line on stderr, which has to fit into a pipe at once.
@@ -101,7 +105,7 @@ class Sidecar:
         self._files.begin()
         self._command: Optional[Command] = None
         self._leaving = self._left = False
-        self._may_stand = False  # whether there may be a node of which we do not know yet
+        self._may_stand = False  # whether a node was there, or under way, when the registration was taken back
         self._nodes: Tuple[str, ...] = ()  # that we have been listed as, the newest last
         self._ready = False
         self._said: Tuple[Optional[str], Optional[str]] = (None, None)
@@ -140,16 +144,13 @@ class Sidecar:
         """Take what comes next, or wait a moment; then see how all stands, and do what is to be done."""
         self._hear(self._seconds())
         status = self._command.look() if self._command is not None else None
-        now = monotonic()
         if status is not None:
-            self._supervision.ended(status, now)
+            self._supervision.ended(status, monotonic())
         self._look_at_pause()
-        self._seen = seen = self._look_at_registration()
-        listed = not self._left and (seen.node is not None or self._may_stand)
-        settled = not self._leaving or self._left
-        self._supervision.stands(listed, settled, seen.connected, now)
+        self._seen = self._look_at_registration()
+        self._supervision.stands(self._may_be_listed(), self._client.zk.connected, monotonic())
         self._act()
-        self._show(seen)
+        self._show(self._seen)
 
     def _seconds(self) -> float:
         deadline = self._supervision.deadline()
@@ -161,6 +162,7 @@ class Sidecar:
             what = self._inbox.get(True, seconds)
             while True:
                 if isinstance(what, Signal):
+                    self._supervision.stands(self._may_be_listed(), self._client.zk.connected, monotonic())
                     self._supervision.signalled(what.number, what.number in self._plan.ending, monotonic())
                 what = self._inbox.get(False)
         except Empty:
@@ -178,7 +180,7 @@ class Sidecar:
 
     def _deregister(self) -> None:
         self._leaving = True
-        self._may_stand = self._gate.shut is None and self._client.zk.connected  # its answer is on the way, perhaps
+        self._may_stand = self._may_be_listed()
         self._tell("STOPPING=1")
 
         def leave() -> None:
@@ -204,6 +206,8 @@ class Sidecar:
         while self._leaving and not self._left and self._client.zk.connected and monotonic() < end:
             self._hear(max(0.0, min(LOOK, end - monotonic())))
         self._files.end()
+        if self._said[0] is not None or self._said[1] != TOLD:
+            self._say(None if self._left else self._registrar.node, OVER)
         if self._nodes and not self._left:
             seconds = self._client.options.session_timeout
             self._trouble(f"not taken back in time; the node ends with the session, in {seconds:g} s at most")
@@ -234,17 +238,27 @@ class Sidecar:
         elif not there and self._gate.paused is not None:
             self._gate.resume(monotonic())
 
+    def _may_be_listed(self) -> bool:
+        """Whether a node of ours is there, or may be: its answer may be on the way, or lost."""
+        if self._left or self._registrar.node is not None:
+            return not self._left
+        if self._leaving:
+            return self._may_stand
+        return self._gate.shut is None and self._client.zk.client_id is not None
+
     def _look_at_registration(self) -> Seen:
-        node, error = self._registrar.node, self._registrar.error
+        node, error, shut = self._registrar.node, self._registrar.error, self._gate.shut
         if node is not None and self._nodes[-1:] != (node,):
             self._nodes += (node,)
         state = self._client.zk.state
         connected = state == KazooState.CONNECTED
         listed = None if state == KazooState.LOST or self._left else node
-        why = None if error is None else str(error)
+        why = shut if shut is not None and self._client.end is None else None if error is None else str(error)
+        if connected and isinstance(error, errors.ConnectionLoss):
+            why = None  # it is back, and the registration is being looked at
         if self._supervision.ending:
-            why = "the command has been told to end, or has ended"
-        ready = listed is not None and self._gate.shut is None and not self._supervision.ending
+            why = TOLD if self._supervision.status is None else OVER
+        ready = listed is not None and shut is None and not self._supervision.ending
         return Seen(
             monotonic(), listed, ready, connected, why, self._gate.failing, self._gate.paused, self._supervision.phase,
             len(self._nodes),
@@ -257,7 +271,7 @@ class Sidecar:
             self._ready = True
             self._tell("READY=1")
         going = seen.node is not None and seen.connected and not seen.ready
-        if (seen.node, seen.why) != self._said and not going:
+        if (seen.node, seen.why) != self._said and not (going or self._is_connecting(seen) or seen.why == OVER):
             self._said = (seen.node, seen.why)
             self._say(seen.node, seen.why)
         if self._files.wanted:
@@ -267,6 +281,11 @@ class Sidecar:
             for one in told["registrations"]:
                 del one["since"]
             self._files.show(seen.node if seen.ready else None, line, told, monotonic())
+
+    def _is_connecting(self, seen: Seen) -> bool:
+        """Whether the first connection is still being made, which is no news for a moment."""
+        never = self._client.zk.client_id is None and self._gate.shut is None and seen.phase == "running"
+        return never and self._client.end is None and time() - self._began < FIRST
 
     def _say(self, node: Optional[str], why: Optional[str]) -> None:
         text = f"registered {node}" if node is not None else "not registered"

@@ -53,7 +53,6 @@ class Supervision:
         self._killed = False
         self._listed = False
         self._connected = False
-        self._settled = True
         self._gone: Optional[float] = None  # since when no node of ours is there; None if there never was one
         self._actions: List[NamedTuple] = []
 
@@ -102,14 +101,14 @@ class Supervision:
             self._hurried = True
         self.timed_out(now)
 
-    def stands(self, listed: bool, settled: bool, connected: bool, now: float) -> None:
-        """Whether a node of ours is known to be there, and whether there is a connection.
+    def stands(self, listed: bool, connected: bool, now: float) -> None:
+        """Whether a node of ours is there, or may be, and whether there is a connection that could take it back.
 
-        `settled` is False while nobody can say: a node may be about to come, or have come.
+        To be said before `signalled`, so that a signal is seen beside what is so by then.
         """
         if self._listed and not listed:
             self._gone = now
-        self._listed, self._settled, self._connected = listed, settled, connected
+        self._listed, self._connected = listed, connected
         self.timed_out(now)
 
     def ended(self, status: int, now: float) -> None:
@@ -140,5 +139,6 @@ class Supervision:
             return asked
         if self._listed:
             return asked + (max(self._drain, PATIENCE) if self._connected else self._drain)
-        drained = asked if self._gone is None else max(asked, min(self._gone, asked + PATIENCE) + self._drain)
-        return drained if self._settled or not self._connected else max(drained, asked + PATIENCE)
+        if self._gone is None:
+            return asked
+        return max(asked, min(self._gone, asked + PATIENCE) + self._drain)

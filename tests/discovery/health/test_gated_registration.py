@@ -104,6 +104,21 @@ def test_it_shuts_and_opens_without_a_connection(world: World) -> None:
     assert world.ours() == []
 
 
+def test_a_node_that_is_about_to_go_is_no_success(world: World) -> None:
+    """Found by an example of the documentation: the gate shut while our node was looked at, and `register` returned."""
+    first = world.want(True)
+    world.peer.connect()
+    while not isinstance(world.outcomes[first], str):
+        world.peer.step()
+        world.look()
+    gate(world, SHUT)  # the work of the registration is still under way
+    second = world.want(True)
+    world.run()
+    assert world.ours() == [] and world.open == [second]
+    gate(world, None)
+    assert world.run(second) == world.core.node and len(world.ours()) == 1
+
+
 def test_what_was_updated_meanwhile_is_what_comes_back(world: World) -> None:
     world.run(world.want(True))
     gate(world, SHUT)

@@ -23,6 +23,7 @@ from tests.kit import children
 from tests.kit.fronts import until
 from tests.kit.harness import ports
 from tests.kit.stage import Namespaces, Stage, command
+from zkdisco.supervised import TOGETHER
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
 
@@ -88,6 +89,12 @@ def done(*arguments: str, **options: Any) -> Any:
     )
 
 
+def hurry(process: Any, told: float) -> None:
+    """A second signal, so late after the first one, sent at `told`, that they are two."""
+    until(lambda: time.monotonic() > told + TOGETHER + 0.1)
+    process.send_signal(signal.SIGTERM)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -132,10 +139,9 @@ def test_a_second_signal_skips_the_drain_and_one_that_comes_with_the_first_does_
     os.kill(process.pid, signal.SIGHUP)
     stage.until()
     assert process.poll() is None
-    while time.monotonic() < began + 1.0:
-        assert alive(process.child)
-        time.sleep(0.05)
-    stage.send(process, signal.SIGTERM)
+    until(lambda: time.monotonic() > began + 1.0)
+    assert alive(process.child)
+    hurry(process, began)
     assert line(process)[0] in ("SIGTERM", "SIGHUP") and stage.listed == (), "both, and Python hears the lower number first"
     status, took = stage.ended(process)
     assert status == 7 and took < SLACK
@@ -226,7 +232,8 @@ def test_what_the_command_inherits(stage: Stage, tmp_path: Path) -> None:
             cwd=tmp_path, env=environment, preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
         )  # fmt: skip
     blocked, ignored, said, files, own, where = process.stdout.splitlines()
-    assert (int(blocked.split()[1], 16), int(ignored.split()[1], 16)) == (0, 1 << signal.SIGUSR2 - 1)
+    of_libc = 3 << 31  # 32 and 33, which `posix_spawn` of glibc ignores, and a program that needs them does not
+    assert (int(blocked.split()[1], 16), int(ignored.split()[1], 16) & ~of_libc) == (0, 1 << signal.SIGUSR2 - 1)
     assert (said, files.split()[:3], own.strip(), where) == ("in", ["0", "1", "2"], "ours", str(tmp_path))
     assert len(files.split()) == 4 and process.returncode == 5, "of ours, nothing is left open"
 
@@ -306,7 +313,7 @@ def test_without_zookeeper_the_command_starts_hears_and_ends_at_once() -> None:
             process.send_signal(signal.SIGTERM)
             what, when = line(process)
             assert what == "SIGTERM" and process.wait(10) == 7
-            assert time.monotonic() - began < SLACK and "no connection" in process.stderr.read()
+            assert time.monotonic() - began < SLACK and "registered /" not in process.stderr.read()
         finally:
             process.kill()
 
@@ -343,6 +350,7 @@ def test_zookeeper_comes_back_in_the_middle_of_the_drain(embedded: EmbeddedServe
     embedded.stop()
     while "no connection" not in process.stderr.readline():
         pass
+    told = time.monotonic()
     process.send_signal(signal.SIGTERM)
     while "told to end" not in process.stderr.readline():
         pass
@@ -350,7 +358,7 @@ def test_zookeeper_comes_back_in_the_middle_of_the_drain(embedded: EmbeddedServe
     with ZooKeeper(embedded.hosts) as zk:
         until(lambda: zk.get_children("/svc/api") == [])
         assert alive(process.child), "it is still drained"
-        process.send_signal(signal.SIGTERM)
+        hurry(process, told)
         assert line(process)[0] == "SIGTERM" and process.wait(10) == 7
         assert zk.get_children("/svc/api") == []
 
@@ -519,14 +527,14 @@ def test_kubernetes_and_prometheus_are_told(stage: Stage, tmp_path: Path) -> Non
     assert status == 200 and str(pause) in json.loads(text)["why"], "nothing is wrong with it: no reason to restart it"
     pause.unlink()
     stage.until(ONE)
-    assert metrics(port)["zkdisco_registrations_total"] == 2
+    until(lambda: metrics(port)["zkdisco_registrations_total"] == 2)
+    told = time.monotonic()
     stage.send(process, signal.SIGTERM)
     stage.until()
     until(lambda: got(port, "/readyz")[0] == 503 and got(port, "/healthz")[0] == 200 and not ready.exists())
     assert metrics(port)["zkdisco_ending"] == 1
-    os.kill(process.pid, signal.SIGTERM)
-    until(lambda: process.poll() is not None or os.kill(process.pid, signal.SIGTERM))
-    assert process.returncode == 7 and os.listdir(tmp_path) == ["well"]
+    hurry(process, told)
+    assert stage.ended(process)[0] == 7 and os.listdir(tmp_path) == ["well"]
 
 
 def test_json_lines_on_stderr_and_nothing_on_stdout(stage: Stage) -> None:
