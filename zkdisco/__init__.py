@@ -21,8 +21,8 @@ from .reports import ClientReport, InstancerReport, RegistrationReport
 from .threads import Client, Instancer, Registrar
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event,
-    IdentityTakenError, InstancesLeftOutError, InvalidCredentialsError, Node, NodeNotFoundError, NotRegisteredError,
-    ReadOnlyServerError, Service, UndecodableDataError,
+    GateShutError, IdentityTakenError, InstancesLeftOutError, InvalidCredentialsError, Node, NodeNotFoundError,
+    NotRegisteredError, ReadOnlyServerError, Service, UndecodableDataError,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError",
-    "ClientReport", "Entries", "Event", "IdentityTakenError", "Instancer", "InstancerReport", "InstancesLeftOutError",
+    "DEFAULT_ACL", "DEFAULT_CONNECT_TIMEOUT", "DEFAULT_SESSION_TIMEOUT", "Client", "ClientClosedError", "ClientReport",
+    "Entries", "Event", "GateShutError", "IdentityTakenError", "Instancer", "InstancerReport", "InstancesLeftOutError",
     "InvalidCredentialsError", "Node", "NodeNotFoundError", "NotRegisteredError", "ReadOnlyServerError", "Registrar",
     "RegistrationReport", "Service", "UndecodableDataError", "__version__",
 ]  # fmt: skip

@@ -11,16 +11,17 @@ import asyncio
 import functools
 import importlib
 import inspect
+from collections import deque
 from typing import (
-    TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Generator, Generic, List, Optional, Sequence, Tuple, Union,
-    overload,
+    TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Dict, Generator, Generic, List, Optional, Sequence, Tuple,
+    Union, overload,
 )  # fmt: skip
 
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .codecs import Codec, Instance
 from .front import (
-    GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
-    logger, session_event,
+    GRACE, LEAVE, Accept, AnyGate, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable,
+    has_ended, logger, session_event,
 )  # fmt: skip
 from .observers import Delivery, target_of
 from .steps import create_parents, entries_of
@@ -168,6 +169,7 @@ class Client(ClientBase):
         self._stopped: Optional[asyncio.Future[None]] = None
         self._watching = False
         self._holders: Dict[Any, _Holders] = {}
+        self._from_elsewhere: Deque[Callable[[], object]] = deque()
         self._handler = event_handler
         if event_handler is not None:
             self.zk.add_listener(self._session_event)
@@ -179,6 +181,7 @@ class Client(ClientBase):
             await self._connect(timeout)
         else:
             check_usable(self.zk, async_zookeeper())
+        self._call_those()
         if not self._watching:
             self._watching = True
             self._end_watch.start()
@@ -203,6 +206,20 @@ class Client(ClientBase):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
+
+    def call_from_any_thread(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call it on the event loop, or in `start` if there is none yet."""
+        self._from_elsewhere.append(functools.partial(function, *arguments))
+        loop = self.zk.driver.loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._call_those)
+            except RuntimeError:  # the loop is closed, and all of this client with it
+                pass
+
+    def _call_those(self) -> None:
+        while self._from_elsewhere:
+            self._from_elsewhere.popleft()()
 
     async def get_entries(
         self, path: str, *, timeout: Optional[float] = None
@@ -324,8 +341,10 @@ class Client(ClientBase):
 class Registrar(RegistrarBase, Generic[D]):
     """Registers a service, and keeps it registered until `deregister` or `client.stop()`; see `zkdisco.Registrar`."""
 
-    def __init__(self, client: Client, service: Service[D], *, identity: Optional[str] = None) -> None:
-        super().__init__(client, service, identity)
+    def __init__(
+        self, client: Client, service: Service[D], *, identity: Optional[str] = None, gate: Optional[AnyGate] = None
+    ) -> None:  # fmt: skip
+        super().__init__(client, service, identity, gate)
         self._client = client
 
     async def register(self, *, timeout: Optional[float] = None) -> str:

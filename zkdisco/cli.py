@@ -17,6 +17,7 @@ from queue import Empty
 from time import monotonic, time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
+from . import plan
 from ._zkwire import KazooState, SimpleQueue, errors
 from .front import logger
 from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
@@ -41,6 +42,7 @@ examples:
   python -m zkdisco list --path /services/api
   python -m zkdisco list /services                all services, and how many instances each has; --tree shows these, too
   python -m zkdisco list --path /services/api --servers zk1:2281 --ca-file ca.pem --cert-file me.pem --key-file me.key
+  python -m zkdisco run --path /services --name api --data 10.0.2.10:80 --check tcp://:80 -- ./server
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
@@ -96,14 +98,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list,demo}", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list,run,demo}", required=True)
     for name, text in (
         ("register", "register an instance, and keep it registered until a signal comes"),
         ("watch", "print the live instances, then again whenever they change"),
         ("list", "print the live instances once"),
+        ("run", "run a command that is registered while it is healthy, and taken back before it ends"),
         ("demo", "show services that come, change, die, come back and leave; exits with 0 if all was seen"),
     ):
-        verb = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=EXAMPLES,
+        verb = verbs.add_parser(name, parents=[common], help=text, description=text,
+                                epilog=plan.EXAMPLES if name == "run" else EXAMPLES,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
         if name == "demo":
             continue
@@ -111,23 +115,30 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("services", nargs="?", metavar="PATH", help="show all services below it, as /services")
             verb.add_argument("--tree", action="store_true", help="of all services below PATH, their instances, too")
         verb.add_argument("--path", required=name != "list", help="where services are, as /services")
-        verb.add_argument("--name", required=name == "register", help="the service, as api")
+        verb.add_argument("--name", required=name in ("register", "run"), help="the service, as api")
         if name != "list":
             verb.add_argument("--ready-file", metavar="FILE", help="that is there while the instance is listed, as "
                               "far as can be known, or while what is printed is of the moment")  # fmt: skip
             verb.add_argument("--health-file", metavar="FILE", help="with a line of JSON on how all stands, "
                               f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
-        if name == "register":
+        if name in ("register", "run"):
             verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
             verb.add_argument("--identity", metavar="ID", help="a guid, or the name of the node, that no other process "
                               "has: once killed and back, it replaces its own old node at once")  # fmt: skip
+        if name == "run":
+            plan.add_arguments(verb)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    end = given.index("--") if "--" in given else len(given)
+    options = parser.parse_args(given[:end])
+    command = given[end + 1 :]
+    if command and options.verb != "run":
+        parser.error(f"{options.verb} runs no command")
     logger.addHandler(logging.NullHandler())  # all that matters is said by this file
     inbox: SimpleQueue[Any] = SimpleQueue()  # which a signal handler may use: it interrupts no lock of its own
     try:
@@ -135,6 +146,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         validate_wait(getattr(options, "wait", None))
         validate_identity(getattr(options, "identity", None))
         arguments = client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})
+        if options.verb == "run" and service is not None:
+            return _run(plan.plan(options, command), service, arguments)
         signals = Signals(inbox)
         signals.listen()
         if options.verb == "demo":
@@ -162,7 +175,7 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     """What to register, and the directory it is all about."""
     if options.verb == "demo":
         return None, ""
-    if options.verb == "register":
+    if options.verb in ("register", "run"):
         service = Service(options.path, options.name, os.fsencode(options.data))
         return service, service.directory
     if options.verb == "list" and (options.services is None) == (options.path is None):
@@ -215,6 +228,12 @@ def _demo(options: argparse.Namespace, stop: SimpleQueue[Any]) -> int:
     from . import demo
 
     return demo.run(demo.Screen(_flag(options), stop), **_client_arguments(options))
+
+
+def _run(given: plan.Plan, service: Service, arguments: Dict[str, Any]) -> int:
+    from . import sidecar
+
+    return sidecar.run(given, service, arguments)
 
 
 class _Session:

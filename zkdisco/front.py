@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from time import monotonic
 from typing import Any, Callable, Dict, Generic, List, Optional, Protocol, Sequence, Set, Tuple, Union
 
@@ -25,8 +26,8 @@ from .reports import ClientReport, InstancerReport, RegistrationReport
 from .replica import Nodes, in_order
 from .runner import ENDED, EndWatch, Executor, Runner, Window, ZooKeeperFront
 from .values import (
-    WITH_A_SET, ClientClosedError, Event, Node, NotRegisteredError, Service, T, validate_acl, validate_codec,
-    validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload,
+    WITH_A_SET, ClientClosedError, Event, GateShutError, Node, NotRegisteredError, Service, T, validate_acl,
+    validate_codec, validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload,
     validate_timeout, validate_wait,
 )  # fmt: skip
 
@@ -39,6 +40,17 @@ Accept = Callable[[str], bool]
 GRACE = 1.0
 #: Seconds that leaving takes while there is no connection; what is left is taken back by itself once there is one.
 LEAVE = 2.0
+
+
+class AnyGate(Protocol):
+    """What a registrar asks of a gate; `zkdisco.health.Gate` is one."""
+
+    @property
+    def shut(self) -> Optional[str]:
+        """Why it is shut, or None: it is open. Asked for on any thread; must not block."""
+
+    def observe(self, turned: Callable[[], object]) -> None:
+        """Call it whenever `shut` is another one, on any thread."""
 
 
 class Options:
@@ -134,6 +146,30 @@ class ClientBase:
         made = Registration(service, options.acl, options.payload, guid, self._runner.watcher, stable)
         made.since = time.time()
         return made
+
+    def follow(self, registration: Registration, gate: AnyGate) -> None:
+        """This gate is the registration's from now on. The gate keeps no client alive."""
+        if not (hasattr(gate, "shut") and callable(getattr(gate, "observe", None))):
+            raise TypeError(f"gate= must have `shut` and `observe`, as zkdisco.health.Gate has, which {gate!r} has not")
+        owner = weakref.ref(self)
+
+        def turned() -> None:
+            client = owner()
+            if client is not None:
+                client.call_from_any_thread(client._look_at, registration, gate)
+
+        registration.gate(_shut(gate), monotonic())
+        gate.observe(turned)
+        turned()  # it may have turned in between
+
+    def call_from_any_thread(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call it on the executor."""
+        self.executor.call(function, *arguments)
+
+    def _look_at(self, registration: Registration, gate: AnyGate) -> None:
+        """How the gate stands by now: of several turns, the last one counts. On the executor."""
+        self._registry.gate(registration, _shut(gate), monotonic())
+        self._runner.pump()
 
     def ask(self, function: Callable[..., None], *arguments: Any) -> Any:
         """Call a method of the registry with these arguments and a future, which it settles; the future."""
@@ -330,6 +366,11 @@ class ClientBase:
                 self._conclude(future, ClientClosedError())
 
 
+def _shut(gate: AnyGate) -> Optional[GateShutError]:
+    reason = gate.shut
+    return None if reason is None else GateShutError(reason)
+
+
 def _log(report: Report) -> None:
     """One line for each change."""
     registration, node, error = report
@@ -349,13 +390,17 @@ def _log(report: Report) -> None:
 class RegistrarBase:
     """What both registrars share."""
 
-    def __init__(self, client: ClientBase, service: Service[Any], identity: Optional[str]) -> None:
+    def __init__(
+        self, client: ClientBase, service: Service[Any], identity: Optional[str], gate: Optional[AnyGate]
+    ) -> None:  # fmt: skip
         if not isinstance(service, Service):
             raise TypeError(f"a registrar takes a Service, not {service!r}")
         stable = validate_identity(identity)
         client.check()
         self._owner = client
         self._core = client.registration(service, stable)
+        if gate is not None:
+            client.follow(self._core, gate)
         self._observers: Observers[RegistrationReport] = Observers(client.deliver)
         self._guard = Guard(self)
 
@@ -370,11 +415,12 @@ class RegistrarBase:
 
         It is a `ConnectionLoss` from before the server may take the node for dead, until there is a connection again.
         Where there will never be one, it is the cause; after the client's stop, `ClientClosedError`. While another
-        process has our identity, it is an `IdentityTakenError`, which says which one.
+        process has our identity, it is an `IdentityTakenError`, which says which one. While the registration is wanted
+        and its gate is shut, it is a `GateShutError` with the gate's reason.
         """
         if self._owner.closed:
             return ClientClosedError()
-        return self._owner.end or self._core.error
+        return self._owner.end or self._core.trouble
 
     def start(self) -> None:
         """Register from now on, without waiting, whatever it takes: `error` says how it stands. Never blocks."""

@@ -51,6 +51,11 @@ def last_line(text: str) -> None:
     _write_at_once(text, sys.stdout)
 
 
+def last_error(text: str) -> None:
+    """Write a line to stderr as it is, if that is possible without waiting for a reader."""
+    _write_at_once(text, sys.stderr)
+
+
 def last_trouble(what: object, status: int) -> int:
     """Write a line to stderr, if that is possible without waiting for a reader; `status`, which tells the same."""
     _write_at_once(_trouble(what), sys.stderr)

@@ -20,6 +20,8 @@ Rules:
    and takes for its predecessor's goes in the transaction of the create. Whatever else has our name is another's: it is
    never touched, nothing is made beside it, and we come when it goes. So of two processes with one identity the newer
    one has it, and neither fights.
+9. A gate may be shut (`shut` is the reason): our node is to be there while it is wanted and the gate is open. Callers
+   who want it wait for the gate, too. That a gate opens again gives no new claim.
 """
 
 from __future__ import annotations
@@ -71,6 +73,8 @@ class Registration:
         self._written = service.content  # what we have last written
         self._owed = False  # whether there is an update that may not be written yet
         self.wanted = False
+        #: Why the gate is shut, or None: it is open, or there is none.
+        self.shut: Optional[Exception] = None
         #: The path of our node, or None.
         self.node: Optional[str] = None
         #: The newest trouble in the background, or None. That there is no connection is one: the session may end.
@@ -134,13 +138,23 @@ class Registration:
         return None if self._identity.exact else self.node
 
     @property
+    def trouble(self) -> Optional[Exception]:
+        """Why our node is not there, or may go: the gate is shut, or else `error`; None if all is well."""
+        return self.shut if self.wanted and self.shut is not None else self.error
+
+    @property
+    def _meant(self) -> bool:
+        """Whether our node is meant to be there."""
+        return self.wanted and self.shut is None
+
+    @property
     def settling(self) -> bool:
         """Whether something is under way: what `node` says may change any moment."""
         return self._work is not None
 
     def stood(self) -> bool:
         """Whether `standing` is another one, now."""
-        before, error = self.standing, self.error
+        before, error = self.standing, self.trouble
         same_error = type(error) is type(before.error) and str(error) == str(before.error)
         going = self.settling and error is None and (self.node is None or not self._intent)
         if going or (self.node == before.node and same_error):
@@ -177,6 +191,14 @@ class Registration:
         self._dirty = True
         self._go(now)
         self._rest()
+
+    def gate(self, shut: Optional[Exception], now: float) -> None:
+        """The gate is open (None), or shut for this reason."""
+        turned = (shut is None) != (self.shut is None)
+        self.shut = shut
+        if turned and self.wanted:
+            self._dirty = True
+            self._go(now)
 
     def update(self, data: bytes, token: Any, now: float) -> None:
         """Our node is to hold this; `token` is settled with its path, once it does, or with an error."""
@@ -230,7 +252,7 @@ class Registration:
         if all(waiting is not token for waiting, _ in self._waiting):
             return
         self._waiting = [entry for entry in self._waiting if entry[0] is not token]
-        why = self.error or ("the server is slow" if self._connected else "there is no connection to ZooKeeper")
+        why = self.trouble or ("the server is slow" if self._connected else "there is no connection to ZooKeeper")
         self._settled.append((token, errors.OperationTimeoutError(f"{self._directory}: not done in time; {why}")))
         if self.wanted and not self._promised and not self._waiting:
             self.wanted, self._dirty = False, True
@@ -241,7 +263,7 @@ class Registration:
         """There is a connection with this session now; None: there is none. A `read_only` server refuses writes."""
         self._connected = session_id is not None
         if session_id is None:
-            if self.wanted or self.node is not None:
+            if self._meant or self.node is not None:
                 self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
             return
         self._session = session_id
@@ -283,12 +305,12 @@ class Registration:
 
     def _go(self, now: float) -> None:
         """Begin, unless something is under way (it looks again when it is done) or there is no connection."""
-        if self.wanted and self._dirty and not self._connected and self.error is None:
+        if self._meant and self._dirty and not self._connected and self.error is None:
             self.error = errors.ConnectionLoss("no connection to ZooKeeper", self._directory, sent=False)
         if self._work is None and self._dirty and self._connected:
-            self._dirty, self._retry_at, self._intent, self._fresh = False, None, self.wanted, []
+            self._dirty, self._retry_at, self._intent, self._fresh = False, None, self._meant, []
             self._meanwhile = {self._session} if self._session is not None else set()
-            self._work = self._register() if self.wanted else self._remove()
+            self._work = self._register() if self._intent else self._remove()
             self._advance(None, now)
 
     def _advance(self, answer: Any, now: float) -> None:
@@ -317,7 +339,7 @@ class Registration:
             self._pause = FIRST_PAUSE
             done = self.node is not None
             self._tell(done, self.node)
-            self._dirty = self._dirty or self.wanted != done
+            self._dirty = self._dirty or self._meant != done
             self._go(now)
             return
         heard, self._dirty = self._dirty, True
@@ -325,7 +347,7 @@ class Registration:
             self._failed(error)
         if self.at_rest:
             self._rest()
-        elif self.wanted != self._intent:
+        elif self._meant != self._intent:
             self._go(now)  # what failed is not what is to be done
         elif error is self._taken:
             self._dirty = heard
@@ -336,12 +358,12 @@ class Registration:
 
     def _failed(self, error: Exception) -> None:
         """Those who wait for what failed hear of it; if they waited for a registration, it is none."""
-        if self.wanted == self._intent:
+        if self._meant == self._intent:
             waited = bool(self._waiting)
-            self._tell(self.wanted, error)
+            self._tell(self._intent, error)
             if self._owed and waited and not self._fresh:
                 self.data, self._owed = self._written, False  # a caller was told that it could not be set
-            if self.wanted and waited and not self._promised:
+            if self._intent and waited and not self._promised:
                 self.wanted, self._fresh = False, []
                 self._tell(True, error)  # with the registration, what it was to hold has come to nothing
 
@@ -351,7 +373,9 @@ class Registration:
         self._waiting = [entry for entry in self._waiting if entry[1] != wanted]
 
     def _tell(self, wanted: bool, outcome: Any) -> None:
-        """Settle those who wait for this intent."""
+        """Settle those who wait for this intent; a node that stands while the gate is shut is about to go."""
+        if wanted and self.shut is not None and not isinstance(outcome, Exception):
+            return
         told = [token for token, intent in self._waiting if intent == wanted and token not in self._fresh]
         self._waiting = [entry for entry in self._waiting if entry[1] != wanted or entry[0] in self._fresh]
         self._settled += [(token, outcome) for token in told]

@@ -132,6 +132,12 @@ class Registry:
             registration = self._by_service[service] = self._make(service)
         self.want(registration, wanted, token, now)
 
+    def gate(self, registration: Registration, shut: Optional[Exception], now: float) -> None:
+        """The gate of this one is open (None), or shut for this reason."""
+        registration.gate(shut, now)
+        if registration in self._all:
+            self._look(registration)
+
     def update(self, registration: Registration, data: bytes, token: Any, now: float) -> None:
         """A caller wants our node to hold this; `token` is settled as `Registration.update` has it."""
         if self._leaving:
@@ -239,8 +245,8 @@ class Registry:
             self._part()
 
     def _report(self, registration: Registration) -> None:
-        node, error = registration.node, registration.error
-        if isinstance(error, SYMPTOMS) or (registration.settling and error is None):
+        node, error = registration.node, registration.trouble
+        if isinstance(error, SYMPTOMS) or (registration.settling and error in (None, registration.shut)):
             return  # the one is told for all, the other comes to an end soon
         told, now = self._all.get(registration), (node, f"{type(error).__name__}: {error}" if error is not None else "")
         if told is not None and told != now:

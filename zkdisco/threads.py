@@ -16,8 +16,8 @@ from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
 from .codecs import Codec, Instance
 from .crew import Crew
 from .front import (
-    GRACE, LEAVE, Accept, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable, has_ended,
-    logger, session_event,
+    GRACE, LEAVE, Accept, AnyGate, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable,
+    has_ended, logger, session_event,
 )  # fmt: skip
 from .observers import ThreadDelivery
 from .steps import create_parents, entries_of
@@ -259,17 +259,22 @@ class Registrar(RegistrarBase, Generic[D]):
     No two processes may have one identity at a time. If they do, the newer one has it: the other does not fight, its
     `error` is an `IdentityTakenError`, and it comes back when the newer one's node goes. `ValueError` or `TypeError` if
     it can be no identity.
+
+    With `gate`, a `zkdisco.health.Gate` for example, the node is there while the registration is wanted and the gate is
+    open: it is deleted when the gate shuts, and made again when it opens. Meanwhile `error` is a `GateShutError`.
     """
 
-    def __init__(self, client: Client, service: Service[D], *, identity: Optional[str] = None) -> None:
-        super().__init__(client, service, identity)
+    def __init__(
+        self, client: Client, service: Service[D], *, identity: Optional[str] = None, gate: Optional[AnyGate] = None
+    ) -> None:  # fmt: skip
+        super().__init__(client, service, identity, gate)
         self._client = client
 
     def register(self, *, timeout: Optional[float] = None) -> str:
         """Register; the path of the node. If it is registered already, nothing happens.
 
         Raises what the server says (`NoAuthError`, ...), `IdentityTakenError` if another has the identity, or
-        `OperationTimeoutError`; then there is no registration.
+        `OperationTimeoutError`, which names the reason of a gate that was shut; then there is no registration.
         """
         self._client.check_may_wait()
         node: str = self._client.wait(self._client.want(self._core, True), timeout)

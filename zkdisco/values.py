@@ -72,6 +72,12 @@ def identity_taken(path: str, session_id: int) -> IdentityTakenError:
     return error
 
 
+class GateShutError(errors.ZookeeperError):
+    """The gate of a registrar is shut, so that its node is not there; the text is the gate's reason."""
+
+    explanation = "the gate is shut"
+
+
 class NodeNotFoundError(errors.NoNodeError):
     """The node does not exist."""
 

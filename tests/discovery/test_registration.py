@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import pytest
 
@@ -326,8 +326,8 @@ def test_an_error_that_is_none_of_zookeepers_does_not_end_the_registrar(world: W
 STEPS = 400
 
 
-def schedule(seed: int) -> World:
-    """Anything, in any order; then everything goes well."""
+def schedule(seed: int, also: Callable[[World, random.Random], object] = lambda world, rng: None) -> World:
+    """Anything, in any order, and `also` now and then; then everything goes well."""
     rng = random.Random(seed)
     world = World(parents=rng.random() < 0.5)
     tree, peer = world.tree, world.peer
@@ -366,6 +366,7 @@ def schedule(seed: int) -> World:
             world.withdraw(rng.choice(world.open))
         else:
             peer.pass_time(rng.choice([0.1, 1.0, 10.0]))
+        also(world, rng)
         world.look()
         check(world, protected)
     tree.denied = ()

@@ -1,0 +1,1 @@
+"""Tests of `zkdisco.health`, of gated registrars, and of the sidecar."""
