@@ -18,6 +18,7 @@ from time import monotonic, time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from ._zkwire import KazooState, SimpleQueue, errors
+from .codecs import NAMES, Codec, Instance, find, parse_address
 from .front import logger
 from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
 from .probes import HEARTBEAT, ProbeFiles
@@ -40,6 +41,8 @@ examples:
   python -m zkdisco watch --path /services/api --json
   python -m zkdisco list --path /services/api
   python -m zkdisco list --path /services/api --servers zk1:2281 --ca-file ca.pem --cert-file me.pem --key-file me.key
+  python -m zkdisco register --codec curator --path /services --name api --data 10.0.2.10:80     as Apache Curator does
+  python -m zkdisco watch --codec auto --path /services/api --json     whatever others keep there
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
@@ -61,6 +64,8 @@ SASL_PASSWORD = "ZKDISCO_SASL_PASSWORD"  # noqa: S105  # a name, no password
 LEAVE = 2.0
 #: Seconds between two looks at what tells nobody: whether our output is still read, and how a registration stands.
 LOOK = 0.25
+#: Of the nodes that are there before a registration.
+LOOKED_AT = 20
 DONE, TROUBLE, NOT_THERE = 0, 1, 3
 
 
@@ -108,13 +113,15 @@ def _parser() -> argparse.ArgumentParser:
             continue
         verb.add_argument("--path", required=True, help="where services are, as /services")
         verb.add_argument("--name", required=name == "register", help="the service, as api")
+        verb.add_argument("--codec", choices=NAMES, metavar="FORMAT", help="of the instances: " + ", ".join(NAMES))
         if name != "list":
             verb.add_argument("--ready-file", metavar="FILE", help="that is there while the instance is listed, as "
                               "far as can be known, or while what is printed is of the moment")  # fmt: skip
             verb.add_argument("--health-file", metavar="FILE", help="with a line of JSON on how all stands, "
                               f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
         if name == "register":
-            verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
+            verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port; "
+                              "with --codec also an Instance as a JSON object: host, port, id ...")  # fmt: skip
             verb.add_argument("--identity", metavar="ID", help="a guid, or the name of the node, that no other process "
                               "has: once killed and back, it replaces its own old node at once")  # fmt: skip
     return parser
@@ -159,9 +166,27 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     if options.verb == "demo":
         return None, ""
     if options.verb == "register":
-        service = Service(options.path, options.name, os.fsencode(options.data))
+        service = _service(options)
         return service, service.directory
     return None, validate_directory(Service(options.path, options.name).directory if options.name else options.path)
+
+
+def _service(options: argparse.Namespace) -> Service[Any]:
+    codec = None if options.codec is None else find(options.codec)
+    if codec is None:
+        return Service(options.path, options.name, os.fsencode(options.data))
+    from .codecs import records
+
+    data: Any = options.data
+    if codec.name != "text":
+        if data.startswith("{"):
+            data = Instance(**{**records.read(os.fsencode(data)), "raw": None, "format": ""})
+        else:
+            data = parse_address(data)
+    service: Service[Any] = Service(options.path, options.name, data, codec)
+    if options.identity is not None and service.node_name not in (None, options.identity):
+        raise ValueError("in this format a node is called as its instance's id: give the id in --data, no --identity")
+    return service
 
 
 def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
@@ -215,11 +240,12 @@ class _Session:
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
         self._identity: Optional[str] = getattr(options, "identity", None)
+        self._codec: Optional[Codec[Any]] = None if options.codec is None else find(options.codec)
         ready, health = getattr(options, "ready_file", None), getattr(options, "health_file", None)
         self._files = ProbeFiles(ready, health, lambda text: last_trouble(text, TROUBLE))
         self._files.begin()
         self._client = Client(**arguments, wait=0)
-        self._instancer: Optional[Instancer] = None
+        self._instancer: Optional[Instancer[Any]] = None
         self._registrar: Optional[Registrar] = None
         self._nodes: Tuple[str, ...] = ()  # of the registration, the newest last
 
@@ -330,7 +356,10 @@ class _Session:
 
     # ------------------------------------------------------------------------ register
 
-    def _register(self, service: Service) -> NoReturn:
+    def _register(self, service: Service[Any]) -> NoReturn:
+        if self._client.zk.connected:
+            for conflict in self._call(lambda: self._conflicts(service)):
+                self._output.trouble(f"a warning, registered all the same: {conflict}")
         registrar = self._registrar = Registrar(self._client, service, identity=self._identity)
         if self._wait is None:
             self._call(registrar.register)
@@ -356,6 +385,18 @@ class _Session:
             except Empty:
                 pass
 
+    def _conflicts(self, service: Service[Any]) -> Sequence[object]:
+        """Whose readers our record would break, as far as the nodes that are there first can tell."""
+        from .codecs.conflicts import conflicts
+
+        zk, nodes = self._client.zk, []
+        try:
+            for name in zk.get_children(service.directory)[:LOOKED_AT]:
+                nodes.append((name, zk.get(f"{service.directory.rstrip('/')}/{name}")[0]))
+        except errors.ZookeeperError:
+            pass  # it is not there yet, or not to be read: the registration itself says what matters
+        return conflicts(nodes, service.codec) if nodes else ()
+
     # --------------------------------------------------------------------- watch, list
 
     def _watch(self, directory: str) -> None:
@@ -363,7 +404,7 @@ class _Session:
         if self._client.zk.connected:
             self._call(lambda: self._look_around(directory))
         instancer.register(self._inbox)
-        shown: Optional[Event] = None
+        shown: Optional[Event[Any]] = None
         while True:
             try:
                 event = self._next(LOOK)
@@ -378,9 +419,9 @@ class _Session:
             if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
                 raise error if not isinstance(error, ClientClosedError) else Stopped
 
-    def _follow(self, directory: str) -> Instancer:
+    def _follow(self, directory: str) -> Instancer[Any]:
         wait = None if self._wait is None else 0.0
-        instancer: Instancer = self._call(lambda: Instancer(self._client, directory, wait=wait))
+        instancer: Instancer[Any] = self._call(lambda: Instancer(self._client, directory, wait=wait, codec=self._codec))
         self._instancer = instancer
         return instancer
 
@@ -393,7 +434,7 @@ class _Session:
             self._output.line(self._line(event, instancer))
             return
         for instance in event.instances:
-            self._output.line(printable(instance))
+            self._output.line(printable(_words(instance)))
         if event.error is not None:
             self._output.trouble(event.error)
 
@@ -422,14 +463,25 @@ class _Session:
 
     # -------------------------------------------------------------------------- output
 
-    def _line(self, event: Event, instancer: Instancer) -> str:
+    def _line(self, event: Event[Any], instancer: Instancer[Any]) -> str:
         stale = instancer.stale_since
         age = 0.0 if stale is None else max(0.0, round(monotonic() - stale, 3))
         error = None if event.error is None else str(event.error)
-        return json.dumps({"time": iso_time(time()), "instances": list(event.instances), "age": age, "error": error})
+        instances = [one.as_dict() if isinstance(one, Instance) else one for one in event.instances]
+        return json.dumps({"time": iso_time(time()), "instances": instances, "age": age, "error": error})
 
-def _text(event: Event) -> str:
+
+def _words(one: Any) -> str:
+    """An instance for people: its address, and what is not as with most."""
+    if not isinstance(one, Instance):
+        return str(one)
+    weight = f" weight {one.weight:g}" if one.weight != 1 else ""
+    zone = f" in {one.zone}" if one.zone else ""
+    return f"{one.address}{'' if one.available else ' ' + one.status}{weight}{zone} ({one.format})"
+
+
+def _text(event: Event[Any]) -> str:
     """A line for people; an instance that holds what separates them is put in quotes."""
-    shown = [json.dumps(one) if "," in one else printable(one) for one in event.instances]
+    shown = [json.dumps(one) if "," in one else printable(one) for one in map(_words, event.instances)]
     trouble = f"  ({printable(str(event.error))})" if event.error is not None else ""
     return f"{len(shown)} live: {', '.join(shown) or 'none'}{trouble}"
