@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tupl
 
 from . import plan
 from ._zkwire import KazooState, SimpleQueue, errors
+from .codecs import NAMES, TEXT, Codec, Instance, find, parse_address
 from .front import logger
 from .output import Output, drop, last_line, last_trouble, nobody_reads, printable
 from .probes import HEARTBEAT, ProbeFiles
@@ -43,6 +44,8 @@ examples:
   python -m zkdisco list /services                all services, and how many instances each has; --tree shows these, too
   python -m zkdisco list --path /services/api --servers zk1:2281 --ca-file ca.pem --cert-file me.pem --key-file me.key
   python -m zkdisco run --path /services --name api --data 10.0.2.10:80 --check tcp://:80 -- ./server
+  python -m zkdisco register --codec curator --path /services --name api --data 10.0.2.10:80     as Apache Curator does
+  python -m zkdisco watch --codec auto --path /services/api --json     whatever others keep there
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
@@ -64,6 +67,8 @@ SASL_PASSWORD = "ZKDISCO_SASL_PASSWORD"  # noqa: S105  # a name, no password
 LEAVE = 2.0
 #: Seconds between two looks at what tells nobody: whether our output is still read, and how a registration stands.
 LOOK = 0.25
+#: Of the nodes that are there before a registration.
+LOOKED_AT = 20
 DONE, TROUBLE, NOT_THERE = 0, 1, 3
 
 
@@ -116,13 +121,15 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--tree", action="store_true", help="of all services below PATH, their instances, too")
         verb.add_argument("--path", required=name != "list", help="where services are, as /services")
         verb.add_argument("--name", required=name in ("register", "run"), help="the service, as api")
+        verb.add_argument("--codec", choices=NAMES, metavar="FORMAT", help="of the instances: " + ", ".join(NAMES))
         if name != "list":
             verb.add_argument("--ready-file", metavar="FILE", help="that is there while the instance is listed, as "
                               "far as can be known, or while what is printed is of the moment")  # fmt: skip
             verb.add_argument("--health-file", metavar="FILE", help="with a line of JSON on how all stands, "
                               f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
         if name in ("register", "run"):
-            verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port")
+            verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port; "
+                              "with --codec also an Instance as a JSON object: host, port, id ...")  # fmt: skip
             verb.add_argument("--identity", metavar="ID", help="a guid, or the name of the node, that no other process "
                               "has: once killed and back, it replaces its own old node at once")  # fmt: skip
         if name == "run":
@@ -176,7 +183,7 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     if options.verb == "demo":
         return None, ""
     if options.verb in ("register", "run"):
-        service = Service(options.path, options.name, os.fsencode(options.data))
+        service = _service(options)
         return service, service.directory
     if options.verb == "list" and (options.services is None) == (options.path is None):
         raise ValueError("give a PATH, to see its services, or --path and perhaps --name, to see the instances of one")
@@ -187,6 +194,24 @@ def _target(options: argparse.Namespace) -> Tuple[Optional[Service], str]:
     if getattr(options, "tree", False):
         raise ValueError("--tree goes with a PATH, whose services it shows")
     return None, validate_directory(Service(options.path, options.name).directory if options.name else options.path)
+
+
+def _service(options: argparse.Namespace) -> Service[Any]:
+    codec = None if options.codec is None else find(options.codec)
+    if codec is None:
+        return Service(options.path, options.name, os.fsencode(options.data))
+    from .codecs import records
+
+    data: Any = options.data
+    if codec.name != "text":
+        if data.startswith("{"):
+            data = Instance(**{**records.read(os.fsencode(data)), "raw": None, "format": ""})
+        else:
+            data = parse_address(data)
+    service: Service[Any] = Service(options.path, options.name, data, codec)
+    if options.identity is not None and service.node_name not in (None, options.identity):
+        raise ValueError("in this format a node is called as its instance's id: give the id in --data, no --identity")
+    return service
 
 
 def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
@@ -247,11 +272,12 @@ class _Session:
         self._wait: Optional[float] = getattr(options, "wait", None)
         self._identity: Optional[str] = getattr(options, "identity", None)
         self._services, self._tree = getattr(options, "services", None), getattr(options, "tree", False)
+        self._codec: Optional[Codec[Any]] = None if options.codec is None else find(options.codec)
         ready, health = getattr(options, "ready_file", None), getattr(options, "health_file", None)
         self._files = ProbeFiles(ready, health, lambda text: last_trouble(text, TROUBLE))
         self._files.begin()
         self._client = Client(**arguments, wait=0)
-        self._instancer: Optional[Instancer] = None
+        self._instancer: Optional[Instancer[Any]] = None
         self._registrar: Optional[Registrar] = None
         self._nodes: Tuple[str, ...] = ()  # of the registration, the newest last
 
@@ -364,7 +390,10 @@ class _Session:
 
     # ------------------------------------------------------------------------ register
 
-    def _register(self, service: Service) -> NoReturn:
+    def _register(self, service: Service[Any]) -> NoReturn:
+        if self._client.zk.connected:
+            for conflict in self._call(lambda: self._conflicts(service)):
+                self._output.trouble(f"a warning, registered all the same: {conflict}")
         registrar = self._registrar = Registrar(self._client, service, identity=self._identity)
         if self._wait is None:
             self._call(registrar.register)
@@ -390,6 +419,18 @@ class _Session:
             except Empty:
                 pass
 
+    def _conflicts(self, service: Service[Any]) -> Sequence[object]:
+        """Whose readers our record would break, as far as the nodes that are there first can tell."""
+        from .codecs.conflicts import conflicts
+
+        zk, nodes = self._client.zk, []
+        try:
+            for name in zk.get_children(service.directory)[:LOOKED_AT]:
+                nodes.append((name, zk.get(f"{service.directory.rstrip('/')}/{name}")[0]))
+        except errors.ZookeeperError:
+            pass  # it is not there yet, or not to be read: the registration itself says what matters
+        return conflicts(nodes, service.codec) if nodes else ()
+
     # --------------------------------------------------------------------- watch, list
 
     def _watch(self, directory: str) -> None:
@@ -397,7 +438,7 @@ class _Session:
         if self._client.zk.connected:
             self._call(lambda: self._look_around(directory))
         instancer.register(self._inbox)
-        shown: Optional[Event] = None
+        shown: Optional[Event[Any]] = None
         while True:
             try:
                 event = self._next(LOOK)
@@ -412,9 +453,9 @@ class _Session:
             if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
                 raise error if not isinstance(error, ClientClosedError) else Stopped
 
-    def _follow(self, directory: str) -> Instancer:
+    def _follow(self, directory: str) -> Instancer[Any]:
         wait = None if self._wait is None else 0.0
-        instancer: Instancer = self._call(lambda: Instancer(self._client, directory, wait=wait))
+        instancer: Instancer[Any] = self._call(lambda: Instancer(self._client, directory, wait=wait, codec=self._codec))
         self._instancer = instancer
         return instancer
 
@@ -427,7 +468,7 @@ class _Session:
             self._output.line(self._line(event, instancer))
             return
         for instance in event.instances:
-            self._output.line(printable(instance))
+            self._output.line(printable(_words(instance)))
         if event.error is not None:
             self._output.trouble(event.error)
 
@@ -436,7 +477,7 @@ class _Session:
         from .catalog import Catalog
 
         zk, wait = self._client.zk, None if self._wait is None else 0.0
-        catalog = self._call(lambda: Catalog(self._client, directory, wait=wait))
+        catalog = self._call(lambda: Catalog(self._client, directory, wait=wait, codec=self._codec or TEXT))
         if self._call(lambda: zk.exists(directory)) is None:
             raise NotThere(f"there is no {directory}; {self._call(lambda: self._nearest(directory))}")
         state, error = catalog.state, catalog.error
@@ -475,14 +516,25 @@ class _Session:
 
     # -------------------------------------------------------------------------- output
 
-    def _line(self, event: Event, instancer: Instancer) -> str:
+    def _line(self, event: Event[Any], instancer: Instancer[Any]) -> str:
         stale = instancer.stale_since
         age = 0.0 if stale is None else max(0.0, round(monotonic() - stale, 3))
         error = None if event.error is None else str(event.error)
-        return json.dumps({"time": iso_time(time()), "instances": list(event.instances), "age": age, "error": error})
+        instances = [one.as_dict() if isinstance(one, Instance) else one for one in event.instances]
+        return json.dumps({"time": iso_time(time()), "instances": instances, "age": age, "error": error})
 
-def _text(event: Event) -> str:
+
+def _words(one: Any) -> str:
+    """An instance for people: its address, and what is not as with most."""
+    if not isinstance(one, Instance):
+        return str(one)
+    weight = f" weight {one.weight:g}" if one.weight != 1 else ""
+    zone = f" in {one.zone}" if one.zone else ""
+    return f"{one.address}{'' if one.available else ' ' + one.status}{weight}{zone} ({one.format})"
+
+
+def _text(event: Event[Any]) -> str:
     """A line for people; an instance that holds what separates them is put in quotes."""
-    shown = [json.dumps(one) if "," in one else printable(one) for one in event.instances]
+    shown = [json.dumps(one) if "," in one else printable(one) for one in map(_words, event.instances)]
     trouble = f"  ({printable(str(event.error))})" if event.error is not None else ""
     return f"{len(shown)} live: {', '.join(shown) or 'none'}{trouble}"

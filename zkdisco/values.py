@@ -207,7 +207,8 @@ class Service(Generic[D]):
             return
         codec = find(self.codec)
         _set(self, "codec", codec)
-        _set(self, "data", codec.complete(self.data))
+        named = isinstance(self.data, Instance) and not self.data.name
+        _set(self, "data", codec.complete(self.data.but(name=self.name) if named else self.data))  # type: ignore[attr-defined]
         _set(self, "content", self.encode(self.data))
         name = codec.naming.node_name(self.data)
         _set(self, "node_name", None if name is None else paths.validate_name(name))

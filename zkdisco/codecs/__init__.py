@@ -18,6 +18,16 @@ from .instance import Instance, parse_address
 FORMATS: Dict[str, Tuple[str, str]] = {
     "text": ("codec", "TEXT"),
     "gokit": ("gokit", "GOKIT"),
+    "curator": ("curator", "CURATOR"),
+    "spring": ("spring", "SPRING"),
+    "serverset": ("serverset", "SERVERSET"),
+    "nerve": ("nerve", "NERVE"),
+    "dubbo": ("dubbo", "DUBBO"),
+    "dubbo-app": ("dubbo", "DUBBO_APPLICATION"),
+    "kafka": ("kafka", "KAFKA"),
+    "solr": ("solr", "SOLR"),
+    "hbase": ("hbase", "HBASE"),
+    "auto": ("auto", "AUTO"),
 }
 NAMES: Tuple[str, ...] = tuple(FORMATS)
 

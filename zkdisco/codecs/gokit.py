@@ -22,7 +22,7 @@ class GoKit(Codec[Instance]):
     def decode(self, name: str, data: bytes) -> Instance:
         """The instance at "host:port", or at a URL. `ValueError` for other text."""
         text = data.decode()
-        return _read(text).but(id=name, raw=text)
+        return _read(text).but(id=name, raw=text, format=self.name)
 
     def encode(self, instance: Instance) -> bytes:
         """Its record, if that has the same address, or else "host:port"."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 #: What says that an instance takes calls; "" where a format knows no status.
 AVAILABLE = frozenset({"", "UP", "ALIVE", "ENABLED"})
@@ -23,10 +23,11 @@ class Instance:
     `id` tells it from others of the service, and is what its node is called where the format has it so; "" lets the
     format choose one. `name` is the service's. `weight` is relative, 1.0 for an ordinary one. `zone` is where it is, as
     far as the format tells. `status` is the format's own word in upper case, as "UP" or "OUT_OF_SERVICE"; "" where it
-    has none. `metadata` is what else the format tells, by name. `raw` is the record it was decoded from: what the
-    codec does not know is there, and is written again when the instance is encoded.
+    has none. `metadata` is what else the format tells, by name. `raw` is the record it was decoded from: what the codec
+    does not know is there, and is written again when the instance is encoded. `format` is the name of the format it was
+    decoded from, "" for one that was not: with `codec="auto"` it says what the node was taken for.
 
-    Values are compared by all but `raw`. `ValueError` for a host, port or weight that cannot be one.
+    Values are compared by all but `raw` and `format`. `ValueError` for a host, port or weight that cannot be one.
     """
 
     host: str
@@ -38,12 +39,13 @@ class Instance:
     status: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     raw: Any = field(default=None, compare=False, repr=False)
+    format: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.host, str):
             raise TypeError(f"a host is a str, not {type(self.host).__name__}")
         if not _HOST.fullmatch(self.host):
-            raise ValueError(f"no host name and no address: {self.host!r}")
+            raise ValueError(f"no host name and no address: {self.host[:100]!r}")
         if isinstance(self.port, bool) or not isinstance(self.port, int):
             raise TypeError(f"a port is an int, not {type(self.port).__name__}")
         if not 0 <= self.port <= 65535:
@@ -52,7 +54,7 @@ class Instance:
             raise TypeError(f"a weight is a number, not {type(self.weight).__name__}")
         if not 0 <= self.weight < float("inf"):
             raise ValueError(f"no weight: {self.weight}")
-        for what in ("id", "name", "zone", "status"):
+        for what in ("id", "name", "zone", "status", "format"):
             if not isinstance(getattr(self, what), str):
                 raise TypeError(f"{what} is a str, not {type(getattr(self, what)).__name__}")
 
@@ -72,6 +74,11 @@ class Instance:
     def available(self) -> bool:
         """Whether its status says that it takes calls, or nothing."""
         return self.status in AVAILABLE
+
+    def as_dict(self) -> Dict[str, Any]:
+        """All but `raw`, by name, for JSON."""
+        names = ("host", "port", "id", "name", "weight", "zone", "status", "metadata", "format")
+        return {name: getattr(self, name) for name in names}
 
     def but(self, **changes: Any) -> Instance:
         """The same with other values, as `dataclasses.replace`; what its record has besides is kept."""

@@ -1,4 +1,4 @@
-"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli, Go kit."""
+"""Gets clients of others onto this machine, beside the servers of `packages`: C, Java's zkCli, Go kit, Curator, Prometheus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ CLI = {
 GO = ("bookworm", ["golang-1.19-go", "golang-1.19-src"])
 _GO_KIT = [f"golang-github-{name}-dev" for name in ("go-kit-kit", "go-kit-log", "go-logfmt-logfmt", "go-zookeeper-zk")]
 GO_KIT = ("trixie", _GO_KIT)
+#: Curator's service discovery 5.4.0, with what it imports; ZooKeeper's own jars are those of 3.8.0.
+_CURATOR = [f"libcurator-{part}-java" for part in ("discovery", "recipes", "framework", "client")]
+CURATOR = ("bookworm", [*_CURATOR, "libguava-java", *_JACKSON])
+#: A Java compiler, for where there is none.
+JDK = ("bookworm", ["openjdk-17-jdk-headless", "openjdk-17-jre-headless"])
+PROMETHEUS = ("bookworm", ["prometheus"])
 CLI_MAIN = "org.apache.zookeeper.ZooKeeperMain"
 
 
@@ -60,6 +67,39 @@ def go_program(source: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"{source} does not build: {done.stderr}")
     return str(target)
+
+
+def curator_program(source: Path) -> list[str]:
+    """The command that runs a program of one Java file that imports Curator's discovery. Raises Unavailable."""
+    folder = _fetched("curator-5.4", *CURATOR)
+    jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath("3.8.0")]
+    target = packages.cache_dir() / f"{source.parent.name}-classes"
+    compiler = _java_compiler()
+    with _lock():
+        target.mkdir(exist_ok=True)
+        command = [compiler, "-d", str(target), "-cp", ":".join(jars), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{source} does not compile: {done.stderr[-3000:]}")
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
+    java = os.path.join(os.path.dirname(os.path.realpath(compiler)), "java")
+    return [java, "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join([str(target), *jars]), source.stem]
+
+
+def _java_compiler() -> str:
+    """The path of a javac that runs, with a java of its own beside it. Raises Unavailable."""
+    found = shutil.which("javac")
+    if found is None or not packages.java_version(os.path.join(os.path.dirname(os.path.realpath(found)), "java")):
+        folder = _fetched("jdk-17", *JDK)
+        found = next(iter(glob.glob(f"{folder}/usr/lib/jvm/*/bin/javac")), None)
+    if found is None:
+        raise packages.Unavailable("there is no javac here, and none in Debian's package")
+    return found
+
+
+def prometheus() -> str:
+    """The path of Prometheus' server. Raises Unavailable."""
+    return f"{_fetched('prometheus', *PROMETHEUS)}/usr/bin/prometheus"
 
 
 def _fetched(name: str, suite: str, wanted: list[str]) -> Path:
