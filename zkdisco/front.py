@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from time import monotonic
-from typing import Any, Callable, Dict, Generic, List, Optional, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Optional, Sequence, Set, Tuple, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .codecs import Codec
@@ -28,6 +28,10 @@ from .values import (
     validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload,
     validate_timeout, validate_wait,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from .settled import Settled
+    from .settling import Settling
 
 #: The logger of this package, wherever it is vendored.
 logger = logging.getLogger(__name__.rpartition(".")[0])
@@ -419,7 +423,7 @@ class InstancerBase(Generic[T]):
 
     def __init__(
         self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float],
-        codec: Optional[Union[str, Codec[Any]]],
+        codec: Optional[Union[str, Codec[Any]]], settling: Optional[Settling[T]],
     ) -> None:  # fmt: skip
         directory, known = validate_directory(path), validate_codec(codec)
         if accept is not None and not callable(accept):
@@ -433,7 +437,10 @@ class InstancerBase(Generic[T]):
         self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         watcher = self._runner.watcher
-        self._core = Membership(directory, watcher, _careful(accept), random.random, _Careful(known))
+        #: What makes an instance of a node; it may be called by any thread.
+        self.codec: Codec[Any] = _Careful(known)
+        core = Membership(directory, watcher, _careful(accept), random.random, self.codec)
+        self._core: Union[Membership, Settled] = core if settling is None else settled(core, settling, self.codec)
         self._first: Any = None
         self._began = 0.0  # when
         self._stopped: Optional[float] = None  # when
@@ -556,7 +563,7 @@ class InstancerBase(Generic[T]):
         for minimum, future in waiting:
             if future.done():
                 continue
-            if of_the_moment and len(event.instances) >= minimum:
+            if of_the_moment and len(event.instances) - len(event.held) >= minimum:
                 future.set_result(event)
             elif over and event.error is not None:
                 future.set_exception(event.error)
@@ -621,6 +628,16 @@ class InstancerBase(Generic[T]):
                 logger.warning("%s: %s", self._core.directory, troubles)
             else:
                 logger.info("%s: all is well again", self._core.directory)
+
+
+def settled(core: Membership, settling: Settling[Any], codec: Codec[Any]) -> Settled:
+    """`core` behind this filter, which is loaded by whoever has one."""
+    from .settled import Settled
+    from .settling import Settling
+
+    if not isinstance(settling, Settling):
+        raise TypeError(f"settling= is a zkdisco.settling.Settling, not {settling!r}")
+    return Settled(core, settling, codec)
 
 
 def _careful(accept: Optional[Accept]) -> Optional[Accept]:

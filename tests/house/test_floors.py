@@ -28,7 +28,7 @@ HOUSE = {
         {"_zkwire"},
         {
             "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
-            "tls",
+            "tls", "settling", "settled",
         },
         {"observers", "runner", "front"},
         {"crew", "threads", "aio"},
@@ -38,7 +38,8 @@ HOUSE = {
 }
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
-        "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership"}}
+        "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
+                    "settling", "settled"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 
