@@ -30,6 +30,8 @@ from .values import (
     validate_directory,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from .settling import Settling
 
 
 def _forget(future: asyncio.Future[Any]) -> None:
@@ -396,26 +398,27 @@ class Instancer(InstancerBase[T]):
     @overload
     def __init__(
         self: Instancer[str], client: Client, path: str, *, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: None = None,
+        wait: Optional[float] = None, codec: None = None, settling: Optional[Settling[str]] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self: Instancer[Instance], client: Client, path: str, *, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: str,
+        wait: Optional[float] = None, codec: str, settling: Optional[Settling[Instance]] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
-        codec: Codec[T],
+        codec: Codec[T], settling: Optional[Settling[T]] = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
         codec: Optional[Union[str, Codec[Any]]] = None,
+        settling: Optional[Settling[Any]] = None,
     ) -> None:  # fmt: skip
-        super().__init__(client, path, accept, wait, codec)
+        super().__init__(client, path, accept, wait, codec, settling)
         self._client = client
         self._iterations: List[_Mailbox] = []
         self._starters = 0

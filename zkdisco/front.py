@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from time import monotonic
-from typing import Any, Callable, Dict, Generic, List, Optional, Protocol, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Optional, Protocol, Sequence, Set, Tuple, Union
 
 from ._zkwire import ACL, EventType, Guard, KazooState, KeeperState, WatchedEvent, errors, ops, parse_hosts
 from .codecs import Codec
@@ -30,6 +30,10 @@ from .values import (
     validate_codec, validate_credentials, validate_directory, validate_identity, validate_minimum, validate_payload,
     validate_timeout, validate_wait,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from .settled import Settled
+    from .settling import Settling
 
 #: The logger of this package, wherever it is vendored.
 logger = logging.getLogger(__name__.rpartition(".")[0])
@@ -476,7 +480,7 @@ class InstancerBase(Generic[T]):
 
     def __init__(
         self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float],
-        codec: Optional[Union[str, Codec[Any]]],
+        codec: Optional[Union[str, Codec[Any]]], settling: Optional[Settling[T]],
     ) -> None:  # fmt: skip
         directory, known = validate_directory(path), validate_codec(codec)
         if accept is not None and not callable(accept):
@@ -490,7 +494,10 @@ class InstancerBase(Generic[T]):
         self._waiting: List[Tuple[int, Any]] = []  # on the executor
         self._runner = Runner(client.zk, client.executor, self._publish, client.window)
         watcher = self._runner.watcher
-        self._core = Membership(directory, watcher, careful(accept), random.random, Careful(known))
+        #: What makes an instance of a node; it may be called by any thread.
+        self.codec: Codec[Any] = Careful(known)
+        core = Membership(directory, watcher, careful(accept), random.random, self.codec)
+        self._core: Union[Membership, Settled] = core if settling is None else settled(core, settling, self.codec)
         self._following = Following(client, self._runner, self._core, self._last_operations, seconds)
         self._troubles = ""
         self._guard = Guard(self)
@@ -598,7 +605,7 @@ class InstancerBase(Generic[T]):
         for minimum, future in waiting:
             if future.done():
                 continue
-            if of_the_moment and len(event.instances) >= minimum:
+            if of_the_moment and len(event.instances) - len(event.held) >= minimum:
                 future.set_result(event)
             elif over and event.error is not None:
                 future.set_exception(event.error)
@@ -641,6 +648,16 @@ class InstancerBase(Generic[T]):
                 logger.warning("%s: %s", self._core.directory, troubles)
             else:
                 logger.info("%s: all is well again", self._core.directory)
+
+
+def settled(core: Membership, settling: Settling[Any], codec: Codec[Any]) -> Settled:
+    """`core` behind this filter, which is loaded by whoever has one."""
+    from .settled import Settled
+    from .settling import Settling
+
+    if not isinstance(settling, Settling):
+        raise TypeError(f"settling= is a zkdisco.settling.Settling, not {settling!r}")
+    return Settled(core, settling, codec)
 
 
 def careful(accept: Optional[Accept]) -> Optional[Accept]:

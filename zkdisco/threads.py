@@ -10,7 +10,7 @@ import functools
 import threading
 import weakref
 from time import monotonic
-from typing import Any, Callable, Generic, Optional, Sequence, Tuple, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Sequence, Tuple, Union, overload
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
 from .codecs import Codec, Instance
@@ -24,6 +24,9 @@ from .steps import create_parents, entries_of
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Event, Service, D, T, validate_directory,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from .settling import Settling
 
 #: So many session events wait for a slow handler.
 EVENTS = 1000
@@ -335,6 +338,8 @@ class Instancer(InstancerBase[T]):
     With `codec`, a `zkdisco.codecs.Codec` or the name of a format, instances are what that makes of a node's data
     (`Instance` for all formats but text), in the order of the nodes' names. What it cannot read is left out, and named.
 
+    With `settling`, a `zkdisco.settling.Settling`, what goes all at once is shown for a while: `event.held` names it.
+
     Children whose names `accept(name)` does not take are no instances: they are not read. It is called on the thread
     on which the client's cores run, and must not block.
 
@@ -347,25 +352,28 @@ class Instancer(InstancerBase[T]):
     def __init__(
         self: Instancer[str], client: Client, path: str, *, timeout: Optional[float] = None,
         accept: Optional[Accept] = None, wait: Optional[float] = None, codec: None = None,
+        settling: Optional[Settling[str]] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self: Instancer[Instance], client: Client, path: str, *, timeout: Optional[float] = None,
         accept: Optional[Accept] = None, wait: Optional[float] = None, codec: str,
+        settling: Optional[Settling[Instance]] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: Codec[T],
+        wait: Optional[float] = None, codec: Codec[T], settling: Optional[Settling[T]] = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
         wait: Optional[float] = None, codec: Optional[Union[str, Codec[Any]]] = None,
+        settling: Optional[Settling[Any]] = None,
     ) -> None:  # fmt: skip
-        super().__init__(client, path, accept, wait, codec)
+        super().__init__(client, path, accept, wait, codec, settling)
         self._client = client
         first = self.begin()
         try:
@@ -382,7 +390,8 @@ class Instancer(InstancerBase[T]):
     def wait(self, minimum: int = 1, timeout: Optional[float] = None) -> Event[T]:
         """Wait until at least `minimum` instances are live; the event that shows them.
 
-        It counts what is known to be so at the moment: while there is no connection, nothing is. Blocks at most
+        It counts what is known to be so at the moment: while there is no connection, nothing is, and what is held by a
+        `Settling` never. Blocks at most
         `timeout` seconds, by default the client's session and connect timeout together, and raises
         `OperationTimeoutError` then. Raises the cause at once where there will never be such a set: after `stop`, or
         where the client can never have a session again.

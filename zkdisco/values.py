@@ -143,17 +143,43 @@ class Event(_Fields, Generic[T]):
     `ReadOnlyServerError`, with which it is what a server without a quorum knows.
 
     It is the tuple of these two. `held` are those of the set that have gone from ZooKeeper, and are kept for a while:
-    none, unless a `Settling` stands between.
+    none, unless a `Settling` stands between. Events are equal if their `held` are, too.
     """
 
     held: Tuple[T, ...] = ()
 
-    if TYPE_CHECKING:
+    def __new__(
+        cls, instances: Tuple[T, ...], error: Optional[Exception] = None, held: Tuple[T, ...] = ()
+    ) -> Event[T]:
+        made = super().__new__(cls, instances, error)
+        if held:
+            made.held = held
+        return made
 
-        def __new__(cls, instances: Tuple[T, ...], error: Optional[Exception] = None) -> Event[T]: ...
+    if TYPE_CHECKING:
 
         @property
         def instances(self) -> Tuple[T, ...]: ...
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same tuple, and the same are held; any other tuple holds none."""
+        return super().__eq__(other) is True and self.held == getattr(other, "held", ())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = _Fields.__hash__
+
+    def __repr__(self) -> str:
+        held = f", held={self.held!r}" if self.held else ""
+        return f"Event(instances={self.instances!r}, error={self.error!r}{held})"
+
+    def __reduce__(self) -> Any:
+        return Event, (*self, self.held)
+
+    def _replace(self, **changes: Any) -> Event[T]:
+        """The same with other values, `held` among them."""
+        return Event(**{"instances": self.instances, "error": self.error, "held": self.held, **changes})
 
 
 class Node(NamedTuple):

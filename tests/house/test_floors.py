@@ -29,7 +29,8 @@ HOUSE = {
         {"_zkwire"},
         {
             "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry",
-            "membership", "memberships", "tls", "supervised", "exposition",
+            "membership", "memberships", "tls", "supervised", "exposition", "settling",
+            "settled",
         },
         {"observers", "runner", "following", "front", "changes"},
         {"crew", "threads", "aio", "catalog", "aio_catalog", "health"},
@@ -41,7 +42,7 @@ HOUSE = {
 #: The rooms without sockets, threads or clocks: they get bytes and times, and give bytes and values.
 PURE = {"zkwire": {"errors", "values", "paths", "sasl", "ensemble", "wire", "ops", "session", "recipes"},
         "zkdisco": {"codecs", "values", "replica", "timeline", "steps", "identity", "registration", "registry",
-                    "membership", "memberships", "supervised", "exposition", "health.gate"}}
+                    "membership", "memberships", "supervised", "exposition", "health.gate", "settling", "settled"}}
 FORBIDDEN = {"socket", "ssl", "threading", "asyncio", "time", "random", "select", "selectors", "queue", "_thread"}
 EVERYWHERE = {"__init__", "__main__"}  # the names of a package, and how it is run
 

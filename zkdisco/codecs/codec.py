@@ -28,8 +28,8 @@ class Naming:
 class Codec(Generic[I]):
     """How instances are kept in nodes: a base class. Whoever derives from it gives `decode`, and `encode` to register.
 
-    `decode` is called on the thread on which a client's cores run: it must not block. A node costs at most itself: what
-    `decode` raises leaves out this node, and is told with it.
+    `decode` is called on the thread on which a client's cores run, and sometimes on others: it must not block. A node
+    costs at most itself: what `decode` raises leaves out this node, and is told with it.
     """
 
     #: What the format is called, where there is a choice (`--codec`).
