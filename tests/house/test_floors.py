@@ -30,9 +30,10 @@ HOUSE = {
             "codecs", "values", "reports", "replica", "timeline", "steps", "identity", "registration", "registry", "membership",
             "tls",
         },
-        {"observers", "runner", "front"},
+        {"observers", "runner", "front", "outputs"},
         {"crew", "threads", "aio"},
         {"demo", "probes", "signals", "output"},
+        {"rendering"},
         {"cli"},
     ),
 }
