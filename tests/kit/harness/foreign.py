@@ -1,4 +1,4 @@
-"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli, Go kit."""
+"""Gets clients of others onto this machine, beside the servers of `packages`: the C client, Java's zkCli, Go kit, proxies."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ CLI = {
 GO = ("bookworm", ["golang-1.19-go", "golang-1.19-src"])
 _GO_KIT = [f"golang-github-{name}-dev" for name in ("go-kit-kit", "go-kit-log", "go-logfmt-logfmt", "go-zookeeper-zk")]
 GO_KIT = ("trixie", _GO_KIT)
+#: Those who consume what `zkdisco render` writes.
+HAPROXY = ("bookworm", ["haproxy", "libopentracing-c-wrapper0", "libopentracing1", "liblua5.3-0"])
+NGINX = ("bookworm", ["nginx", "nginx-common"])
 CLI_MAIN = "org.apache.zookeeper.ZooKeeperMain"
 
 
@@ -41,6 +44,18 @@ def cli_command(version: str) -> list[str]:
     jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath(version)]
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
     return [packages.java(), "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join(jars), CLI_MAIN]
+
+
+def haproxy() -> tuple[str, dict[str, str]]:
+    """The path of HAProxy 2.6, and the environment it needs. Raises Unavailable."""
+    folder = _fetched("haproxy", *HAPROXY)
+    libraries = ":".join(sorted({os.path.dirname(path) for path in glob.glob(f"{folder}/usr/lib/*/*.so*")}))
+    return f"{folder}/usr/sbin/haproxy", {**os.environ, "LD_LIBRARY_PATH": libraries}
+
+
+def nginx() -> str:
+    """The path of nginx 1.22. Raises Unavailable."""
+    return f"{_fetched('nginx', *NGINX)}/usr/sbin/nginx"
 
 
 def go_program(source: Path) -> str:
