@@ -46,12 +46,13 @@ examples:
   python -m zkdisco run --path /services --name api --data 10.0.2.10:80 --check tcp://:80 -- ./server
   python -m zkdisco register --codec curator --path /services --name api --data 10.0.2.10:80     as Apache Curator does
   python -m zkdisco watch --codec auto --path /services/api --json     whatever others keep there
+  python -m zkdisco render --path /services/api --output api.cfg --format haproxy --exec 'systemctl reload haproxy'
   python -m zkdisco demo                          nothing else is needed: it brings a server of its own
   python -m zkdisco demo --servers zk1,zk2,zk3    on a real ensemble; all it makes there is gone afterwards
 
-'register' and 'watch' stay until SIGTERM, SIGINT, SIGHUP or SIGQUIT, and end within 2 s, whatever the servers do; a
-second signal ends at once, unless it comes with the first. 'watch' ends, too, when nobody reads its output any more;
-'register' goes on. An instance is printed as it is if it is plain text, otherwise as a JSON string (in quotes).
+'register', 'watch' and 'render' stay until SIGTERM, SIGINT, SIGHUP or SIGQUIT, and end within 2 s, whatever the
+servers do; a second signal ends at once, unless it comes with the first. 'watch' ends, too, when nobody reads its
+output any more; the others go on. An instance is printed as it is if it is plain text, otherwise as a JSON string.
 
 exit status: 0 done, 1 any trouble (one line on stderr says which), 2 arguments that cannot be right, 3 the path, or the
 chroot, is not there.
@@ -76,7 +77,7 @@ class NotThere(Exception):
     """There is no such path."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("connection")
     group.add_argument("--servers", metavar="HOST[:PORT],...", help="ZooKeeper servers (default: 127.0.0.1:2181; "
@@ -103,12 +104,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zkdisco", parents=[common], epilog=EXAMPLES, description="Service discovery on ZooKeeper.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list,run,demo}", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="{register,watch,list,run,render,demo}", required=True)
     for name, text in (
         ("register", "register an instance, and keep it registered until a signal comes"),
         ("watch", "print the live instances, then again whenever they change"),
         ("list", "print the live instances once"),
         ("run", "run a command that is registered while it is healthy, and taken back before it ends"),
+        ("render", "keep a file equal to the live instances: for HAProxy, nginx, Prometheus, scripts"),
         ("demo", "show services that come, change, die, come back and leave; exits with 0 if all was seen"),
     ):
         verb = verbs.add_parser(name, parents=[common], help=text, description=text,
@@ -127,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
                               "far as can be known, or while what is printed is of the moment")  # fmt: skip
             verb.add_argument("--health-file", metavar="FILE", help="with a line of JSON on how all stands, "
                               f"written at every change and every {HEARTBEAT:g} s")  # fmt: skip
+        if name == "render" and name in words:
+            from . import rendering  # which others need not load
+
+            rendering.add_arguments(verb)
         if name in ("register", "run"):
             verb.add_argument("--data", required=True, help="what to tell the others, mostly host:port; "
                               "with --codec also an Instance as a JSON object: host, port, id ...")  # fmt: skip
@@ -139,9 +145,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit status."""
-    parser = _parser()
     given = sys.argv[1:] if argv is None else list(argv)
     end = given.index("--") if "--" in given else len(given)
+    parser = _parser(given[:end])
     options = parser.parse_args(given[:end])
     command = given[end + 1 :]
     if command and options.verb != "run":
@@ -155,12 +161,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         arguments = client_arguments({"servers": "127.0.0.1:2181", **_client_arguments(options)})
         if options.verb == "run" and service is not None:
             return _run(plan.plan(options, command), service, arguments)
+        rendering = _rendering(options, directory, inbox)
         signals = Signals(inbox)
         signals.listen()
         if options.verb == "demo":
             return _demo(options, inbox)
-        output = Output(signals, needed=options.verb != "register")
-        return _Session(options, arguments, inbox, output).run(service, directory)
+        output = Output(signals, needed=options.verb not in ("register", "render"))
+        return _Session(options, arguments, inbox, output, rendering).run(service, directory)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     except Stopped:
@@ -214,6 +221,15 @@ def _service(options: argparse.Namespace) -> Service[Any]:
     return service
 
 
+def _rendering(options: argparse.Namespace, directory: str, inbox: SimpleQueue[Any]) -> Any:
+    """What `render` is made of, or None for another verb."""
+    if options.verb != "render":
+        return None
+    from . import rendering
+
+    return rendering.Rendering(options, directory, inbox)
+
+
 def _client_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     """Those that were given, on the command line, in a file or in the environment, in this order."""
     for name, variable in ENVIRONMENT.items():
@@ -265,9 +281,10 @@ class _Session:
     """One run of a verb: a client, and what arrives for the main thread. None in the inbox is a signal."""
 
     def __init__(
-        self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any], output: Output
-    ) -> None:
-        self._output = output
+        self, options: argparse.Namespace, arguments: Dict[str, Any], inbox: SimpleQueue[Any], output: Output,
+        rendering: Any,
+    ) -> None:  # fmt: skip
+        self._output, self._rendering = output, rendering
         self._verb, self._json, self._inbox = options.verb, _flag(options), inbox
         self._wait: Optional[float] = getattr(options, "wait", None)
         self._identity: Optional[str] = getattr(options, "identity", None)
@@ -292,6 +309,8 @@ class _Session:
                 self._watch(directory)
             elif self._services is not None:
                 self._list_services(directory)
+            elif self._rendering is not None:
+                self._render(directory)
             else:
                 self._list(directory)
         except Stopped:
@@ -314,6 +333,8 @@ class _Session:
         gone: List[bool] = []
 
         def goodbye() -> None:
+            if self._rendering is not None:
+                self._rendering.stop()
             try:
                 if registrar is not None and self._client.zk.connected:
                     registrar.deregister(timeout=LEAVE)
@@ -449,15 +470,33 @@ class _Session:
             if event != shown:  # or else a node has taken the place of another with the same data
                 self._output.line(self._line(event, instancer) if self._json else _text(event))
             shown = event
-            error = event.error
-            if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
-                raise error if not isinstance(error, ClientClosedError) else Stopped
+            self._check_end(event)
 
-    def _follow(self, directory: str) -> Instancer[Any]:
+    def _check_end(self, event: Event[Any]) -> None:
+        """Raise the error of an event, if there will never be a session again."""
+        error = event.error
+        if isinstance(error, errors.ConnectionClosedError) or self._client.zk.client_state == "AUTH_FAILED":
+            raise error if error is not None and not isinstance(error, ClientClosedError) else Stopped
+
+    def _follow(self, directory: str, codec: Optional[Codec[Any]] = None) -> Instancer[Any]:
         wait = None if self._wait is None else 0.0
-        instancer: Instancer[Any] = self._call(lambda: Instancer(self._client, directory, wait=wait, codec=self._codec))
+        known = codec or self._codec or TEXT
+        instancer: Instancer[Any] = self._call(lambda: Instancer(self._client, directory, wait=wait, codec=known))
         self._instancer = instancer
         return instancer
+
+    def _render(self, directory: str) -> None:
+        """Keep a file as it should be, until a signal comes; or do it once."""
+        rendering = self._rendering
+        instancer = self._follow(directory, rendering.codec)
+        if self._client.zk.connected:
+            self._call(lambda: self._look_around(directory))
+        rendering.begin(instancer, self._client.options.timeout)
+        while not rendering.over():
+            try:
+                rendering.say(self._next(LOOK), self._output)
+            except Empty:
+                self._check_end(instancer.state)
 
     def _list(self, directory: str) -> None:
         instancer = self._follow(directory)
@@ -496,7 +535,7 @@ class _Session:
         zk = self._client.zk
         stat = zk.exists(directory)
         if stat is None:
-            if self._verb == "watch":
+            if self._verb != "list":
                 self._output.trouble(f"there is no {directory} yet; {self._nearest(directory)}")
             return False
         names = zk.get_children(directory)

@@ -32,10 +32,10 @@ HOUSE = {
             "membership", "memberships", "tls", "supervised", "exposition", "settling",
             "settled",
         },
-        {"observers", "runner", "following", "front", "changes"},
+        {"observers", "runner", "following", "front", "changes", "outputs"},
         {"crew", "threads", "aio", "catalog", "aio_catalog", "health"},
         {"demo", "probes", "signals", "output", "listing", "systemd", "first_process", "pages", "command", "plan"},
-        {"sidecar"},
+        {"sidecar", "rendering"},
         {"cli"},
     ),
 }

@@ -1,4 +1,4 @@
-"""Gets clients of others onto this machine, beside the servers of `packages`: C, Java's zkCli, Go kit, Curator, Prometheus."""
+"""Gets clients of others onto this machine, beside the servers of `packages`: C, Java, Go, Curator, Prometheus, proxies."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ CURATOR = ("bookworm", [*_CURATOR, "libguava-java", *_JACKSON])
 #: A Java compiler, for where there is none.
 JDK = ("bookworm", ["openjdk-17-jdk-headless", "openjdk-17-jre-headless"])
 PROMETHEUS = ("bookworm", ["prometheus"])
+#: Those who consume what `zkdisco render` writes.
+HAPROXY = ("bookworm", ["haproxy", "libopentracing-c-wrapper0", "libopentracing1", "liblua5.3-0"])
+NGINX = ("bookworm", ["nginx", "nginx-common"])
 CLI_MAIN = "org.apache.zookeeper.ZooKeeperMain"
 
 
@@ -48,6 +51,18 @@ def cli_command(version: str) -> list[str]:
     jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath(version)]
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
     return [packages.java(), "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join(jars), CLI_MAIN]
+
+
+def haproxy() -> tuple[str, dict[str, str]]:
+    """The path of HAProxy 2.6, and the environment it needs. Raises Unavailable."""
+    folder = _fetched("haproxy", *HAPROXY)
+    libraries = ":".join(sorted({os.path.dirname(path) for path in glob.glob(f"{folder}/usr/lib/*/*.so*")}))
+    return f"{folder}/usr/sbin/haproxy", {**os.environ, "LD_LIBRARY_PATH": libraries}
+
+
+def nginx() -> str:
+    """The path of nginx 1.22. Raises Unavailable."""
+    return f"{_fetched('nginx', *NGINX)}/usr/sbin/nginx"
 
 
 def go_program(source: Path) -> str:

@@ -21,7 +21,7 @@ from .place import embedded, real
 from .scenario import Outcome, Scenario, run_on, table
 
 #: The modules, each with a `book`.
-CLIENTS = ("kazoo_client", "kazoo_recipes", "c_client", "zkcli", "gokit", "gunicorn_server")
+CLIENTS = ("kazoo_client", "kazoo_recipes", "c_client", "zkcli", "gokit", "gunicorn_server", "proxies")
 
 
 def scenarios(missing: list[str]) -> Iterator[Scenario]:

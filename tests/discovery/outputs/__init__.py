@@ -1,0 +1,1 @@
+"""Tests of `zkdisco.outputs` and of the verb `render`."""
