@@ -26,6 +26,7 @@ def stand_in_front() -> None:
         return
     heard = {int(number) for number in signal.valid_signals()}
     heard -= {int(getattr(signal, f"SIG{name}")) for name in UNHEARD if hasattr(signal, f"SIG{name}")}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as a parent may hand it on, it would never come
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
     pid = os.fork()
     if not pid:

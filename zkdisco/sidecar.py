@@ -132,6 +132,7 @@ class Sidecar:
         try:
             self._registrar.observe(self._inbox)
             self._registrar.start()
+            self._show(self._seen)
             if self._prober is not None:
                 self._prober.start()
             while self._supervision.status is None:
