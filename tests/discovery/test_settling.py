@@ -35,7 +35,7 @@ def test_an_event_with_held_instances_is_a_value() -> None:
     event = Event(("a", "b"), None, ("b",))
     assert event == Event(("a", "b"), None, held=("b",)) and hash(event) == hash(Event(("a", "b"), None, ("b",)))
     assert event != Event(("a", "b")) and event != (("a", "b"), None) and Event(("a", "b")) == (("a", "b"), None)
-    assert event != (("a", "b"), None)
+    assert event != ((("a", "b"), None)) and (("a", "b"), None) != event  # noqa: SIM300
     instances, error = event
     assert (instances, error) == (("a", "b"), None)
     assert repr(event) == "Event(instances=('a', 'b'), error=None, held=('b',))"
@@ -308,7 +308,7 @@ def test_an_outage_shows_nothing_longer(front: Front) -> None:
         instancer.register(heard)
         zk.multi([Delete(f"/svc/api/{name}") for name in "ab"])
         heard.until(lambda seen: seen[-1].held == ("a", "b"))
-        proxy.refuse = True
+        proxy.refuse()
         proxy.cut("rst")
         heard.until(lambda seen: seen[-1].error is not None and seen[-1].held == ("a", "b"))
         heard.until(lambda seen: seen[-1].error is not None and seen[-1].instances == ())
