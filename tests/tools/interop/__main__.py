@@ -21,7 +21,9 @@ from .place import embedded, real
 from .scenario import Outcome, Scenario, run_on, table
 
 #: The modules, each with a `book`.
-CLIENTS = ("kazoo_client", "kazoo_recipes", "c_client", "zkcli", "gokit", "gunicorn_server")
+CLIENTS = (
+    "kazoo_client", "kazoo_recipes", "kazoo_party", "c_client", "zkcli", "gokit", "curator", "prometheus", "gunicorn_server",
+)  # fmt: skip
 
 
 def scenarios(missing: list[str]) -> Iterator[Scenario]:
