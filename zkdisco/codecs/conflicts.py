@@ -1,6 +1,7 @@
 """Whose readers a record of ours would break: what others keep in a directory, and what their readers do with ours.
 
-Owns the table of readers, of which those of Curator and Prometheus are tried with the real ones. Must not know ZooKeeper: nodes come as names and data.
+Owns the table of readers, of which Curator and Prometheus are tried as they are. Must not know ZooKeeper: nodes come as
+names and data.
 """
 
 from __future__ import annotations

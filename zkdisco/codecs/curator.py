@@ -207,9 +207,8 @@ def _metadata(payload: Any) -> Dict[str, Any]:
         if not isinstance(payload.get("@class", ""), str):
             raise ValueError("@class of the payload is no text")
         return {name: value for name, value in payload.items() if name != "@class"}
-    if isinstance(payload, list) and len(payload) == 2 and isinstance(payload[0], str):
-        if "." in payload[0] and _CLASS.fullmatch(payload[0]):  # as Java writes a list: its class, and what is in it
-            payload = payload[1]
+    if isinstance(payload, list) and len(payload) == 2 and isinstance(payload[0], str) and "." in payload[0]:
+        payload = payload[1] if _CLASS.fullmatch(payload[0]) else payload  # Java writes the class of a list before it
     return {"payload": payload}
 
 

@@ -20,7 +20,7 @@ def command(server: Any, *words: str) -> List[str]:
     return [sys.executable, "-m", "zkdisco", words[0], "--servers", server.hosts, *words[1:]]
 
 
-def run(server: Any, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(server: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(server, *words), cwd=ROOT, capture_output=True, text=True, timeout=25, check=False)
 
 

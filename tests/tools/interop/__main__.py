@@ -54,10 +54,10 @@ def run(wanted: list[Scenario], version: str) -> list[Outcome]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.interop", description=__doc__.splitlines()[0])
     parser.add_argument("--version", default="3.9.3", choices=("3.8.0", "3.9.3"), help="of both servers")
-    parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it")
+    parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it, in any case")
     options = parser.parse_args()
     missing: list[str] = []
-    wanted = [one for one in scenarios(missing) if options.k in f"{one.client} {one.name}"]
+    wanted = [one for one in scenarios(missing) if options.k.lower() in f"{one.client} {one.name}".lower()]
     began = time.monotonic()
     try:
         outcomes = run(wanted, options.version)

@@ -18,6 +18,22 @@ from .scenario import Book, Scenario, Trial
 COMMAND = foreign.curator_program(Path(__file__).parent / "curator_program" / "Discovery.java")
 NAMES = ("theirs", "ours", "typed", "cache", "mixed")
 TYPED = Curator("Discovery$Details")
+_FIRST = r'["api","first","10.0.2.10",80,null,%s,true,"DYNAMIC","http://10.0.2.10:80/api",true]'
+#: What must be noted besides being the same on both servers, word by word, in this order.
+WANTED = {
+    "theirs": (
+        "'list 10.0.0.1:8080 {\"payload\": [\"x\", \"y\"]} DYNAMIC '", "'map 10.0.0.1:8080 {\"zone\": \"eu\", \"n\": 3} DYNAMIC http://10.0.0.1:8080/api'",
+        "'permanent 10.0.0.1:8080 {} PERMANENT '", "'ssl [::1]:8443 {} DYNAMIC https://x:8443/ssl'", "'static 10.0.0.1:8080 {} STATIC '",
+        "list: True", "long: True", "map: True", "number: True", "plain: True", "ssl: True", "text: True", "detected: ['curator']", "closed: True",
+    ),
+    "ours": (
+        "by name: ['" + _FIRST % '{"zone":"a","rack":7}' + "']", "by id: ['api', 'first', '10.0.2.10', 80", "], None", "services: ['api']",
+        '"first","10.0.2.10",81,', "by name: []",
+    ),
+    "typed": (_FIRST % '"Details of a 7"', "by id: ['api', 'first'", "by name: 'fails as a whole'"),
+    "cache": ("at first: 0", "one has come: ['first']", "another has come: ['first', 'second']", "one has gone: ['second']", "none is left: []"),
+    "mixed": ("warned of spring", "warned of nerve", "warned of dubbo"),
+}  # fmt: skip
 book = Book("Curator")
 
 
@@ -98,6 +114,11 @@ def _run(name: str, trial: Trial) -> None:
         )  # fmt: skip
     finally:
         other.close()
+    said, place = "\n".join(trial.notes), 0
+    for wanted in WANTED[name]:
+        found = said.find(wanted, place)
+        assert found >= 0, f"Curator should have said: {wanted}"
+        place = found + len(wanted)
 
 
 book += [

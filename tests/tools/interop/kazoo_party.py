@@ -21,9 +21,11 @@ def party(trial: Trial) -> None:
         theirs.join()
         client = Client(zk=trial.place.other)
         instancer = Instancer(client, path, codec="gokit", accept=lambda name: name.endswith("__party__"))
+        assert [found.address for found in instancer.state.instances] == ["10.0.0.1:80"]
         trial.note("zkdisco reads", [found.address for found in instancer.state.instances])
         registrar = Registrar(client, Service(trial.root, "party", b"10.0.0.2:80"), identity=f"{uuid.uuid4().hex}__party__")
         registrar.register()
+        assert sorted(theirs) == ["10.0.0.1:80", "10.0.0.2:80"]
         trial.note("Party reads", sorted(theirs), len(theirs))
         trial.place.wait(lambda: len(instancer.state.instances) == 2, "both")
         theirs.leave()
@@ -44,6 +46,7 @@ def shallow_party(trial: Trial) -> None:
         client = Client(zk=trial.place.other)
         registrar = Registrar(client, Service(trial.root, "party"), identity=f"{uuid.uuid4().hex}-10.0.0.2:80")
         registrar.register()
+        assert sorted(theirs) == ["10.0.0.1:80", "10.0.0.2:80"]
         trial.note("ShallowParty reads", sorted(theirs), len(theirs))
         instancer = Instancer(client, path)
         trial.note("zkdisco reads", sorted(node.name.partition("-")[2] for node in instancer.nodes))
