@@ -1,33 +1,37 @@
 """Whose readers a record of ours would break: what others keep in a directory, and what their readers do with ours.
 
-Owns the table of readers. Must not know ZooKeeper: nodes come as names and data.
+Owns the table of readers, of which Curator and Prometheus are tried as they are. Must not know ZooKeeper: nodes come as
+names and data.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from . import find
 from .auto import detected
 from .codec import Codec
 
-#: By the format that is there: formats that its readers take, besides their own, and what they do with others.
-READERS: Dict[str, Tuple[FrozenSet[str], str]] = {
-    "curator": (frozenset(("spring", "dubbo-app")), "Curator's query for the service fails as a whole"),
-    "spring": (frozenset(), "Spring Cloud's query for the service fails as a whole"),
-    "dubbo-app": (frozenset(), "Dubbo's query for the application fails as a whole"),
-    "gokit": (frozenset(("text",)), "Go kit hands the record to its factories as if it were an address"),
-    "serverset": (frozenset(), "Prometheus takes other JSON for a target without an address"),
-    "nerve": (frozenset(), "synapse and Prometheus take other JSON for a server without an address, or leave it out"),
-    "dubbo": (frozenset(), "nothing: Dubbo leaves out what is no URL"),
-    "kafka": (frozenset(), "Kafka's controller cannot read a name that is no number"),
-    "solr": (frozenset(), "Solr takes every name for a live node"),
-    "hbase": (frozenset(), "HBase's master cannot read a name that is none of a server"),
+#: Formats whose records are JSON that Curator's reader knows no field of; and those whose data is no JSON.
+STRANGE, NO_JSON = ("nerve", "serverset"), ("text", "gokit", "dubbo")
+_WHOLE = "{}'s query for the service fails as a whole"
+_EMPTY = "{} takes the record for an instance without a name and an address"
+#: By the format that is there: what its readers do with ours, by ours ("": with all that are not named); "" is no harm.
+READERS: Dict[str, Dict[str, str]] = {
+    **{
+        format: {"": _WHOLE.format(reader), **dict.fromkeys(STRANGE, _EMPTY.format(reader))}
+        for format, reader in (("curator", "Curator"), ("spring", "Spring Cloud"), ("dubbo-app", "Dubbo"))
+    },
+    "gokit": {"": "Go kit hands the record to its factories as if it were an address", "text": ""},
+    "serverset": {"": "Prometheus takes the record for a target without an address", **dict.fromkeys(NO_JSON, "")},
+    "nerve": {
+        "": "Prometheus takes the record for a target without an address; synapse leaves it out",
+        **dict.fromkeys(NO_JSON, ""),
+    },
+    "kafka": {"": "Kafka's controller cannot read a name that is no number"},
+    "solr": {"": "Solr takes every name for a live node"},
+    "hbase": {"": "HBase's master cannot read a name that is none of a server"},
 }
-#: What only plain text, that is no JSON, does no harm to; and readers that nothing harms.
-JSON_ONLY, UNHARMED = frozenset(("serverset",)), frozenset(("dubbo",))
-#: Formats whose data is no JSON.
-NO_JSON = frozenset(("text", "gokit", "dubbo"))
 
 
 class Conflict(NamedTuple):
@@ -51,14 +55,9 @@ def conflicts(nodes: Iterable[Tuple[str, bytes]], codec: Optional[Union[str, Cod
     there: Dict[str, List[str]] = {}
     for name, data in nodes:
         there.setdefault(detected(name, data) or "", []).append(name)
+    effects = {format: readers.get(ours, readers[""]) for format, readers in READERS.items() if format != ours}
     return [
-        Conflict(format, tuple(sorted(names)), READERS[format][1])
+        Conflict(format, tuple(sorted(names)), effects[format])
         for format, names in sorted(there.items())
-        if format in READERS and _breaks(format, ours)
+        if effects.get(format)
     ]
-
-
-def _breaks(format: str, ours: str) -> bool:
-    if ours == format or ours in READERS[format][0] or format in UNHARMED:
-        return False
-    return not (format in JSON_ONLY and ours in NO_JSON)

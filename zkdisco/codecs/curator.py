@@ -26,7 +26,7 @@ FIELDS: Dict[str, Any] = {
 SERVICE_TYPES = ("DYNAMIC", "STATIC", "PERMANENT", "DYNAMIC_SEQUENTIAL")
 #: What `enabled` is as a status. Curator itself leaves it out unless it is told not to; then nothing is said.
 ENABLED = {"": None, "ENABLED": True, "DISABLED": False}
-_CLASS = re.compile(r"[A-Za-z_$][\w$]{0,99}(?:\.[A-Za-z_$][\w$]{0,99}){1,20}", re.ASCII)
+_CLASS = re.compile(r"(?:[A-Za-z_$][\w$]{0,99}\.){0,20}[A-Za-z_$][\w$]{0,99}", re.ASCII)
 
 
 class ById(Naming):
@@ -51,7 +51,7 @@ class Curator(Codec[Instance]):
 
     def __init__(self, payload_class: Optional[str] = None) -> None:
         if payload_class is not None and not _CLASS.fullmatch(payload_class):
-            raise ValueError(f"no name of a Java class, with its package: {payload_class!r}")
+            raise ValueError(f"no name of a Java class: {payload_class!r}")
         self.payload_class = payload_class
 
     def decode(self, name: str, data: bytes) -> Instance:
@@ -207,8 +207,8 @@ def _metadata(payload: Any) -> Dict[str, Any]:
         if not isinstance(payload.get("@class", ""), str):
             raise ValueError("@class of the payload is no text")
         return {name: value for name, value in payload.items() if name != "@class"}
-    if isinstance(payload, list) and len(payload) == 2 and isinstance(payload[0], str) and _CLASS.fullmatch(payload[0]):
-        payload = payload[1]
+    if isinstance(payload, list) and len(payload) == 2 and isinstance(payload[0], str) and "." in payload[0]:
+        payload = payload[1] if _CLASS.fullmatch(payload[0]) else payload  # Java writes the class of a list before it
     return {"payload": payload}
 
 

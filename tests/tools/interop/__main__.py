@@ -21,7 +21,10 @@ from .place import embedded, real
 from .scenario import Outcome, Scenario, run_on, table
 
 #: The modules, each with a `book`.
-CLIENTS = ("kazoo_client", "kazoo_recipes", "c_client", "zkcli", "gokit", "gunicorn_server", "proxies")
+CLIENTS = (
+    "kazoo_client", "kazoo_recipes", "kazoo_party", "c_client", "zkcli", "gokit", "curator", "prometheus", "gunicorn_server",
+    "proxies",
+)  # fmt: skip
 
 
 def scenarios(missing: list[str]) -> Iterator[Scenario]:
@@ -52,10 +55,10 @@ def run(wanted: list[Scenario], version: str) -> list[Outcome]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.interop", description=__doc__.splitlines()[0])
     parser.add_argument("--version", default="3.9.3", choices=("3.8.0", "3.9.3"), help="of both servers")
-    parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it")
+    parser.add_argument("-k", default="", help="only scenarios whose client or name has this in it, in any case")
     options = parser.parse_args()
     missing: list[str] = []
-    wanted = [one for one in scenarios(missing) if options.k in f"{one.client} {one.name}"]
+    wanted = [one for one in scenarios(missing) if options.k.lower() in f"{one.client} {one.name}".lower()]
     began = time.monotonic()
     try:
         outcomes = run(wanted, options.version)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from tests.kit.harness import foreign
-from zkdisco import Client, Registrar, Service
+from zkdisco import Client, Instancer, Registrar, Service
+from zkdisco.codecs import parse_address
 
 from .program import converse
 from .scenario import Book, Scenario, Trial
@@ -22,17 +24,24 @@ def _run(name: str, trial: Trial) -> None:
     place = trial.place
     with contextlib.ExitStack() as stack:
         client = Client(zk=place.other)
-        registrars: dict[str, Registrar] = {}
+        registrars: dict[str, Registrar[Any]] = {}
 
         def register(trial: Trial, path: str, name: str, data: str) -> None:
-            registrar = registrars[data] = Registrar(client, Service(path, name, data.encode()))
+            service: Service[Any] = Service(path, name, data.encode())
+            if ":" in data:
+                service = Service(path, name, parse_address(data), codec="gokit")
+            registrar = registrars[data] = Registrar(client, service)
             registrar.register()
 
         def deregister(trial: Trial, data: str) -> None:
             registrars.pop(data).deregister()
 
         def entries(trial: Trial, path: str) -> list[str]:
-            return sorted(client.get_entries(path)[0])
+            there = sorted(client.get_entries(path)[0])
+            instancer = Instancer(client, path, codec="gokit")  # which reads the same, where there is an address
+            stack.callback(instancer.stop)
+            assert sorted(one.address for one in instancer.state.instances) == [one for one in there if ":" in one]
+            return there
 
         def watch_it_go(trial: Trial, path: str) -> None:
             stack.callback(lambda: trial.note("left", client.get_entries(path)[0]))
