@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", COOKBOOK, re.
 
 
 def test_every_example_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 10
+    assert len(EXAMPLES) == COOKBOOK.count("```python\n") == 11
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
