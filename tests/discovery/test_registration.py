@@ -213,7 +213,7 @@ def test_no_rights_in_the_background_are_tried_again_and_cured(world: World) -> 
     pauses = []
     for _ in range(8):
         while not world.peer.quiet:
-            world.peer.serve() if world.peer.up else world.peer.hear()
+            (world.peer.serve if world.peer.up else world.peer.hear)()
         assert isinstance(world.core.error, errors.NoAuthError) and world.ours() == []
         pauses.append(world.core.deadline() - world.peer.now)
         world.peer.pass_time(pauses[-1])
@@ -443,3 +443,86 @@ def test_a_registration_given_up_without_a_connection_is_in_no_trouble() -> None
     ((_, outcome),) = core.settled()
     assert isinstance(outcome, errors.OperationTimeoutError) and "no connection" in str(outcome)
     assert core.at_rest and core.error is None
+
+
+# ------------------------------------------------------------------- those who never rest
+
+
+def harassed(world: World, harm: Any, most: int = 2000) -> None:
+    """Everything goes on, and after each thing the server did `harm(op)` happens, until something has failed for good."""
+    world.peer.connect()
+    for _ in range(most):
+        if world.peer.up:
+            op = world.peer.up[0][1]
+            world.peer.serve()
+            harm(op)
+        elif world.peer.down:
+            world.peer.hear()
+        else:
+            break
+    world.look()
+
+
+def test_a_node_that_somebody_deletes_again_and_again_is_an_error(world: World) -> None:
+    number = world.want(True)
+
+    def harm(op: Any) -> None:
+        for name in world.ours() if isinstance(op, ops.Create) else ():
+            world.tree.operator(ops.Delete(f"{DIRECTORY}/{name}"))
+
+    harassed(world, harm)
+    assert world.outcomes[number] and "again and again" in str(world.core.error)
+    assert isinstance(world.run(world.want(True)), str), "once they stop, it stands"
+
+
+def test_a_directory_that_somebody_deletes_again_and_again_is_an_error() -> None:
+    world = World(parents=False)
+    number = world.want(True)
+
+    def harm(op: Any) -> None:
+        if isinstance(op, ops.Create) and op.path == DIRECTORY and DIRECTORY in world.tree.nodes:
+            world.tree.operator(ops.Delete(DIRECTORY))
+
+    harassed(world, harm)
+    assert isinstance(world.outcomes[number], errors.NoNodeError) and world.outcomes[number].path == DIRECTORY
+    assert world.ours() == []
+
+
+def test_a_server_that_makes_another_node_than_was_asked_for_is_not_believed(world: World) -> None:
+    world.core.session(1, 0.0)
+    world.core.want(True, 0, 0.0)
+    ((key, op),) = world.core.operations()
+    world.core.answered(key, f"{DIRECTORY}/somebody", 0.0)
+    ((_, outcome),) = world.core.settled()
+    assert isinstance(op, ops.Create) and isinstance(outcome, errors.ProtocolError) and "somebody" in str(outcome)
+    assert world.core.node is None
+
+
+def test_who_does_not_wait_cannot_give_up(world: World) -> None:
+    node = world.run(world.want(True))
+    world.core.withdraw("nobody", 1.0)
+    assert world.core.settled() == [] and world.core.node == node and world.core.wanted
+
+
+def test_an_answer_after_the_end_is_of_no_interest(world: World) -> None:
+    world.core.session(1, 0.0)
+    world.core.want(True, 0, 0.0)
+    ((key, _),) = world.core.operations()
+    cause = errors.AuthFailedError("refused")
+    world.core.ended(cause, 0.0)
+    assert world.core.settled() == [(0, cause)]
+    world.core.answered(key, f"{DIRECTORY}/{PREFIX}0000000003", 0.0)
+    assert world.core.node is None and world.core.operations() == [] and world.core.settled() == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_before_its_time_nothing_is_tried_again(world: World, seconds: float) -> None:
+    world.tree.denied = (ops.Create,)
+    world.core.promise(0.0)
+    world.peer.connect()
+    while world.peer.up or world.peer.down:
+        (world.peer.serve if world.peer.up else world.peer.hear)()
+    due = world.core.deadline()
+    assert due is not None
+    world.core.timed_out(due + seconds)
+    assert bool(world.core.operations()) is (seconds == 0.0)

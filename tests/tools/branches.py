@@ -1,6 +1,6 @@
 """Prints which share of the cores' statements and branches the tests of each core run; fails where a core is below 98 %.
 
-    python -m tests.tools.branches [--missing]
+    python -m tests.tools.branches [--missing] [wire] [session] [embedded] [discovery]
 
 Each core (tests/tools/cores.py) is measured by its own tests alone, those of `make check` and those that are `long`.
 """
@@ -71,10 +71,10 @@ def rows(core: Core, report: Path) -> List[Row]:
 
 
 def main(*options: str) -> int:
-    """0 if the tests pass and each core has enough."""
+    """0 if the tests pass and each core, or each that is named, has enough."""
     failed = False
     table: List[Row] = []
-    for core in CORES:
+    for core in [core for core in CORES if core.name in options] or CORES:
         with TemporaryDirectory() as folder:
             report = Path(folder, "report.json")
             failed |= measured(core, report) != 0

@@ -29,7 +29,7 @@ CORES = (
     Core("session", "zkwire", ("session", "sasl", "recipes"), ("tests/session", "tests/fronts/test_faults_verbs.py")),
     Core("embedded", "zkwire", ("embedded",), ("tests/embedded",)),
     Core("discovery", "zkdisco", tuple(sorted(PURE["zkdisco"])), (
-        "tests/discovery/test_registry.py", "tests/discovery/test_steps.py", "tests/discovery/test_timeline.py",
+        "tests/discovery/test_values.py", "tests/discovery/test_registry.py", "tests/discovery/test_steps.py", "tests/discovery/test_timeline.py",
         "tests/discovery/test_registration.py", "tests/discovery/test_membership.py", "tests/discovery/test_identity.py",
         "tests/discovery/test_reports.py",
     )),

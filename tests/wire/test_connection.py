@@ -11,7 +11,7 @@ import pytest
 from tests.kit.catalogue import fault
 from tests.kit.feeding import seeded, truncations
 from tests.kit.world import PASSWORD, SID, STAT0, event_frame, framed, header, reply_frame, welcome_frame
-from zkwire.wire.connection import MAX_FRAME, MAX_PASSWORD, XID_LIMIT, Connection
+from zkwire.wire.connection import MAX_FRAME, MAX_HANDSHAKE, MAX_PASSWORD, XID_LIMIT, Connection
 from zkwire.errors import FrameTooLargeError, MarshallingError, NoNodeError, ProtocolError, ZookeeperError
 from zkwire.wire.jute import decode
 from zkwire.ops import Auth, Create, Delete, Exists, GetChildren, GetData, Multi, Ping, SetData
@@ -117,6 +117,18 @@ def test_the_event_before_a_reply_in_one_segment_comes_first() -> None:
     connection = asked(GET)
     incoming = connection.received(event_frame("CHANGED", "/a") + reply_frame(GET, 1, (b"", STAT0)))
     assert [op for op, _, _, _ in incoming] == [None, GET]
+
+
+@pytest.mark.parametrize(("length", "why"), [
+    (0, "refused the session (0 bytes"), (MAX_HANDSHAKE, "buffer of length"), (-1, "another service"),
+    (MAX_HANDSHAKE + 1, "another service"),
+])  # fmt: skip
+def test_an_answer_to_the_handshake_has_a_length_that_can_be_one(length: int, why: str) -> None:
+    connection = Connection(Scope(""))
+    connection.open(REQUEST)
+    connection.received(struct.pack(">i", length) + b"\1" * max(0, length))
+    assert isinstance(connection.error, (ProtocolError, MarshallingError))
+    assert why in str(connection.error)
 
 
 @pytest.mark.parametrize("length", [-1, -(2**31), 0, 1, 15, MAX_FRAME + 1, 2**31 - 1])

@@ -170,6 +170,14 @@ def test_bad_length(codec: JuteType[Any], length: int) -> None:
         decode(codec, b"\x55" + data, 1)
 
 
+@pytest.mark.parametrize("char", ["a", "\0", "\x1f"])
+@pytest.mark.parametrize("count", [8, 20])
+@pytest.mark.parametrize("told", [1, 2, 40])
+def test_many_names_that_are_all_shorter_than_their_lengths_are_malformed(char: str, count: int, told: int) -> None:
+    names = struct.pack(">i", 3 + told) + f"{char}bc".encode()
+    assert refuses(decode, NAMES, struct.pack(">i", count) + names * count)
+
+
 def test_names_take_no_null() -> None:
     for text in ("ffffffff", "00000001 ffffffff", "00000002 00000000 ffffffff"):
         assert refuses(decode, NAMES, unhex(text))
