@@ -84,21 +84,33 @@ def go_program(source: Path) -> str:
     return str(target)
 
 
-def curator_program(source: Path) -> list[str]:
-    """The command that runs a program of one Java file that imports Curator's discovery. Raises Unavailable."""
+def curator_program(source: Path, beans: Path) -> dict[bool, list[str]]:
+    """The commands that run a Java program that imports Curator's discovery, with the classes in `beans` (True), and without.
+
+    Raises Unavailable.
+    """
     folder = _fetched("curator-5.4", *CURATOR)
     jars = [*sorted(glob.glob(f"{folder}/usr/share/java/*.jar")), packages.classpath("3.8.0")]
     target = packages.cache_dir() / f"{source.parent.name}-classes"
     compiler = _java_compiler()
     with _lock():
-        target.mkdir(exist_ok=True)
-        command = [compiler, "-d", str(target), "-cp", ":".join(jars), str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{source} does not compile: {done.stderr[-3000:]}")
+        _compile(compiler, sorted(beans.rglob("*.java")), target / "beans", jars)
+        _compile(compiler, [source], target / "program", [f"{target}/beans", *jars])
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
     java = os.path.join(os.path.dirname(os.path.realpath(compiler)), "java")
-    return [java, "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp", ":".join([str(target), *jars]), source.stem]
+    start = [java, "-Xmx64m", "-XX:TieredStopAtLevel=1", quiet, "-cp"]
+    return {
+        has: [*start, ":".join([f"{target}/program", *([f"{target}/beans"] if has else []), *jars]), source.stem]
+        for has in (True, False)
+    }
+
+
+def _compile(compiler: str, sources: list[Path], target: Path, classes: list[str]) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-d", str(target), "-cp", ":".join(classes), *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{sources[0]} does not compile: {done.stderr[-3000:]}")
 
 
 def _java_compiler() -> str:

@@ -15,8 +15,9 @@ from zkdisco.codecs.curator import Curator, uri_spec, url
 from .program import converse
 from .scenario import Book, Scenario, Trial
 
-COMMAND = foreign.curator_program(Path(__file__).parent / "curator_program" / "Discovery.java")
-NAMES = ("theirs", "ours", "typed", "cache", "mixed")
+_FOLDER = Path(__file__).parent / "curator_program"
+COMMANDS = foreign.curator_program(_FOLDER / "Discovery.java", _FOLDER / "beans")
+NAMES = ("theirs", "ours", "typed", "beans", "cache", "mixed")
 TYPED = Curator("Discovery$Details")
 _FIRST = r'["api","first","10.0.2.10",80,null,%s,true,"DYNAMIC","http://10.0.2.10:80/api",true]'
 #: What must be noted besides being the same on both servers, word by word, in this order.
@@ -31,6 +32,11 @@ WANTED = {
         '"first","10.0.2.10",81,', "by name: []",
     ),
     "typed": (_FIRST % '"Details of a 7"', "by id: ['api', 'first'", "by name: 'fails as a whole'"),
+    "beans": (
+        "'ours-spring', '10.0.2.10', 80, 'ours-spring spring {instance_status=UP, weight=2}', 'http://10.0.2.10:80'",
+        "zkdisco reads: ['spring'], ['10.0.0.1:8080: True', 'ours-spring: True']",
+        "'10.0.2.10:80', '10.0.2.10', 80, 'null dubbo-app {}', None", "['dubbo-app'], ['10.0.0.1:8080: True', '10.0.2.10:80: True']",
+    ),
     "cache": ("at first: 0", "one has come: ['first']", "another has come: ['first', 'second']", "one has gone: ['second']", "none is left: []"),
     "mixed": ("warned of spring", "warned of nerve", "warned of dubbo"),
 }  # fmt: skip
@@ -55,8 +61,9 @@ class Other:
         return [f"{one.id} {one.address} {json.dumps(one.metadata)} {one.raw['serviceType']} {url(one)}" for one in found]
 
     def written_again(self, trial: Trial, name: str) -> list[str]:
-        codec, told = find("curator"), []
+        told = []
         for child, data in self.nodes(name):
+            codec = find(find("auto").decode(child, data).format)
             try:
                 told.append(f"{child}: {codec.encode(codec.decode(child, data)) == data}")
             except ValueError as error:
@@ -78,6 +85,8 @@ class Other:
             data = data.but(name="com.example.Orders")
         elif format == "dubbo-app":
             data = data.but(id="")
+        elif format == "spring":
+            data = data.but(status="UP", weight=2)
         service: Service[Any] = Service(self._root, name, data, codec)
         registrar = Registrar(self._client, service)
         path = registrar.register()
@@ -95,8 +104,14 @@ class Other:
         return [one.effect for one in conflicts(self.nodes(name), format)]
 
     def empty(self, trial: Trial, name: str) -> bool:
+        """Once it is: the directory is a container, which goes itself, at any moment."""
         path = f"{self._root}/{name}"
-        self._wait(lambda: self._zk.exists(path) is None or not self._zk.get_children(path), f"an empty {path}")
+
+        def gone() -> bool:
+            stat = self._zk.exists(path)
+            return stat is None or stat.numChildren == 0
+
+        self._wait(gone, f"an empty {path}")
         return True
 
     def close(self) -> None:
@@ -109,7 +124,7 @@ def _run(name: str, trial: Trial) -> None:
     verbs = ("read", "written again", "detected", "register", "update", "deregister", "warned", "empty")
     try:
         converse(
-            trial, [*COMMAND, trial.place.hosts, trial.root, name],
+            trial, [*COMMANDS[name == "beans"], trial.place.hosts, trial.root, name],
             {verb: getattr(other, verb.replace(" ", "_")) for verb in verbs},
         )  # fmt: skip
     finally:

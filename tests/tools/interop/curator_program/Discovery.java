@@ -147,6 +147,26 @@ public class Discovery {
         }
     }
 
+    /** Payloads of the classes that Spring Cloud and Dubbo have, by name and fields; both ways. */
+    static void beans(CuratorFramework client, String root) throws Exception {
+        beans(client, root, "spring", org.springframework.cloud.zookeeper.discovery.ZookeeperInstance.class);
+        beans(client, root, "dubbo-app", org.apache.dubbo.registry.zookeeper.ZookeeperInstance.class);
+    }
+
+    static <T> void beans(CuratorFramework client, String root, String format, Class<T> kind) throws Exception {
+        try (ServiceDiscovery<T> one = discovery(client, root, kind)) {
+            note("registered", act("register", format, format, "ours-" + format, 80));
+            for (ServiceInstance<T> found : one.queryForInstances(format)) {
+                note("by name", found.getId(), found.getAddress(), found.getPort(), found.getPayload().toString(),
+                    found.getUriSpec() == null ? null : found.buildUriSpec());
+            }
+            T payload = JSON.readValue("{\"id\":\"application-1\",\"name\":\"" + format + "\",\"metadata\":{\"k\":\"v\"}}", kind);
+            one.registerService(ServiceInstance.<T>builder().name(format).id("10.0.0.1:8080").address("10.0.0.1").port(8080)
+                .payload(payload).registrationTimeUTC(1700000000000L).build());
+            note("zkdisco reads", act("detected", format), act("written again", format));
+        }
+    }
+
     /** A cache follows instances of zkdisco that come and go. */
     static void cache(CuratorFramework client, String root) throws Exception {
         try (ServiceDiscovery<Object> one = discovery(client, root, Object.class)) {
