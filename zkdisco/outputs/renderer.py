@@ -6,18 +6,22 @@ schedule's, how a writer's.
 
 from __future__ import annotations
 
+import logging
 import threading
 from time import monotonic
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Union
 
+from ..observers import tell
 from ..values import WITH_A_SET, Event
 from . import command as commands
 from .entry import entry_of
-from .format import Format, told
+from .format import Format
+from .format import told as named
 from .schedule import RUN, WRITE, Schedule
 from .table import find
 from .writer import Target
 
+logger = logging.getLogger(__name__)
 #: Seconds between two looks at whether somebody else has changed the file.
 LOOK = 5.0
 #: Seconds that a command may take, and between two writes.
@@ -44,7 +48,8 @@ class Renderer:
     - `command` is a line of shell that is run after each change, for at most `command_timeout` seconds. While it fails,
       it is run again, after 1, 2, 4 seconds and so on, up to 30. A process that is killed in between leaves a note
       beside the file, and the next one runs it.
-    - `tell(told)` is called with each change of how all stands, on a thread of its own; it must not block for ever.
+    - `told(what)` is called with each change of how all stands, a `Told`, on the thread that writes: it must not block
+      for long. What it raises is logged.
 
     `put` never blocks, so that an asyncio instancer may have it, too. The constructor raises `ValueError` for a setting
     that cannot be one, and `OSError` if there is no such directory, or `path` is no file.
@@ -54,7 +59,7 @@ class Renderer:
         self, path: str, format: Union[str, Format] = "json", *, service: str = "", directory: str = "",
         settings: Optional[Mapping[str, str]] = None, command: Optional[str] = None,
         command_timeout: float = COMMAND_TIMEOUT, every: float = EVERY, allow_empty: bool = False,
-        mode: Optional[int] = None, tell: Callable[[Told], Any] = lambda told: None,
+        mode: Optional[int] = None, told: Callable[[Told], Any] = lambda told: None,
     ) -> None:  # fmt: skip
         if not 0 <= every < 86400 or not 0 < command_timeout < 86400:
             raise ValueError(f"invalid seconds: every={every!r}, command_timeout={command_timeout!r}")
@@ -63,7 +68,7 @@ class Renderer:
         self._format = format if isinstance(format, Format) else find(format)(service, directory, settings)
         self._target = Target(path, mode, self._format.place)
         self._target.prepare()
-        self._path, self._allow_empty, self._tell = path, allow_empty, tell
+        self._path, self._allow_empty, self._told = path, allow_empty, told
         self._command, self._command_timeout = command, command_timeout
         self._schedule = Schedule(every, command is not None)
         self._changed = threading.Condition()
@@ -141,8 +146,13 @@ class Renderer:
         if event.error is not None and not isinstance(event.error, WITH_A_SET):
             self._say("set", Told(False, f"not written: {type(event.error).__name__}: {event.error}"))
             return
-        rendered = self._format.render([entry_of(one) for one in event.instances])
-        missing = told(rendered.left_out) or ("" if event.error is None else str(event.error))
+        try:
+            rendered = self._format.render([entry_of(one) for one in event.instances])
+        except Exception as error:  # of a format of the user's own, or of instances that none can write
+            logger.exception("exception in the format %r", self._format.name)
+            self._finish(self._say("set", Told(False, f"not written: {type(error).__name__}: {error}")))
+            return
+        missing = named(rendered.left_out) or ("" if event.error is None else str(event.error))
         self._say("left out", Told(not missing, missing or "nothing is left out any more"))
         if not rendered.size and not self._allow_empty:
             self._finish(self._say("set", Told(False, f"not written: {EMPTY}")))
@@ -169,10 +179,12 @@ class Renderer:
             self._finish(self._say("file", Told(False, why)))
             return
         self._schedule.wrote(text, changed, monotonic())
+        if not changed and self._command is not None and self._target.owed:
+            self._schedule.owe(monotonic())  # the attempt before has failed after the file was in its place
         self._say("file", Told(True, f"{self._path} can be written again"))
         if changed:
             whose = ", which somebody else had changed" if self._foreign else ""
-            self._tell(Told(True, f"wrote {self._path}{whose}"))
+            tell(self._told, Told(True, f"wrote {self._path}{whose}"))
         self._foreign = False
         self._rest()
 
@@ -187,7 +199,7 @@ class Renderer:
             return
         self._target.paid()
         self._said.pop("command", None)
-        self._tell(outcome)
+        tell(self._told, outcome)
         self._rest()
 
     def _rest(self) -> None:
@@ -203,7 +215,7 @@ class Renderer:
         else:
             self._said[kind] = what.text
         if before if what.well else what.text != before:
-            self._tell(what)
+            tell(self._told, what)
         return what
 
     def _finish(self, outcome: Told) -> None:
