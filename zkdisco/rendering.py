@@ -74,7 +74,7 @@ class Rendering:
         """One thing that has happened: on stdout what went well, on stderr what did not."""
         if not told.well:
             self._trouble = told.text
-            if not self._once or told.text.startswith("left out"):
+            if not self._once or told.about == "left out":  # the end says the rest
                 output.trouble(told.text)
             return
         line = json.dumps({"time": iso_time(time()), "text": told.text}) if self._json else printable(told.text)

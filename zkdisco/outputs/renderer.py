@@ -30,10 +30,14 @@ EMPTY = "nothing is left to write, and that is not allowed: an empty directory, 
 
 
 class Told(NamedTuple):
-    """What has happened: `text` is one line, which may hold what nodes hold; `well` whether it is as it should be."""
+    """What has happened: `well` if it is as it should be, `text` in words (which may hold what a command has printed).
+
+    `about` is "set", "left out", "file" or "command".
+    """
 
     well: bool
     text: str
+    about: str
 
 
 class Renderer:
@@ -75,7 +79,7 @@ class Renderer:
         self._newest: Optional[Event[Any]] = None
         self._stopped = False
         self._thread: Optional[threading.Thread] = None
-        self._said: Dict[str, str] = {}  # what is wrong, by its kind
+        self._said: Dict[str, str] = {}  # what is wrong, and with what
         self._foreign = False  # whether somebody else has changed the file
         self._outcome: Optional[Told] = None  # of the newest event, once all that follows from it is done
 
@@ -144,20 +148,20 @@ class Renderer:
 
     def _take(self, event: Event[Any]) -> None:
         if event.error is not None and not isinstance(event.error, WITH_A_SET):
-            self._say("set", Told(False, f"not written: {type(event.error).__name__}: {event.error}"))
+            self._say(Told(False, f"not written: {type(event.error).__name__}: {event.error}", "set"))
             return
         try:
             rendered = self._format.render([entry_of(one) for one in event.instances])
         except Exception as error:  # of a format of the user's own, or of instances that none can write
             logger.exception("exception in the format %r", self._format.name)
-            self._finish(self._say("set", Told(False, f"not written: {type(error).__name__}: {error}")))
+            self._finish(self._say(Told(False, f"not written: {type(error).__name__}: {error}", "set")))
             return
         missing = named(rendered.left_out) or ("" if event.error is None else str(event.error))
-        self._say("left out", Told(not missing, missing or "nothing is left out any more"))
+        self._say(Told(not missing, missing or "nothing is left out any more", "left out"))
         if not rendered.size and not self._allow_empty:
-            self._finish(self._say("set", Told(False, f"not written: {EMPTY}")))
+            self._finish(self._say(Told(False, f"not written: {EMPTY}", "set")))
             return
-        self._say("set", Told(True, "there is a set to write again"))
+        self._say(Told(True, "there is a set to write again", "set"))
         self._schedule.want(rendered.text)
         self._rest()
 
@@ -176,15 +180,15 @@ class Renderer:
         except (OSError, ValueError) as error:
             self._schedule.not_written(monotonic())
             why = f"{self._path} is not written: {type(error).__name__}: {error}"
-            self._finish(self._say("file", Told(False, why)))
+            self._finish(self._say(Told(False, why, "file")))
             return
         self._schedule.wrote(text, changed, monotonic())
         if not changed and self._command is not None and self._target.owed:
             self._schedule.owe(monotonic())  # the attempt before has failed after the file was in its place
-        self._say("file", Told(True, f"{self._path} can be written again"))
+        self._say(Told(True, f"{self._path} can be written again", "file"))
         if changed:
             whose = ", which somebody else had changed" if self._foreign else ""
-            tell(self._told, Told(True, f"wrote {self._path}{whose}"))
+            tell(self._told, Told(True, f"wrote {self._path}{whose}", "file"))
         self._foreign = False
         self._rest()
 
@@ -193,9 +197,9 @@ class Renderer:
         if self._stopped:
             return
         self._schedule.ran(ran.well, monotonic())
-        outcome = Told(ran.well, f"the command {ran.how}" + (f": {ran.output}" if ran.output else ""))
+        outcome = Told(ran.well, f"the command {ran.how}" + (f": {ran.output}" if ran.output else ""), "command")
         if not ran.well:
-            self._finish(self._say("command", outcome))
+            self._finish(self._say(outcome))
             return
         self._target.paid()
         self._said.pop("command", None)
@@ -205,15 +209,13 @@ class Renderer:
     def _rest(self) -> None:
         """If nothing is left to be done, that is what has become of the newest event."""
         if self._schedule.settled:
-            self._finish(Told(True, f"{self._path} is as it should be"))
+            self._finish(Told(True, f"{self._path} is as it should be", "file"))
 
-    def _say(self, kind: str, what: Told) -> Told:
+    def _say(self, what: Told) -> Told:
         """Tell it, unless it has been told, or was never otherwise; itself."""
-        before = self._said.get(kind, "")
-        if what.well:
-            self._said.pop(kind, None)
-        else:
-            self._said[kind] = what.text
+        before = self._said.pop(what.about, "")
+        if not what.well:
+            self._said[what.about] = what.text
         if before if what.well else what.text != before:
             tell(self._told, what)
         return what

@@ -129,8 +129,8 @@ def test_zookeeper_is_away_at_the_start_and_in_between(tmp_path: Path) -> None:
             assert path.read_text() == "of the process before us\n"
             server.restart()
             until(lambda: path.read_text() == backend("a"))
-            server.stop()
             seen = len(it.errors)
+            server.stop()
             until(lambda: any("not written: ConnectionLoss" in line for line in it.errors[seen:]))
             assert path.read_text() == backend("a")
             server.restart()

@@ -71,7 +71,7 @@ def test_a_set_that_is_not_of_the_moment_is_not_written(error: Exception, tmp_pa
         one.put(Event((), error))
         until(lambda: "not written" in told[-1].text)
         assert path.read_text() == text("1")
-        assert shown(one, Event((ONE,))).well and told[-1] == Told(True, "there is a set to write again")
+        assert shown(one, Event((ONE,))).well and told[-1] == Told(True, "there is a set to write again", "set")
 
 
 @pytest.mark.parametrize("error", [InstancesLeftOutError("x"), UndecodableDataError("x"), ReadOnlyServerError("x")])
@@ -79,9 +79,9 @@ def test_a_set_with_a_trouble_that_leaves_it_true_is_written(error: Exception, t
     path, told = tmp_path / "out", Kept()
     with renderer(path, told) as one:
         assert shown(one, Event((ONE,), error)).well and path.read_text() == text("1")
-        assert told[0] == Told(False, str(error))
+        assert told[0] == Told(False, str(error), "left out")
         assert shown(one, Event((ONE, TWO))).well
-        assert Told(True, "nothing is left out any more") in told
+        assert Told(True, "nothing is left out any more", "left out") in told
 
 
 @pytest.mark.parametrize("nothing", [(), (Entry("n", None, "no address"),), (Entry("a\n}", Instance("0.0.0.0", 80)),)])
@@ -111,9 +111,9 @@ def test_a_command_follows_each_change_and_is_tried_again(tmp_path: Path, monkey
     command = f"cat {path} >>{runs}; test $(grep -c up {runs}) -ge 3 || {{ echo not yet; exit 7; }}"
     with renderer(path, told, command=command) as one:
         first = shown(one, Event((ONE,)))
-        assert first == Told(False, "the command ended with status 7: not yet")
+        assert first == Told(False, "the command ended with status 7: not yet", "command")
         assert (tmp_path / ".out.owed").exists()
-        until(lambda: one.wait(0) == Told(True, f"{path} is as it should be"))
+        until(lambda: one.wait(0) == Told(True, f"{path} is as it should be", "file"))
         assert runs.read_text() == text("1") * 3 and not (tmp_path / ".out.owed").exists()
         assert told.texts == [f"wrote {path}", "the command ended with status 7: not yet", "the command ended with status 0"]
         assert shown(one, Event((ONE, TWO))).well and runs.read_text() == text("1") * 3 + text("1", "2")
@@ -213,7 +213,7 @@ def test_a_format_or_an_observer_with_a_bug_ends_nothing(tmp_path: Path, caplog:
         raise RuntimeError("of the user")
 
     with caplog.at_level(logging.ERROR), Renderer(str(tmp_path / "out"), Bug(), told=told) as one:
-        assert shown(one, Event((TWO,))) == Told(False, "not written: KeyError: 'b'")
+        assert shown(one, Event((TWO,))) == Told(False, "not written: KeyError: 'b'", "set")
         assert "TypeError" in shown(one, Event((b"bytes",))).text
         assert shown(one, Event((ONE,))).well and (tmp_path / "out").read_text() == "well"
     assert "exception in the format 'bug'" in caplog.text and "of the user" in caplog.text
