@@ -380,6 +380,8 @@ class _Session:
         """What the ready file says, or None if it is not to be there."""
         if self._registrar is not None:
             return self._registrar.node if self._client.zk.state != KazooState.LOST else None
+        if self._rendering is not None and not self._rendering.well:
+            return None
         if self._instancer is not None and self._instancer.stale_since is None:
             return str(len(self._instancer.state.instances))
         return None
@@ -492,9 +494,11 @@ class _Session:
         if self._client.zk.connected:
             self._call(lambda: self._look_around(directory))
         rendering.begin(instancer, self._client.options.timeout)
-        while not rendering.over():
+        over = False
+        while not over or not self._inbox.empty():
+            over = over or rendering.over()
             try:
-                rendering.say(self._next(LOOK), self._output)
+                rendering.say(self._next(0.0 if over else LOOK), self._output)
             except Empty:
                 self._check_end(instancer.state)
 

@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import Any, Dict, List, Optional
 
 from .codecs import find
-from .output import Output
+from .output import Output, printable
 from .outputs import NAMES, Named, Renderer, Told
 from .outputs.renderer import COMMAND_TIMEOUT, EVERY
 from .outputs.template import Template
@@ -60,7 +60,7 @@ class Rendering:
         self._renderer = Renderer(
             options.output, form, service=service, directory=directory, settings=settings, command=options.exec,
             command_timeout=options.exec_timeout, every=options.every, allow_empty=options.allow_empty,
-            mode=_mode(options.mode), tell=inbox.put,
+            mode=_mode(options.mode), told=inbox.put,
         )  # fmt: skip
         self._trouble = "nothing is known yet"
 
@@ -73,11 +73,17 @@ class Rendering:
         """One thing that has happened: on stdout what went well, on stderr what did not."""
         if not told.well:
             self._trouble = told.text
-            if not self._once or told.text.startswith("left out"):
+            if not self._once or told.about == "left out":  # the end says the rest
                 output.trouble(told.text)
             return
-        line = json.dumps({"time": iso_time(time()), "text": told.text}) if self._json else None
-        output.line(line or told.text)
+        line = json.dumps({"time": iso_time(time()), "text": told.text}) if self._json else printable(told.text)
+        output.line(line)
+
+    @property
+    def well(self) -> bool:
+        """Whether the file shows the newest set, and the command has ended well."""
+        outcome = self._renderer.wait(0)
+        return outcome is not None and outcome.well
 
     def over(self) -> bool:
         """Whether all is done that was wanted, with `--once`. `NotRenderedError` if it cannot be."""

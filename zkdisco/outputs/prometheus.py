@@ -24,7 +24,7 @@ class Prometheus(Format):
         """A group as a line of JSON."""
         instance, target = endpoint(entry)
         labels: Dict[str, str] = {}
-        for key, value in sorted(instance.metadata.items()):
+        for key, value in sorted(instance.metadata.items(), key=str):
             if isinstance(value, (str, int, float)):
                 labels.setdefault(f"{PREFIX}metadata_{re.sub('[^A-Za-z0-9_]', '_', str(key))}", _utf8(str(value)))
         labels.update({PREFIX + "node": _utf8(entry.node), PREFIX + "path": _utf8(self.path)})

@@ -6,18 +6,22 @@ schedule's, how a writer's.
 
 from __future__ import annotations
 
+import logging
 import threading
 from time import monotonic
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Union
 
+from ..observers import tell
 from ..values import WITH_A_SET, Event
 from . import command as commands
 from .entry import entry_of
-from .format import Format, told
+from .format import Format
+from .format import told as named
 from .schedule import RUN, WRITE, Schedule
 from .table import find
 from .writer import Target
 
+logger = logging.getLogger(__name__)
 #: Seconds between two looks at whether somebody else has changed the file.
 LOOK = 5.0
 #: Seconds that a command may take, and between two writes.
@@ -26,10 +30,14 @@ EMPTY = "nothing is left to write, and that is not allowed: an empty directory, 
 
 
 class Told(NamedTuple):
-    """What has happened: `text` is one line, which may hold what nodes hold; `well` whether it is as it should be."""
+    """What has happened: `well` if it is as it should be, `text` in words (which may hold what a command has printed).
+
+    `about` is "set", "left out", "file" or "command".
+    """
 
     well: bool
     text: str
+    about: str
 
 
 class Renderer:
@@ -44,7 +52,8 @@ class Renderer:
     - `command` is a line of shell that is run after each change, for at most `command_timeout` seconds. While it fails,
       it is run again, after 1, 2, 4 seconds and so on, up to 30. A process that is killed in between leaves a note
       beside the file, and the next one runs it.
-    - `tell(told)` is called with each change of how all stands, on a thread of its own; it must not block for ever.
+    - `told(what)` is called with each change of how all stands, a `Told`, on the thread that writes: it must not block
+      for long. What it raises is logged.
 
     `put` never blocks, so that an asyncio instancer may have it, too. The constructor raises `ValueError` for a setting
     that cannot be one, and `OSError` if there is no such directory, or `path` is no file.
@@ -54,7 +63,7 @@ class Renderer:
         self, path: str, format: Union[str, Format] = "json", *, service: str = "", directory: str = "",
         settings: Optional[Mapping[str, str]] = None, command: Optional[str] = None,
         command_timeout: float = COMMAND_TIMEOUT, every: float = EVERY, allow_empty: bool = False,
-        mode: Optional[int] = None, tell: Callable[[Told], Any] = lambda told: None,
+        mode: Optional[int] = None, told: Callable[[Told], Any] = lambda told: None,
     ) -> None:  # fmt: skip
         if not 0 <= every < 86400 or not 0 < command_timeout < 86400:
             raise ValueError(f"invalid seconds: every={every!r}, command_timeout={command_timeout!r}")
@@ -63,14 +72,14 @@ class Renderer:
         self._format = format if isinstance(format, Format) else find(format)(service, directory, settings)
         self._target = Target(path, mode, self._format.place)
         self._target.prepare()
-        self._path, self._allow_empty, self._tell = path, allow_empty, tell
+        self._path, self._allow_empty, self._told = path, allow_empty, told
         self._command, self._command_timeout = command, command_timeout
         self._schedule = Schedule(every, command is not None)
         self._changed = threading.Condition()
         self._newest: Optional[Event[Any]] = None
         self._stopped = False
         self._thread: Optional[threading.Thread] = None
-        self._said: Dict[str, str] = {}  # what is wrong, by its kind
+        self._said: Dict[str, str] = {}  # what is wrong, and with what
         self._foreign = False  # whether somebody else has changed the file
         self._outcome: Optional[Told] = None  # of the newest event, once all that follows from it is done
 
@@ -139,15 +148,20 @@ class Renderer:
 
     def _take(self, event: Event[Any]) -> None:
         if event.error is not None and not isinstance(event.error, WITH_A_SET):
-            self._say("set", Told(False, f"not written: {type(event.error).__name__}: {event.error}"))
+            self._say(Told(False, f"not written: {type(event.error).__name__}: {event.error}", "set"))
             return
-        rendered = self._format.render([entry_of(one) for one in event.instances])
-        missing = told(rendered.left_out) or ("" if event.error is None else str(event.error))
-        self._say("left out", Told(not missing, missing or "nothing is left out any more"))
+        try:
+            rendered = self._format.render([entry_of(one) for one in event.instances])
+        except Exception as error:  # of a format of the user's own, or of instances that none can write
+            logger.exception("exception in the format %r", self._format.name)
+            self._finish(self._say(Told(False, f"not written: {type(error).__name__}: {error}", "set")))
+            return
+        missing = named(rendered.left_out) or ("" if event.error is None else str(event.error))
+        self._say(Told(not missing, missing or "nothing is left out any more", "left out"))
         if not rendered.size and not self._allow_empty:
-            self._finish(self._say("set", Told(False, f"not written: {EMPTY}")))
+            self._finish(self._say(Told(False, f"not written: {EMPTY}", "set")))
             return
-        self._say("set", Told(True, "there is a set to write again"))
+        self._say(Told(True, "there is a set to write again", "set"))
         self._schedule.want(rendered.text)
         self._rest()
 
@@ -166,13 +180,15 @@ class Renderer:
         except (OSError, ValueError) as error:
             self._schedule.not_written(monotonic())
             why = f"{self._path} is not written: {type(error).__name__}: {error}"
-            self._finish(self._say("file", Told(False, why)))
+            self._finish(self._say(Told(False, why, "file")))
             return
         self._schedule.wrote(text, changed, monotonic())
-        self._say("file", Told(True, f"{self._path} can be written again"))
+        if not changed and self._command is not None and self._target.owed:
+            self._schedule.owe(monotonic())  # the attempt before has failed after the file was in its place
+        self._say(Told(True, f"{self._path} can be written again", "file"))
         if changed:
             whose = ", which somebody else had changed" if self._foreign else ""
-            self._tell(Told(True, f"wrote {self._path}{whose}"))
+            tell(self._told, Told(True, f"wrote {self._path}{whose}", "file"))
         self._foreign = False
         self._rest()
 
@@ -181,29 +197,27 @@ class Renderer:
         if self._stopped:
             return
         self._schedule.ran(ran.well, monotonic())
-        outcome = Told(ran.well, f"the command {ran.how}" + (f": {ran.output}" if ran.output else ""))
+        outcome = Told(ran.well, f"the command {ran.how}" + (f": {ran.output}" if ran.output else ""), "command")
         if not ran.well:
-            self._finish(self._say("command", outcome))
+            self._finish(self._say(outcome))
             return
         self._target.paid()
         self._said.pop("command", None)
-        self._tell(outcome)
+        tell(self._told, outcome)
         self._rest()
 
     def _rest(self) -> None:
         """If nothing is left to be done, that is what has become of the newest event."""
         if self._schedule.settled:
-            self._finish(Told(True, f"{self._path} is as it should be"))
+            self._finish(Told(True, f"{self._path} is as it should be", "file"))
 
-    def _say(self, kind: str, what: Told) -> Told:
+    def _say(self, what: Told) -> Told:
         """Tell it, unless it has been told, or was never otherwise; itself."""
-        before = self._said.get(kind, "")
-        if what.well:
-            self._said.pop(kind, None)
-        else:
-            self._said[kind] = what.text
+        before = self._said.pop(what.about, "")
+        if not what.well:
+            self._said[what.about] = what.text
         if before if what.well else what.text != before:
-            self._tell(what)
+            tell(self._told, what)
         return what
 
     def _finish(self, outcome: Told) -> None:

@@ -69,8 +69,10 @@ class Target:
             old = None if before is None else _read(path, before)
             content = self._place(text, old)
             right = old == content and (self._mode is None or stat.S_IMODE(before.st_mode) == self._mode)  # type: ignore[union-attr]
-            if right or self._replace(path, content, before, owed):
-                self._seen = _identity(_stat(path))
+            # Of the file as we have made it: whoever changes it from now on is seen.
+            seen = _identity(before) if right else self._replace(path, content, before, owed)
+            if seen is not None:
+                self._seen = seen
                 return not right
         raise OSError(f"{path}: somebody else writes it all the time")
 
@@ -94,8 +96,8 @@ class Target:
         folder, name = self._where()
         return os.path.join(folder, f".{name}.{what}")
 
-    def _replace(self, path: str, content: str, before: Any, owed: bool) -> bool:
-        """Whether it has been done: not if somebody else has been faster."""
+    def _replace(self, path: str, content: str, before: Any, owed: bool) -> Optional[Identity]:
+        """The new file, or None: somebody else has been faster."""
         folder, name = os.path.split(path)
         if owed:
             os.close(os.open(self._beside("owed"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -106,16 +108,17 @@ class Target:
                 file.flush()
                 _keep(path, file.fileno(), before, self._mode)
                 os.fsync(file.fileno())
+                made = _identity(os.fstat(file.fileno()))
             if _identity(_stat(path)) != _identity(before):
                 os.unlink(beside)
-                return False
+                return None
             os.replace(beside, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(beside)
             raise
         _sync(folder)
-        return True
+        return made
 
 
 def _stat(path: str) -> Optional[os.stat_result]:
@@ -147,11 +150,14 @@ def _keep(path: str, number: int, before: Any, mode: Optional[int]) -> None:
     if before is not None:
         now = os.fstat(number)
         if hasattr(os, "fchown") and (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
-            os.fchown(number, before.st_uid, before.st_gid)
-        if hasattr(os, "listxattr"):
-            with contextlib.suppress(OSError):  # a file system without them, or one that sets them by itself
-                for name in os.listxattr(path):
-                    os.setxattr(number, name, os.getxattr(path, name))
+            try:
+                os.fchown(number, before.st_uid, before.st_gid)
+            except PermissionError:
+                whose = f"{before.st_uid}:{before.st_gid}"
+                raise PermissionError(f"it belongs to {whose}, which a file of ours cannot") from None
+        for name in os.listxattr(path) if hasattr(os, "listxattr") else []:
+            with contextlib.suppress(OSError):  # one that only the system may set, and sets by itself
+                os.setxattr(number, name, os.getxattr(path, name))
     kept = NEW_MODE if before is None else stat.S_IMODE(before.st_mode)
     if hasattr(os, "fchmod"):
         os.fchmod(number, kept if mode is None else mode)
