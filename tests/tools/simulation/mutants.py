@@ -820,10 +820,10 @@ def mutated(name: str) -> Iterator[None]:
 
 
 def catch(name: str, seeds: int, steps: int) -> Optional[Failure]:
-    """The first seed that sees the bug; what takes an ensemble has one in every seed."""
+    """The first seed that sees the bug: with an ensemble in every seed if that takes one, else with one server."""
     with mutated(name):
         for seed in range(1, seeds + 1):
-            failure = run_seed(seed, steps, True if name in OF_ENSEMBLES else None)[0]
+            failure = run_seed(seed, steps, name in OF_ENSEMBLES)[0]
             if failure is not None:
                 return failure
     return None
