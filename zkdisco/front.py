@@ -503,6 +503,16 @@ class InstancerBase(Generic[T]):
         self._guard = Guard(self)
 
     @property
+    def directory(self) -> str:
+        """The path whose children are the instances."""
+        return self._core.directory
+
+    @property
+    def owner(self) -> ClientBase:
+        """The client it belongs to."""
+        return self._owner
+
+    @property
     def state(self) -> Event[T]:
         """The newest event: the complete set, and the trouble there is with it, if any.
 

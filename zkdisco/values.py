@@ -51,6 +51,12 @@ class NotRegisteredError(errors.ZookeeperError):
     explanation = "not registered"
 
 
+class NoEndpointsError(errors.ZookeeperError):
+    """There is nobody to be called. `__cause__` is the trouble with the set of instances, if there is any."""
+
+    explanation = "there is no endpoint"
+
+
 class IdentityTakenError(errors.NodeExistsError):
     """The identity of a registrar belongs to another process, or to a node that is no instance, and is left to it.
 
