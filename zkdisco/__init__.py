@@ -27,10 +27,12 @@ from .values import (
 
 if TYPE_CHECKING:
     from .catalog import Catalog as Catalog
+    from .endpoints import Endpoints as Endpoints
     from .memberships import ServiceEvent as ServiceEvent
+    from .settling import Settling as Settling
 
 #: What is loaded when it is asked for, and where it is.
-LAZY = {"Catalog": "catalog", "ServiceEvent": "memberships"}
+LAZY = {"Catalog": "catalog", "Endpoints": "endpoints", "ServiceEvent": "memberships", "Settling": "settling"}
 
 
 def __getattr__(name: str) -> Any:

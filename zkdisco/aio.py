@@ -516,10 +516,15 @@ class Instancer(InstancerBase[T]):
 
 if TYPE_CHECKING:
     from .aio_catalog import Catalog as Catalog
+    from .aio_endpoints import Endpoints as Endpoints
+
+
+#: What is loaded when it is asked for, since not everybody needs it.
+LAZY = ("Catalog", "Endpoints")
 
 
 def __getattr__(name: str) -> Any:
-    """What not everybody needs is loaded when it is asked for."""
-    if name != "Catalog":
+    """What `LAZY` names."""
+    if name not in LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f".aio_{name.lower()}", __package__).Catalog
+    return getattr(importlib.import_module(f".aio_{name.lower()}", __package__), name)
