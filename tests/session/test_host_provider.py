@@ -60,3 +60,14 @@ def test_an_outage_of_days_is_survived() -> None:
     for _ in range(3 * 100_000):
         rotation.next()
         assert rotation.pause(30.0) <= LONGEST
+
+
+def test_with_new_hosts_the_addresses_of_the_old_ones_are_known_as_before() -> None:
+    rotation = HostProvider(HOSTS, False, lambda: 0.0)
+    rotation.candidates(HOSTS[0], [1, 2])
+    rotation.tried(HOSTS[0], 1)
+    rotation.replace([HOSTS[0], Host("d", 2181)], HOSTS[0])
+    assert rotation.candidates(HOSTS[0], [1, 2]) == [2, 1]
+    rotation.replace([Host("d", 2181)], HOSTS[0])
+    rotation.replace(HOSTS, None)
+    assert rotation.candidates(HOSTS[0], [1, 2]) == [1, 2], "a host that was gone is as new"

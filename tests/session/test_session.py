@@ -1276,3 +1276,21 @@ def test_hang_ups_count_though_the_server_opens_another_session_each_time() -> N
         assert world.session.client_id is not None and world.session.client_id[0] == 1000 + number
     with pytest.raises(UnimplementedError):
         world.submit(AddWatch("/p", Heard()), 9)
+
+
+def test_each_request_puts_off_the_ping_whichever_way_it_is_sent() -> None:
+    deadlines = []
+    for op in (GetData("/a"), AddWatch("/a", print, 0), None):
+        world = World().open()
+        world.submit(GetData("/a", print), "first")
+        world.answer((b"", STAT0))
+        world.advance(1.0)
+        if op is not None:
+            world.submit(op, "second")
+        deadlines.append(world.session.deadline())
+    assert deadlines[0] == deadlines[1] == deadlines[2] + 1.0
+
+
+def test_a_read_only_server_that_grants_a_millisecond_has_granted_a_session() -> None:
+    world = World(read_only=True).open(read_only=True, timeout_ms=1)
+    assert world.session.client_state == KeeperState.CONNECTED_RO and world.hangups == []

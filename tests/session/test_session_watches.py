@@ -191,6 +191,15 @@ def test_the_zxid_is_the_one_from_before_the_new_connection() -> None:
     assert replayed(world) == [SetWatches(0x10, ["/a"], [], [])]
 
 
+def test_a_server_that_takes_over_is_told_what_the_read_only_one_has_shown() -> None:
+    world, heard = World(hosts=2, read_only=True).open(read_only=True), Heard()
+    armed(world, GetData("/a", heard), READ, zxid=0x10)
+    world.advance(60, until=lambda: world.probe is not None)
+    world.probe_connect()
+    world.probe_receive(welcome_frame())
+    assert replayed(world) == [SetWatches(0x10, ["/a"], [], [])] and heard.events == []
+
+
 @fault("W07")
 def test_the_zxid_is_the_one_from_before_the_answer_to_an_identity() -> None:
     """It comes before the watches are set again, and on some servers with a zxid of today."""

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
@@ -131,6 +132,10 @@ def fate(mutation: Any, result: Any) -> Fate:
     return Fate((str(mutation.module_path), mutation.operator_name.split("/")[-1], source), outcome, result.diff or "")
 
 
+def _said(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
 def main(*arguments: str) -> int:
     """0 if each mutant was killed or has its reason."""
     parser = argparse.ArgumentParser(prog="python -m tests.tools.mutation")
@@ -139,7 +144,8 @@ def main(*arguments: str) -> int:
     parser.add_argument("--core", choices=[core.name for core in CORES])
     parser.add_argument("--limit", type=float, default=180.0, help="seconds for the tests of one mutant")
     options = parser.parse_args(arguments)
-    reasons, open_ones, totals = known(), 0, [0, 0, 0]
+    reasons, open_ones = known(), 0
+    totals: Counter[str] = Counter()
     for core in CORES:
         if options.core in (None, core.name):
             started = time.monotonic()
@@ -149,12 +155,11 @@ def main(*arguments: str) -> int:
                 reason = reasons.get(one.key)
                 open_ones += reason is None
                 print(f"{one.outcome}: {' | '.join(one.key)} | {reason or 'NO REASON'}\n{'' if reason else one.diff}", flush=True)
-            listed = sum(one.key in reasons for one in alive)
-            counts = len(fates), len(fates) - len(alive), listed
-            totals = [total + count for total, count in zip(totals, counts)]
-            print(f"{core.name}: {counts[0]} mutants, {counts[1]} killed, {listed} with a reason; "
-                  f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
-    print(f"all: {totals[0]} mutants, {totals[1]} killed, {totals[2]} with a reason, {open_ones} survive")
+            kinds = Counter(reasons[one.key].partition(":")[0] for one in alive if one.key in reasons)
+            told = Counter({"mutants": len(fates), "killed": len(fates) - len(alive), "survive": len(alive) - sum(kinds.values())})
+            totals.update(told + kinds)
+            print(f"{core.name}: {_said(told + kinds)}; {time.monotonic() - started:.0f} s", flush=True)
+    print(f"all: {_said(totals)}")
     return 1 if open_ones else 0
 
 
