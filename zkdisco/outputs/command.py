@@ -39,7 +39,7 @@ def run(command: str, seconds: float, stopped: Callable[[], bool]) -> Ran:
             command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Ran(False, f"cannot be started: {error}", "")
     output, why = b"", ""
     with process:

@@ -22,7 +22,7 @@ NAMED = 5
 #: What a name may be, so that no format sees anything else in it than a name.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 #: The end of a name that was made from one that could not stay as it was; none may be taken for another's.
-_MADE = re.compile(r".*-x[0-9a-f]{16}")
+_MADE = re.compile(r".*-x[0-9a-f]{24}")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 #: Weights are written as whole numbers, 1.0 as this one; the greatest one that HAProxy takes.
 ORDINARY, GREATEST = 100, 256
@@ -157,8 +157,8 @@ def server_name(node: str) -> str:
     """
     if _PLAIN.fullmatch(node) and not _MADE.fullmatch(node):
         return node
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", node[:40]).lstrip(".-")
-    return f"{plain or '_'}-x{hashlib.sha256(node.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", node[:36]).lstrip(".-")
+    return f"{plain or '_'}-x{hashlib.sha256(node.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
 
 
 def whole_weights(weights: Sequence[float]) -> List[int]:

@@ -10,7 +10,7 @@ import re
 from typing import Any, List
 
 from .entry import Entry
-from .format import Choice, Format, endpoint, server_name, whole_weights
+from .format import Choice, Format, address, endpoint, server_name, whole_weights
 
 #: What a name may resolve to at start, or HAProxy does not start for want of one server's address.
 LATER = " init-addr last,libc,none"
@@ -23,13 +23,14 @@ class HAProxy(Format):
     choices = {
         "backend": Choice("$service", re.compile(r"[A-Za-z0-9_.:-]+"), "the name of the backend"),
         "server": Choice("check", re.compile(r"[ -~]*"), "what ends each server's line, as 'check inter 1s'"),
+        "names": Choice("yes", re.compile("yes|no"), "'no' if only addresses are to be taken, or 'yes'"),
     }
 
     def one(self, entry: Entry) -> Any:
         """Name, address, status and weight."""
-        instance, target = endpoint(entry)
-        is_name = target[0] != "[" and re.search(r"[A-Za-z_]", target) is not None
-        return server_name(entry.node), target + (LATER if is_name else ""), instance.available, instance.weight
+        instance, target = endpoint(entry, self.settings["names"] == "yes")
+        later = LATER if address(instance.host) is None else ""
+        return server_name(entry.node), target + later, instance.available, instance.weight
 
     def whole(self, ones: List[Any]) -> str:
         """The section."""

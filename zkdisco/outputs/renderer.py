@@ -156,7 +156,7 @@ class Renderer:
             logger.exception("exception in the format %r", self._format.name)
             self._finish(self._say(Told(False, f"not written: {type(error).__name__}: {error}", "set")))
             return
-        missing = named(rendered.left_out) or ("" if event.error is None else str(event.error))
+        missing = "; ".join(filter(None, [str(event.error or ""), named(rendered.left_out)]))
         self._say(Told(not missing, missing or "nothing is left out any more", "left out"))
         if not rendered.size and not self._allow_empty:
             self._finish(self._say(Told(False, f"not written: {EMPTY}", "set")))
@@ -201,7 +201,10 @@ class Renderer:
         if not ran.well:
             self._finish(self._say(outcome))
             return
-        self._target.paid()
+        try:
+            self._target.paid()
+        except OSError as error:  # it will be run once more by the next process, which does no harm
+            self._say(Told(False, f"the note beside {self._path} cannot be removed: {error}", "file"))
         self._said.pop("command", None)
         tell(self._told, outcome)
         self._rest()

@@ -14,7 +14,7 @@ import os
 import stat
 import tempfile
 import time
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 #: The mode of a file that was not there before.
 NEW_MODE = 0o644
@@ -155,12 +155,19 @@ def _keep(path: str, number: int, before: Any, mode: Optional[int]) -> None:
             except PermissionError:
                 whose = f"{before.st_uid}:{before.st_gid}"
                 raise PermissionError(f"it belongs to {whose}, which a file of ours cannot") from None
-        for name in os.listxattr(path) if hasattr(os, "listxattr") else []:
+        for name in _attributes(path):
             with contextlib.suppress(OSError):  # one that only the system may set, and sets by itself
                 os.setxattr(number, name, os.getxattr(path, name))
     kept = NEW_MODE if before is None else stat.S_IMODE(before.st_mode)
     if hasattr(os, "fchmod"):
         os.fchmod(number, kept if mode is None else mode)
+
+
+def _attributes(path: str) -> List[str]:
+    try:
+        return os.listxattr(path) if hasattr(os, "listxattr") else []
+    except OSError:
+        return []  # a file system that has none
 
 
 def _sync(folder: str) -> None:

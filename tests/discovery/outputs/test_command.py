@@ -63,4 +63,5 @@ def test_a_daemon_that_it_starts_lives_on_and_holds_nothing_up(tmp_path: Path) -
 
 
 def test_a_shell_that_cannot_be_started() -> None:
-    assert run("x" * 3_000_000, 5.0, never).how.startswith("cannot be started: ")
+    for line in ("x" * 3_000_000, "a\0b"):
+        assert run(line, 5.0, never).how.startswith("cannot be started: ")

@@ -25,6 +25,7 @@ def test_every_example_says_what_it_prints() -> None:
     assert len(EXAMPLES) == PAGE.count("```sh\n") + PAGE.count("```python\n") == 6
 
 
+@pytest.mark.slow
 def test_the_examples_print_what_they_say(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)

@@ -123,13 +123,19 @@ def test_an_address_stands_once_in_an_upstream() -> None:
     assert "server web.example:80 down;  # c" in rendered("nginx", C, names="yes").text
 
 
+def test_a_name_without_letters_is_a_name() -> None:
+    digits = Entry("d", Instance("1-2", 80))
+    assert "    server d 1-2:80 init-addr last,libc,none check\n" in rendered("haproxy", digits).text
+    assert [node for node, _ in rendered("haproxy", digits, A, names="no").left_out] == ["d"]
+
+
 def test_server_names() -> None:
     nodes = ["a", "a b", "a_b", "a\tb", "", "-", ".", "..", "é", "\ud800", "x" * 64, "x" * 65, "x" * 66, "a;b", server_name("a b")]
     names = [server_name(node) for node in nodes]
     assert len(set(names)) == len(nodes), "two nodes have two names, even if one is called as another's has been made"
     for name in names:
         assert re.fullmatch("[a-z0-9_][a-z0-9_.-]{0,63}", name)
-    assert names[0] == "a" and names[2] == "a_b" and names[10] == "x" * 64 and server_name("a b") == "a_b-xc8687a08aa5d6ed2"
+    assert names[0] == "a" and names[2] == "a_b" and names[10] == "x" * 64 and server_name("a b") == "a_b-xc8687a08aa5d6ed2044328fa"
 
 
 @pytest.mark.parametrize("weights, whole", [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any, List
@@ -9,12 +10,13 @@ from typing import Any, List
 import pytest
 
 from tests.kit.discovery.live import until
-from zkdisco import ClientClosedError, Event, InstancesLeftOutError, ReadOnlyServerError, UndecodableDataError
+from zkdisco import ClientClosedError, Event, InstancesLeftOutError, ReadOnlyServerError, Service, UndecodableDataError, aio
 from zkdisco.codecs import Instance
-from zkdisco.outputs import Entry, Format, Renderer, Told
+from zkdisco.outputs import Entry, Format, Named, Renderer, Told
 from zkdisco.outputs import renderer as module
 from zkdisco.outputs.hosts import Hosts
 from zkwire import ConnectionLoss, NoAuthError
+from zkwire.embedded import EmbeddedServer
 
 ONE, TWO = Entry("a", Instance("10.0.0.1", 80)), Entry("b", Instance("10.0.0.2", 80))
 EMPTY = "upstream api {\n    server 127.0.0.1:1 down;\n}\n"
@@ -95,6 +97,38 @@ def test_nothing_is_written_only_if_that_is_allowed(nothing: Any, tmp_path: Path
         assert not shown(one, Event(nothing, InstancesLeftOutError("x"))).well and path.read_text() == text("1")
     with renderer(path, allow_empty=True) as one:
         assert shown(one, Event(nothing)).well and path.read_text() == EMPTY
+
+
+def test_nodes_that_cannot_be_read_and_those_that_cannot_be_written_are_told_together(tmp_path: Path) -> None:
+    told = Kept()
+    with renderer(tmp_path / "out", told) as one:
+        assert shown(one, Event((ONE, Entry("x", None, "?")), InstancesLeftOutError("unreadable"))).well
+    assert told.texts[0] == "unreadable; 1 left out: 'x': no host:port: '?'"
+
+
+def test_a_note_that_cannot_be_removed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Kept()
+
+    def refuse(path: str) -> None:
+        raise PermissionError("of the directory")
+
+    with renderer(tmp_path / "out", told, command="true") as one:
+        monkeypatch.setattr("zkdisco.outputs.writer.Target.paid", refuse)
+        assert shown(one, Event((ONE,))).well and "cannot be removed: of the directory" in told[1].text
+        assert shown(one, Event((ONE, TWO))).well and (tmp_path / "out").read_text() == text("1", "2")
+
+
+def test_an_instancer_of_asyncio_may_have_it(tmp_path: Path) -> None:
+    async def main(hosts: str) -> None:
+        async with aio.Client(hosts, session_timeout=10.0) as client:
+            async with aio.Registrar(client, Service("/services", "api", b"10.0.0.1:80"), identity="a"):
+                instancer = await aio.Instancer(client, "/services/api", codec=Named("text"))
+                instancer.register(one)
+                assert await asyncio.get_running_loop().run_in_executor(None, one.wait, 20.0)
+
+    with EmbeddedServer() as server, renderer(tmp_path / "out") as one:
+        asyncio.run(main(server.hosts))
+    assert (tmp_path / "out").read_text() == text("1")
 
 
 def test_the_same_trouble_is_told_once(tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def test_a_file_that_is_too_large_to_be_a_hosts_file(tmp_path: Path) -> None:
         Target(str(path)).write("x")
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_part_even_of_a_writer_that_is_killed() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out")
