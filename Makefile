@@ -34,11 +34,8 @@ help:
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make fuzz      mutated and random bytes into all decoders and whole connections (INPUTS=1000000 CONNECTIONS=10000)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000 VERSIONS='3.5.9 3.6.2')"
-<<<<<<< HEAD
 	@echo "make interop   kazoo, C, zkCli, Go kit, Curator, Prometheus, gunicorn on the embedded server and on a real one (ARGS='-k kazoo')"
-=======
 	@echo "make interop   kazoo, the C client, zkCli, Go kit, gunicorn, HAProxy and nginx on the embedded server and on a real one (ARGS='-k kazoo')"
->>>>>>> 99401773f28b3ec329b000378efdb9891eeef561
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
