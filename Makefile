@@ -4,7 +4,7 @@ ARGS ?= $(PYTEST_ARGS)
 export ARGS
 export ZKWIRE_TEST_VERSIONS ?= $(VERSIONS)
 
-.PHONY: help check test matrix servers faults lint package demo bench bench-check crowd steady many ends ensemble soak fixtures simulate mutants mutation coverage sweep fuzz differential interop clean
+.PHONY: help check test matrix servers faults lint package demo bench bench-check crowd balance steady many ends ensemble soak fixtures simulate mutants mutation coverage sweep fuzz differential interop clean
 
 help:
 	@echo "make check     in a minute: the tests that need no server and do not wait, on the newest Python (ARGS='-k name -x')"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench     measurements beside kazoo 2.11.0 and a bare socket loop; writes docs/benchmark.md and .svg (five minutes)"
 	@echo "make bench-check  system calls, Python calls, bytecodes and memory of the hot paths, against their limits (ten seconds)"
 	@echo "make crowd     how ten thousand clients come back to an ensemble, by simulation (ARGS=--compare: under other rules)"
+	@echo "make balance   balancers: how even, how many keys a change moves, microseconds of a choice (a minute; ARGS='--calls 10000')"
 	@echo "make steady    what an observer sees of a directory that changes all the time, real servers, a slow line (ARGS='--seconds 5')"
 	@echo "make many      threads, memory, requests and seconds of a process that follows a thousand services (ARGS='--services 100')"
 	@echo "make ensemble  three real servers and 30 clients under partitions, kills, stops; a verdict from the servers' logs"
@@ -34,8 +35,8 @@ help:
 	@echo "make sweep     a conversation over sockets, cut at every byte by FIN, RST and black hole (STEP=10: every tenth)"
 	@echo "make fuzz      mutated and random bytes into all decoders and whole connections (INPUTS=1000000 CONNECTIONS=10000)"
 	@echo "make differential  the embedded server beside the real ones (SCRIPTS=5000 VERSIONS='3.5.9 3.6.2')"
-	@echo "make interop   kazoo, C, zkCli, Go kit, Curator, Prometheus, gunicorn on the embedded server and on a real one (ARGS='-k kazoo')"
-	@echo "make interop   kazoo, the C client, zkCli, Go kit, gunicorn, HAProxy and nginx on the embedded server and on a real one (ARGS='-k kazoo')"
+	@echo "make interop   kazoo, C, zkCli, Go kit, Curator, Prometheus, HAProxy, nginx and gunicorn on the embedded server and on a"
+	@echo "               real one (ARGS='-k kazoo')"
 	@echo "make fixtures  record the conversations in tests/ anew (kazoo 2.11.0)"
 	@echo "make clean     remove what these make here"
 
@@ -90,6 +91,9 @@ ends:
 
 crowd:
 	@$(PYTHON) -m tests.tools.crowd $(ARGS)
+
+balance:
+	@$(PYTHON) -m tests.tools.balance $(ARGS)
 
 simulate:
 	@$(PYTHON) -m tests.tools.simulation --seeds $(or $(SEEDS),1000) --steps $(or $(STEPS),500)

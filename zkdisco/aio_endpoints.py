@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Generator, List, Optional, Type, Union
+from typing import Any, Awaitable, Callable, Generator, List, Optional, Type, overload
 
 from .endpoints import EndpointsBase
 from .front import InstancerBase, logger
@@ -23,8 +23,20 @@ class Endpoints(EndpointsBase[I, E]):
     task of the client's, one at a time.
     """
 
+    @overload
     def __init__(
-        self, instancer: InstancerBase[I], factory: Union[Callable[[I], Awaitable[E]], Callable[[I], E]],
+        self, instancer: InstancerBase[I], factory: Callable[[I], Awaitable[E]],
+        close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self, instancer: InstancerBase[I], factory: Callable[[I], E],
+        close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
+    ) -> None: ...  # fmt: skip
+
+    def __init__(
+        self, instancer: InstancerBase[I], factory: Callable[[I], Any],
         close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
     ) -> None:  # fmt: skip
         super().__init__(instancer, factory, close, invalidate_on_error)
@@ -39,7 +51,7 @@ class Endpoints(EndpointsBase[I, E]):
         self._started = asyncio.get_running_loop().create_future()
         try:
             self._look()
-            await self._turn(None)
+            await self._turn(True)
             if not self._closed:
                 self._instancer.register(self._heard)
         except BaseException:  # cancelled, say
@@ -65,7 +77,7 @@ class Endpoints(EndpointsBase[I, E]):
     ) -> None:  # fmt: skip
         await self.close()
 
-    async def _turn(self, _: Any) -> None:
+    async def _turn(self, _: object) -> None:
         while True:
             closing, job = self._next()
             await self._close_all(closing)

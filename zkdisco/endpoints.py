@@ -82,7 +82,7 @@ class EndpointsBase(Generic[I, E]):
     def _heard(self, event: Event[I]) -> None:
         """An observer of the instancer. Gone endpoints are not shown from now on, whatever a factory waits for."""
         self._look()
-        self._work.offer(None)
+        self._work.offer(True)
 
     def _next(self) -> Tuple[List[Endpoint[I, E]], Optional[Tuple[str, bytes, I]]]:
         """What is to be closed now, and what is to be made then; with neither, when to look again."""
@@ -119,7 +119,7 @@ class EndpointsBase(Generic[I, E]):
 
     def _rung(self) -> None:
         self._timer = self._timer_at = None
-        self._work.offer(None)
+        self._work.offer(True)
 
     def _end(self) -> List[Endpoint[I, E]]:
         """Hear and make nothing more; what is to be closed."""
@@ -131,7 +131,7 @@ class EndpointsBase(Generic[I, E]):
         self._owner.executor.call(self._set_timer)
         return closing
 
-    def _turn(self, _: Any) -> Any:
+    def _turn(self, _: object) -> Any:
         """Make and close what is to be, one after the other."""
         raise NotImplementedError
 
@@ -159,7 +159,7 @@ class Endpoints(EndpointsBase[I, E]):
         super().__init__(instancer, factory, close, invalidate_on_error)
         self._look()
         try:
-            self._turn(None)
+            self._turn(True)
         except BaseException:  # KeyboardInterrupt, say
             self.close()
             raise
@@ -180,7 +180,7 @@ class Endpoints(EndpointsBase[I, E]):
     ) -> None:  # fmt: skip
         self.close()
 
-    def _turn(self, _: Any) -> None:
+    def _turn(self, _: object) -> None:
         while True:
             closing, job = self._next()
             self._close_all(closing)

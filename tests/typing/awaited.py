@@ -7,6 +7,9 @@ from typing import List, Optional, Tuple
 
 from zkdisco import Event, Service
 from zkdisco.aio import Client, Instancer, Registrar
+from zkdisco.aio_endpoints import Endpoints
+from zkdisco.balance import Endpoint, LeastOutstanding, RoundRobin
+from zkdisco.settling import Settling
 from zkwire import AsyncZooKeeper, NoNodeError, Stat, WatchedEvent
 from zkwire.ops import Create
 
@@ -45,9 +48,43 @@ async def main(hosts: str) -> List[str]:
     return []
 
 
+class Connection:
+    """What a user's factory makes."""
+
+    async def ask(self) -> bytes:
+        """Call the other side."""
+        return b""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+async def connect(address: str) -> Connection:
+    """To an instance."""
+    print(address)
+    return Connection()
+
+
+async def call(client: Client) -> bytes:
+    """Call the live ones."""
+    async with Instancer(client, "/services/api", settling=Settling(0.3)) as instancer:
+        async with Endpoints(instancer, connect, Connection.close) as endpoints:
+            balancer = LeastOutstanding(endpoints)
+            chosen: Endpoint[str, Connection] = balancer.choose()
+            print(chosen.value.ask())
+            plain = await Endpoints(instancer, len)
+            number: int = RoundRobin(plain).choose().value
+            print(number)
+            with balancer.call() as endpoint:
+                return await endpoint.value.ask()
+
+
 async def wrong(zk: AsyncZooKeeper, instancer: Instancer, registrar: Registrar) -> None:
     """Every line must be refused."""
     instancer.register(3)  # type: ignore[arg-type]
+    Endpoints(instancer, 3)  # type: ignore[call-overload]
+    with Endpoints(instancer, connect):  # type: ignore[attr-defined]
+        pass
     await registrar.update("text")  # type: ignore[arg-type]
     await zk.get(b"/a")  # type: ignore[arg-type]
     data: bytes = (await zk.get("/a"))[1]  # type: ignore[assignment]

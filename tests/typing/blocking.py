@@ -11,7 +11,10 @@ import ssl
 from typing import List, Optional, Tuple
 
 from zkdisco import Client, Event, Instancer, RegistrationReport, Registrar, Service
+from zkdisco.balance import Balancer, ConsistentHash, Ejection, Endpoint, RoundRobin, ZoneFirst
 from zkdisco.codecs import Codec, Instance
+from zkdisco.endpoints import Endpoints
+from zkdisco.settling import Settling
 from zkwire import NoNodeError, Stat, WatchedEvent, ZooKeeper, ZookeeperError
 from zkwire.ops import GetData
 
@@ -81,6 +84,39 @@ def serve(hosts: List[str]) -> None:
     curators(client)
 
 
+class Connection:
+    """What a user's factory makes."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.peer = (host, port)
+
+    def ask(self) -> bytes:
+        """Call the other side."""
+        return b""
+
+    def close(self) -> None:
+        """End it."""
+
+
+def call(client: Client) -> bytes:
+    """Call the live ones, in turn."""
+    instancer = Instancer(client, "/services/api", codec="curator", settling=Settling(0.3, hold=20.0))
+    held: Tuple[Instance, ...] = instancer.state.held
+
+    def connect(instance: Instance) -> Connection:
+        return Connection(instance.host, instance.port)
+
+    with Endpoints(instancer, connect, Connection.close, invalidate_on_error=60.0) as endpoints:
+        balancer = RoundRobin(endpoints, ejection=Ejection(3, slow=2.0))
+        chosen: Endpoint[Instance, Connection] = balancer.choose()
+        balancer.report(chosen, None, 0.1)
+        nearby: Balancer[Instance, Connection] = ZoneFirst(endpoints, "a")
+        hashed = ConsistentHash(endpoints, identity=lambda instance: instance.id)
+        print(held, nearby.choose().value.peer, hashed.choose(b"key").instance.host)
+        with balancer.call() as endpoint:
+            return endpoint.value.ask()
+
+
 class Numbers(Codec[int]):
     """Instances are numbers."""
 
@@ -117,6 +153,11 @@ def wrong(zk: ZooKeeper, client: Client, instancer: Instancer, registrar: Regist
     Registrar(client, Service("/a", "b", Instance("c"), codec="curator")).update(b"text")  # type: ignore[arg-type]
     Instancer(client, "/a", codec=3)  # type: ignore[call-overload]
     Registrar(client, "/services/api")  # type: ignore[arg-type]
+    Instancer(client, "/a", settling=0.5)  # type: ignore[call-overload]
+    Endpoints(instancer, 3)  # type: ignore[arg-type]
+    Endpoints(instancer, Connection.close)  # type: ignore[arg-type]
+    RoundRobin(Endpoints(instancer, len)).choose(3)  # type: ignore[arg-type]
+    RoundRobin(instancer)  # type: ignore[arg-type]
     Instancer(client)  # type: ignore[call-overload]
     Service("/services", "api", "10.0.2.10:80")  # type: ignore[call-overload]
     zk.get(b"/a")  # type: ignore[arg-type]

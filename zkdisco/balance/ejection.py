@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 
 class _Record:
-    """Of an endpoint that has failed: how often in a row; if it is out, until when, and when its probe is lost."""
+    """Of an endpoint that has failed: how often in a row; if it is out, until when; when its probe counts as lost."""
 
     def __init__(self, now: float, pause: float) -> None:
         self.failures, self.first, self.pause = 0, now, pause

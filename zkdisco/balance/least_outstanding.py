@@ -15,7 +15,7 @@ from .outstanding import Outstanding
 
 
 class LeastOutstanding(Balancer[I, E]):
-    """The one with the fewest calls that are not reported yet; of several, the one that has waited longest. O(1).
+    """The one with the fewest calls that are chosen and not reported; of several, the one that has waited most. O(1).
 
     It needs the report of every call. An endpoint that fails at once looks idle: it is ejection that helps there.
     """
