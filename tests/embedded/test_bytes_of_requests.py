@@ -7,15 +7,16 @@ from typing import Any, Optional, Tuple
 
 import pytest
 
-from tests.kit.embedded_peer import Peer, connected, make_core
+from tests.kit.embedded_peer import OPEN, Peer, connected, make_core
 from zkwire.embedded.conditions import Conditions, Rule
 from zkwire.embedded.identity import Identities, hashed
+from zkwire.embedded.sessions import Sessions
 from zkwire.embedded.watches import RECURSIVE, WatchList
 from zkwire.errors import InvalidACLError, MarshallingError
-from zkwire.ops import Exists, GetData
-from zkwire.values import ACL, Id
+from zkwire.ops import Create, Exists, GetData
+from zkwire.values import ACL, Id, Permissions
 
-MALFORMED, BAD_ARGUMENTS, NO_NODE, INVALID_ACL = -5, -8, -101, -114
+MALFORMED, BAD_ARGUMENTS, NO_NODE, NO_AUTH, INVALID_ACL = -5, -8, -101, -102, -114
 
 
 def text(value: Optional[str]) -> bytes:
@@ -135,3 +136,47 @@ def test_a_watcher_is_found_by_path_and_kind() -> None:
     assert not watches.has("/a", "you") and not watches.has("/b", "me") and not watches.has(None, "me")
     watches.forget("me")
     assert not watches.has("/a", "me") and watches.recursive == 0 and watches.paths == {}
+
+
+# ------------------------------------------------------------------ what versions differ in
+
+
+@pytest.mark.parametrize("version", ["3.5", "3.8"])
+def test_before_3_9_a_lone_check_is_never_answered(version: str) -> None:
+    peer = connected(make_core(version=version))
+    peer.push_frame(struct.pack(">ii", 1, 13) + text("/") + struct.pack(">i", -1))
+    assert peer.replies() == [] and not peer.link.over
+    assert peer.ask(GetData("/missing")) == NO_NODE
+
+
+@pytest.mark.parametrize(("version", "hidden"), [("3.8", False), ("3.9", True)])
+def test_since_3_9_only_readers_hear_that_a_node_exists(version: str, hidden: bool) -> None:
+    peer = connected(make_core(version=version))
+    assert peer.ask(Create("/a", b"", [ACL(Permissions.CREATE, Id("world", "anyone"))])) == "/a"
+    found = peer.ask(Exists("/a"))
+    assert found == NO_AUTH if hidden else found.czxid > 0
+
+
+@pytest.mark.parametrize(("version", "flags"), [("3.8", 5), ("3.8", 6), ("3.9", 5)])
+def test_a_ttl_node_without_a_ttl_in_a_transaction(version: str, flags: int) -> None:
+    peer = connected(make_core(version=version))
+    peer.ask(Create("/before", b"", OPEN))
+    assert answer(peer, 14, transaction((1, create("/a", flags)))) == MALFORMED
+    assert peer.ask(GetData("/a")) == NO_NODE
+    peer.ask(Create("/after", b"", OPEN))
+    assert peer.ask(Exists("/after")).czxid == peer.ask(Exists("/before")).czxid + 2, "it has a zxid of its own"
+
+
+def test_reads_of_a_transaction_end_at_what_cannot_be_read() -> None:
+    peer = connected(make_core())
+    peer.push_frame(struct.pack(">ii", 1, 22) + transaction((8, text("/") + b"\0"), (4, text(None) + b"\0")))
+    ((_, _, code, body),) = peer.replies()
+    listed = struct.pack(">i?i", 8, False, 0) + vector("zookeeper")
+    assert code == MALFORMED and body == listed + struct.pack(">i?i", -1, True, -1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 1 << 40, (1 << 63) - 1])
+def test_whatever_the_seed_no_session_has_the_number_of_none(seed: int) -> None:
+    sessions: Sessions[Any] = Sessions(seed, 1.0, 0.2, 60.0)
+    ids = [sessions.create(1000, 0.0).id for _ in range(3)]
+    assert 0 < ids[0] < ids[1] < ids[2] < 1 << 63
