@@ -10,9 +10,11 @@ import inspect
 from types import TracebackType
 from typing import Any, Awaitable, Callable, Generator, List, Optional, Type, overload
 
+from .aio import Instancer
 from .endpoints import EndpointsBase
-from .front import InstancerBase, logger
+from .front import logger
 from .roster import E, Endpoint, I
+from .values import ClientClosedError
 
 
 class Endpoints(EndpointsBase[I, E]):
@@ -23,20 +25,22 @@ class Endpoints(EndpointsBase[I, E]):
     task of the client's, one at a time.
     """
 
+    _follows = Instancer
+
     @overload
     def __init__(
-        self, instancer: InstancerBase[I], factory: Callable[[I], Awaitable[E]],
+        self, instancer: Instancer[I], factory: Callable[[I], Awaitable[E]],
         close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
-        self, instancer: InstancerBase[I], factory: Callable[[I], E],
+        self, instancer: Instancer[I], factory: Callable[[I], E],
         close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
-        self, instancer: InstancerBase[I], factory: Callable[[I], Any],
+        self, instancer: Instancer[I], factory: Callable[[I], Any],
         close: Optional[Callable[[E], object]] = None, *, invalidate_on_error: Optional[float] = None,
     ) -> None:  # fmt: skip
         super().__init__(instancer, factory, close, invalidate_on_error)
@@ -44,9 +48,11 @@ class Endpoints(EndpointsBase[I, E]):
 
     async def start(self) -> None:
         """Make an endpoint for each instance there is, and follow the instancer from now on."""
-        if self._closed or self._started is not None:
-            if self._started is not None:
-                await asyncio.wait([self._started])
+        if self._started is not None:
+            await asyncio.wait([self._started])
+        if self._closed:
+            raise ClientClosedError("the endpoints have been closed")
+        if self._started is not None:
             return
         self._started = asyncio.get_running_loop().create_future()
         try:

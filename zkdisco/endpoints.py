@@ -18,7 +18,8 @@ from typing import Any, Callable, Dict, Generic, List, Optional, Tuple, Type
 from ._zkwire import Guard
 from .front import InstancerBase, logger
 from .roster import E, Endpoint, I, Roster, none_of
-from .values import WITH_A_SET, Event, NoEndpointsError, validate_wait
+from .threads import Instancer
+from .values import WITH_A_SET, Event, NoEndpointsError, Node
 
 
 class EndpointsBase(Generic[I, E]):
@@ -26,23 +27,28 @@ class EndpointsBase(Generic[I, E]):
 
     #: What balancers take for the time, and for chance.
     clock, random = staticmethod(monotonic), staticmethod(random)
+    #: The instancers of its front.
+    _follows: Type[InstancerBase[Any]]
 
     def __init__(
         self, instancer: InstancerBase[I], factory: Callable[[I], Any], close: Optional[Callable[[E], Any]],
         invalidate_on_error: Optional[float],
     ) -> None:  # fmt: skip
-        if not isinstance(instancer, InstancerBase):
-            raise TypeError(f"endpoints are made for an Instancer, not for {instancer!r}")
+        if not isinstance(instancer, self._follows):
+            raise TypeError(f"endpoints are made for a {self._follows.__module__}.Instancer, not for {instancer!r}")
         for what in (factory, close):
             if what is not None and not callable(what):
                 raise TypeError(f"a factory, or what closes, is called with one argument, which {what!r} cannot be")
         self._instancer, self._factory, self._closer = instancer, factory, close
+        if invalidate_on_error is not None and not 0 <= invalidate_on_error < float("inf"):
+            raise ValueError(f"invalid invalidate_on_error {invalidate_on_error!r}: seconds, 0 or more, None for never")
         self._owner = instancer.owner
         self._lock = threading.RLock()  # a signal handler may come in between
-        self._roster: Roster[I, E] = Roster(validate_wait(invalidate_on_error))
+        self._roster: Roster[I, E] = Roster(invalidate_on_error)
         self._timer: Any = None
         self._timer_at: Optional[float] = None
         self._closed = False
+        self._known: Dict[str, Tuple[bytes, Optional[I]]] = {}  # by node, its data and its instance, if it takes calls
         self._work = self._owner.deliver(self._turn)
         self._guard = Guard(self)
 
@@ -66,18 +72,25 @@ class EndpointsBase(Generic[I, E]):
 
     def _look(self) -> None:
         """Take over what the instancer knows now."""
-        state, nodes, old = self._instancer.state, [], False
+        state, before, self._known = self._instancer.state, self._known, {}
         for node in self._instancer.nodes:
-            try:
-                instance = self._instancer.codec.decode(node.name, node.data)
-            except ValueError:
-                continue  # it is left out of the set as well
-            if getattr(instance, "available", True):
-                nodes.append((node.name, node.data, instance))
+            known = before.get(node.name)
+            if known is None or known[0] != node.data:
+                known = node.data, self._decoded(node)
+            self._known[node.name] = known
+        nodes = [(name, data, one) for name, (data, one) in self._known.items() if one is not None]
         old = state.error is not None and not isinstance(state.error, WITH_A_SET)
         with self._lock:
             if not self._closed:
                 self._roster.seen(nodes, state.error, monotonic(), old)
+
+    def _decoded(self, node: Node) -> Optional[I]:
+        """The instance of a node, or None if it takes no calls, or is none and so left out of the set as well."""
+        try:
+            instance: I = self._instancer.codec.decode(node.name, node.data)
+        except ValueError:
+            return None
+        return instance if getattr(instance, "available", True) else None
 
     def _heard(self, event: Event[I]) -> None:
         """An observer of the instancer. Gone endpoints are not shown from now on, whatever a factory waits for."""
@@ -152,8 +165,10 @@ class Endpoints(EndpointsBase[I, E]):
     `close` before the client stops: what is left then is closed by nobody else.
     """
 
+    _follows = Instancer
+
     def __init__(
-        self, instancer: InstancerBase[I], factory: Callable[[I], E], close: Optional[Callable[[E], object]] = None, *,
+        self, instancer: Instancer[I], factory: Callable[[I], E], close: Optional[Callable[[E], object]] = None, *,
         invalidate_on_error: Optional[float] = None,
     ) -> None:  # fmt: skip
         super().__init__(instancer, factory, close, invalidate_on_error)

@@ -20,7 +20,7 @@ class Settled:
     """As the `Membership` it is given, for a `Runner` and an instancer; `codec` is the membership's."""
 
     def __init__(self, core: Membership, settling: Settling[Any], codec: Codec[Any]) -> None:
-        self._core, self._settling, self._codec = core, settling, codec
+        self._core, self._settling, self._codec = core, settling.take(), codec
         self.directory = core.directory
         self.operations, self.current, self.stop = core.operations, core.current, core.stop
         self._events: List[Event[Any]] = []
@@ -88,14 +88,20 @@ class Settled:
         if deadline is not None and deadline <= now:
             told.append(self._settling.timed_out(now))
         self._events += [event for event in told if event is not None]
-        if self._before is not self._core.nodes:
+        if told or self._before is not self._core.nodes:
             self._note(self._before, self._core.nodes)
             self._before = self._core.nodes
-        if self._kept:
-            gone, _ = unmatched([instance for _, instance in self._kept], self._settling.missing)
-            self._kept = [one for place, one in enumerate(self._kept) if place not in gone]
+            self._keep()
+
+    def _keep(self) -> None:
+        """Of the nodes that are gone, those whose instances are shown; none has the name of one that is there."""
         there = self._before
-        kept = {node.name: node for node, _ in self._kept if not any(node.name in table for table in there)}
+        if self._kept:
+            gone = set(unmatched([instance for _, instance in self._kept], self._settling.missing)[0])
+            self._kept = [one for place, one in enumerate(self._kept) if place not in gone]
+        names = {node.name for node, _ in self._kept}
+        names.difference_update(*there)
+        kept = {node.name: node for node, _ in self._kept if node.name in names}
         self.nodes = (*there, kept) if kept else there
 
     def _note(self, before: Nodes, after: Nodes) -> None:

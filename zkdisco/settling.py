@@ -60,6 +60,8 @@ class Settling(Generic[T]):
         self._newest: Optional[Event[T]] = None
         self._gone: List[_Gone[T]] = []  # those gone first come first
         self._sizes: Deque[Tuple[float, int]] = deque()  # until when there were so many; later ones are smaller
+        self._deadline: Optional[float] = None
+        self._taken = False
 
     @property
     def missing(self) -> Tuple[T, ...]:
@@ -73,7 +75,14 @@ class Settling(Generic[T]):
 
     def deadline(self) -> Optional[float]:
         """When to call `timed_out`, if at all."""
-        return min((one.until for one in self._gone), default=None)
+        return self._deadline
+
+    def take(self) -> Settling[T]:
+        """Itself, for its one user. `ValueError` if it has one."""
+        if self._taken:
+            raise ValueError("a Settling remembers what it was shown: each instancer needs its own")
+        self._taken = True
+        return self
 
     def event(self, event: Event[T], now: float) -> Optional[Event[T]]:
         """What to publish at once for this event; the rest of it comes at the deadline."""
@@ -104,6 +113,7 @@ class Settling(Generic[T]):
         left = [one for one in self._gone if one.until > now]
         changed = bool(over) or len(left) < len(self._gone)
         self._gone = left
+        self._deadline = min((one.until for one in left), default=None)
         return changed
 
     def _is_mass(self, since: float) -> bool:
@@ -133,23 +143,26 @@ class Settling(Generic[T]):
 
 def unmatched(ones: Sequence[Any], others: Sequence[Any]) -> Tuple[List[int], List[int]]:
     """The places of each that have no equal in the other. Equal ones are matched one by one."""
-    if ones is others:
-        return [], []
+    same = 0  # of two sets one after the other, most is the same: what begins both is looked at no further
+    for one, other in zip(ones, others):
+        if one is not other:
+            break
+        same += 1
     alone: List[int] = []
     try:
         waiting: Dict[Any, List[int]] = {}
-        for place in range(len(others) - 1, -1, -1):
+        for place in range(len(others) - 1, same - 1, -1):
             waiting.setdefault(others[place], []).append(place)
-        for place, one in enumerate(ones):
-            if waiting.get(one):
-                waiting[one].pop()
+        for place in range(same, len(ones)):
+            if waiting.get(ones[place]):
+                waiting[ones[place]].pop()
             else:
                 alone.append(place)
         return alone, sorted(place for places in waiting.values() for place in places)
     except TypeError:  # they cannot be hashed
-        alone, left = [], list(range(len(others)))
-        for place, one in enumerate(ones):
-            found = next((other for other in left if others[other] == one), None)
+        alone, left = [], list(range(same, len(others)))
+        for place in range(same, len(ones)):
+            found = next((other for other in left if others[other] == ones[place]), None)
             if found is None:
                 alone.append(place)
             else:

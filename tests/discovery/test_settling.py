@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, Callable, Dict, List, Optional
+from collections import Counter
+from typing import Any, Callable, Dict, List, Optional, cast
 
 import pytest
 
+from tests.discovery import test_membership
 from tests.kit.discovery import histories
 from tests.kit.discovery.histories import Broken, History, Value
+from tests.kit.discovery.peer import Peer
 from tests.kit.fronts import Front, Log, until
 from zkdisco import Event
 from zkdisco import settling as module
+from zkdisco.codecs import TEXT
+from zkdisco.settled import Settled
 from zkdisco.settling import Settling, unmatched
 from zkwire import ZooKeeper
 from zkwire.errors import OperationTimeoutError
@@ -267,6 +272,99 @@ def test_the_rules_see_what_is_broken(mutant: Mutant, monkeypatch: pytest.Monkey
     with pytest.raises(Broken):
         for seed in range(200):
             History(seed).run(25)
+
+
+# ----------------------------------------------------------------------------------- before the core of an instancer
+
+
+class Behind(test_membership.World):
+    """An instancer's core behind a filter: what is shown and not held was true; the nodes are those of what is shown."""
+
+    def __init__(self, recursive: bool = True) -> None:
+        super().__init__(recursive)
+        self.bare = self.core
+        self.core: Any = Settled(self.bare, Settling(hold=8.0), TEXT)
+        self.peer = Peer(self.tree, self.core)
+
+    def wait(self, seconds: float) -> None:
+        """All is heard of, then so much time passes."""
+        while self.peer.up or self.peer.down:
+            self.peer.step()
+        self.peer.pass_time(seconds)
+        self.look()
+
+    def look(self) -> None:
+        nodes = [node for table in self.core.nodes for node in table.values()]
+        self.nodes = {node.name: node.data for node in nodes}
+        assert len(self.nodes) == len(nodes), "two nodes of one name"
+        events = self.core.events()
+        for event in events:
+            self.shown.append(event)
+            true = tuple(sorted((Counter(event.instances) - Counter(event.held)).elements()))
+            if event.error is None:
+                instants = range(self.instant, len(self.tree.history))
+                found = next((i for i in instants if test_membership.decoded(self.tree.history[i]) == true), None)
+                assert found is not None, f"{event} never was, or was before"
+                self.instant = found
+        if events:
+            assert not Counter(test_membership.decoded(self.nodes)) - Counter(self.shown[-1].instances), "nodes of nobody"
+            assert self.core.deadline() is not None or not self.shown[-1].held, "held for ever"
+
+
+def followed(seed: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> Behind:
+    monkeypatch.setattr(test_membership, "World", Behind)
+    try:
+        world: Any = test_membership.schedule(seed, steps)
+    except BaseException as error:
+        raise AssertionError(f"seed {seed}: {error!r}") from error
+    return cast(Behind, world)
+
+
+@pytest.mark.once
+def test_random_schedules_of_an_instancer_behind_it_end_with_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = sum(any(event.held for event in followed(seed, 200, monkeypatch).shown) for seed in range(80))
+    assert held > 10, "many of them have held somebody"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name, wrong", [
+    ("_keep", lambda self: setattr(self, "nodes", self._before)),
+    ("_note", lambda self, before, after: None),
+])  # fmt: skip
+def test_an_instancer_shows_the_nodes_of_those_held(name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for broken in (False, True):
+        if broken:
+            monkeypatch.setattr(Settled, name, wrong)
+        world = Behind()
+        world.make_directory()
+        for node in "ab":
+            world.add(node, node.encode())
+        world.run()
+        for node in "ab":
+            world.change(Delete(f"{test_membership.DIRECTORY}/{node}"))
+        world.wait(0.2)
+        assert world.shown[-1].held == ("a", "b") and (world.nodes == {"a": b"a", "b": b"b"}) is not broken
+        world.wait(9.0)
+        assert world.shown[-1] == Event(()) and world.nodes == {}
+
+
+def test_the_end_of_all_sessions_is_one_event_with_the_truth() -> None:
+    world = Behind()
+    world.make_directory()
+    world.add("a", b"a")
+    world.run()
+    world.change(Delete(f"{test_membership.DIRECTORY}/a"))
+    world.wait(1.0)
+    assert world.shown[-1].held == ("a",)
+    world.core.ended(LOSS, world.peer.now)
+    assert world.core.events() == [Event((), LOSS)] and world.core.over and world.core.deadline() is None
+
+
+def test_each_instancer_needs_its_own() -> None:
+    filter = Settling[Any]()
+    Settled(Behind().bare, filter, TEXT)
+    with pytest.raises(ValueError, match="needs its own"):
+        Settled(Behind().bare, filter, TEXT)
 
 
 # ----------------------------------------------------------------------------------- on both fronts

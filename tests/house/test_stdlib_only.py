@@ -60,7 +60,8 @@ def test_the_blocking_side_imports_without_ssl_asyncio_and_ctypes() -> None:
     code = BLOCKER + f"import importlib\nfor name in {names!r}: importlib.import_module(name)\n"
     done = run(code, "ssl,_ssl,asyncio,_asyncio,ctypes,_ctypes")
     assert done.returncode == 0, done.stderr
-    assert {name.rpartition(".")[2] for name in set(MODULES) - set(names)} == {"aio", "aio_catalog", "aio_dialer", "aio_driver", "aio_endpoints"}
+    awaited = {"aio", "aio_catalog", "aio_dialer", "aio_driver", "aio_endpoints"}
+    assert {name.rpartition(".")[2] for name in set(MODULES) - set(names)} == awaited
 
 
 def test_the_tools_for_tests_need_no_pytest_but_for_their_fixtures() -> None:

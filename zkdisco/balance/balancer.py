@@ -46,7 +46,7 @@ class Balancer(Generic[I, E]):
         self, source: Source[I, E], *, ejection: Optional[Ejection] = None,
         random: Optional[Callable[[], float]] = None, clock: Optional[Callable[[], float]] = None,
     ) -> None:  # fmt: skip
-        self._source, self._ejection = source, ejection if ejection is not None else Ejection()
+        self._source, self._ejection = source, (ejection if ejection is not None else Ejection()).take()
         self.random = random if random is not None else source.random
         self._clock = clock if clock is not None else source.clock
         self._lock = threading.RLock()  # a signal handler may come in between

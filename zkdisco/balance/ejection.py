@@ -55,6 +55,14 @@ class Ejection:
         self._threshold, self._pause, self._longest = threshold, pause, max(pause, longest)
         self._share, self._window, self._slow = share, window, slow
         self._records: Dict[Any, _Record] = {}
+        self._taken = False
+
+    def take(self) -> Ejection:
+        """Itself, for its one user. `ValueError` if it has one."""
+        if self._taken:
+            raise ValueError("an Ejection remembers what was reported: each balancer needs its own")
+        self._taken = True
+        return self
 
     def keep(self, endpoints: Tuple[Any, ...]) -> None:
         """These are all: forget what is known of others."""

@@ -278,8 +278,8 @@ def test_equal_names_share_their_keys() -> None:
     before = {n: balancer.choose(str(n)).value for n in range(100)}
     assert set(before.values()) == {1, 3}
     scene.set(scene.endpoints()[1:])
-    heirs = {2: 1, 3: 3}
-    assert {n: heirs[balancer.choose(str(n)).value] for n in range(100)} == before, "the other one takes over"
+    after = {n: balancer.choose(str(n)).value for n in range(100)}
+    assert all((before[n], after[n]) in ((1, 2), (3, 3)) for n in range(100)), "the other one takes over"
 
 
 @pytest.mark.parametrize("key", [None, 3, bytearray(b"x")])

@@ -93,6 +93,12 @@ def test_failures_of_long_ago_do_not_count() -> None:
     assert ejection.live(tuple("ab"), 60.0) == ("b",)
 
 
+def test_each_balancer_needs_its_own() -> None:
+    ejection = Ejection().take()
+    with pytest.raises(ValueError, match="needs its own"):
+        ejection.take()
+
+
 def test_who_is_gone_is_forgotten() -> None:
     ejection = Ejection(1)
     failed(ejection, "a", 0.0)

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List
 import pytest
 
 from tests.kit.fronts import Driven, Front, real, until
+from zkdisco import ClientClosedError
 from zkdisco.aio_endpoints import Endpoints as AsyncEndpoints
 from zkdisco.balance import NoEndpointsError, RoundRobin
 from zkdisco.codecs import Instance
@@ -324,8 +325,25 @@ def test_what_can_be_no_endpoints(stage: Any, arguments: Any, front: Front) -> N
     kind: Any = AsyncEndpoints if front.is_asyncio else Endpoints
     with pytest.raises(TypeError):
         kind(arguments[0] or instancer, *arguments[1:])
-    with pytest.raises(ValueError, match="wait"):
+    with pytest.raises(ValueError, match="invalidate_on_error"):
         kind(instancer, str, invalidate_on_error=-1)
+
+
+def test_an_instancer_of_the_other_front_is_refused(stage: Any, front: Front) -> None:
+    """Its threads would call what has to be awaited."""
+    kind: Any = Endpoints if front.is_asyncio else AsyncEndpoints
+    with pytest.raises(TypeError, match="Instancer, not for"):
+        kind(real(stage().instancer), str)
+
+
+def test_they_are_not_started_again_once_they_are_closed(stage: Any, front: Front) -> None:
+    if not front.is_asyncio:
+        pytest.skip("the constructor has started them")
+    endpoints = stage().endpoints()
+    endpoints.start()
+    endpoints.close()
+    with pytest.raises(ClientClosedError, match="have been closed"):
+        endpoints.start()
 
 
 CHILD = """
