@@ -181,7 +181,7 @@ def test_arguments_before_the_verb_the_environment_and_a_template(there: Any, tm
 @pytest.mark.parametrize("more, why", [
     (["--format", "yaml"], "invalid choice"), (["--set", "backend"], "NAME=VALUE"), (["--set", "x=y"], "backend, server"),
     (["--set", "backend=a b"], "backend"), (["--mode", "9"], "octal"), (["--mode", "7777"], "7777"), (["--every", "-1"], "every"),
-    (["--template", "x"], "--template goes with"), (["--format", "template"], "--template goes with"), (["--codec", "none"], "no format 'none'"),
+    (["--template", "x"], "--template goes with"), (["--format", "template"], "--template goes with"), (["--codec", "none"], "invalid choice: 'none'"),
     (["--exec-timeout", "0"], "command_timeout"), (["--name", "a/b"], "a/b"),
 ])  # fmt: skip
 def test_arguments_that_cannot_be_right(more: List[str], why: str, tmp_path: Path) -> None:
