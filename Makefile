@@ -115,8 +115,10 @@ sweep:
 fuzz:
 	@$(PYTHON) -m tests.tools.fuzz --inputs $(or $(INPUTS),1000000) --connections $(or $(CONNECTIONS),10000)
 
+# Then what servers say that have lost their quorum, side by side.
 differential:
 	@$(PYTHON) tests/tools/differential.py --scripts $(or $(SCRIPTS),5000) $(if $(VERSIONS),--versions "$(VERSIONS)")
+	@$(PYTHON) -m tests.tools.differential_read_only $(VERSIONS)
 
 # With CI=true it fails if a client cannot be had.
 interop:

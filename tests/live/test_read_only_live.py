@@ -5,7 +5,7 @@ What 3.5.9, 3.6.2 and 3.7.1 said is recorded in tests/embedded/test_read_only_ve
 
 from __future__ import annotations
 
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 import pytest
 
@@ -13,21 +13,11 @@ from tests.conftest import chosen
 from tests.kit.catalogue import fault
 from tests.kit.fronts import Log, until
 from tests.kit.harness import ports
-from tests.tools.differential_read_only import Place, differences, embedded, interview
+from tests.tools.differential_read_only import WITHOUT, certain, differences, embedded, real_one
 from zkwire import ZooKeeper
 from zkwire.values import KazooState, KeeperState
 
 pytestmark = pytest.mark.once  # of servers and schedules, not of the interpreter
-
-#: With and without local sessions; 3.4 has none.
-WITHOUT = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
-RACE = ("the quorum is back, silent", "the quorum is back, the node of silent")
-
-
-def certain(said: List[str]) -> List[str]:
-    """Without what a race decides: a session of one second, silent for long, gets another second from a new leader."""
-    return [line for line in said if not line.startswith(RACE)]
-
 
 @fault("X26")
 @pytest.mark.watchdog(120)
@@ -37,23 +27,7 @@ def test_without_a_quorum_equal_to_a_real_server(version: str, local: bool, ense
     if version.startswith("3.4") and not local:
         pytest.skip("3.4 has no local sessions")
     members = ensemble(3, version, readonly=True, cfg={} if local else WITHOUT)
-    survivor, *others = members
-
-    def lose() -> None:
-        for server in others:
-            server.kill()
-        survivor.wait_mode("read-only", timeout=20)
-
-    def find() -> None:
-        survivor.suspend()  # it must not lead: what it did alone would be true then
-        for server in others:
-            server.start(wait=False)
-        for server in others:
-            server.wait_ready()
-        survivor.resume()
-        survivor.wait_ready()
-
-    real = interview(Place((survivor.host, survivor.port), lose, find))
+    real = real_one(list(members))
     assert len(real) > 20 and differences(certain(real), certain(embedded(version, local))) == []
 
 

@@ -4,14 +4,21 @@
 how far they are from the last transaction. tests/live/test_read_only_live.py compares real ensembles with the embedded
 server, tests/embedded/test_read_only_versions.py the embedded server with what was recorded of versions that are hard to
 get.
+
+    python -m tests.tools.differential_read_only [3.4.13 3.5.9 ...]
+
+prints the answers of a real ensemble and those of the embedded server side by side, for each version at hand or those named.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from tests.kit.harness import packages
+from tests.kit.harness.servers import Ensemble
 from tests.tools.differences import Wire
 from zkwire.embedded import EmbeddedServer
 from zkwire.ops import (
@@ -120,6 +127,37 @@ def embedded(version: str, local_sessions: bool) -> List[str]:
     with EmbeddedServer(version=version, local_sessions=local_sessions, tick=0.1) as server:
         place = Place(("127.0.0.1", server.port), server.go_read_only, lambda: server.go_read_only(False), over=1.5)
         return interview(place)
+
+
+#: What makes a server have no local sessions; 3.4 never has any.
+WITHOUT = {"localSessionsEnabled": None, "localSessionsUpgradingEnabled": None}
+RACE = ("the quorum is back, silent", "the quorum is back, the node of silent")
+
+
+def certain(said: List[str]) -> List[str]:
+    """Without what a race decides: a session of one second, silent for long, gets another second from a new leader."""
+    return [line for line in said if not line.startswith(RACE)]
+
+
+def real_one(members: Sequence[Any]) -> List[str]:
+    """What the first of three real servers says, when the others are killed, and once they are back."""
+    survivor, *others = members
+
+    def lose() -> None:
+        for server in others:
+            server.kill()
+        survivor.wait_mode("read-only", timeout=20)
+
+    def find() -> None:
+        survivor.suspend()  # it must not lead: what it did alone would be true then
+        for server in others:
+            server.start(wait=False)
+        for server in others:
+            server.wait_ready()
+        survivor.resume()
+        survivor.wait_ready()
+
+    return interview(Place((survivor.host, survivor.port), lose, find))
 
 
 def interview(place: Place) -> List[str]:
@@ -243,3 +281,27 @@ def differences(left: Sequence[str], right: Sequence[str]) -> List[Tuple[str, st
     width = max(len(left), len(right))
     padded = ([*said, *[""] * (width - len(said))] for said in (left, right))
     return [pair for pair in zip(*padded) if pair[0] != pair[1]]
+
+
+def side_by_side(version: str) -> int:
+    """Print what a real server and the embedded one say; the number of differences, but for what a race decides."""
+    with Ensemble(3, version, readonly=True) as members:
+        real = real_one(list(members))
+    own = embedded(version, True)
+    differ = differences(certain(real), certain(own))
+    width = max(map(len, real))
+    print(f"\n{version}: {len(real)} answers, {len(differ)} differences\n{'real':<{width}} | embedded")
+    for ours, theirs in zip(real, own):
+        print(f"{ours:<{width}} | {'the same' if ours == theirs else theirs}")
+    return len(differ)
+
+
+def main() -> int:
+    """All versions at hand, or those named; 1 if there is a difference."""
+    at_hand = [version for version in packages.EXTRA if packages.cached(version)]
+    versions = sys.argv[1:] or sorted({*packages.versions(), *at_hand})
+    return int(any([side_by_side(version) for version in versions]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
