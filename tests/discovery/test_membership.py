@@ -816,3 +816,14 @@ def test_what_happens_before_a_set_is_read_afresh_is_not_missed() -> None:
     world.change(ops.Delete(f"{DIRECTORY}/n7"))
     world.run()
     assert len(world.nodes) == 499 and world.core.stale_since(0.0) is None
+
+
+@pytest.mark.parametrize(("state", "reads"), [(KeeperState.CONNECTED, True), (KeeperState.CONNECTING, False)])
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_recursive_watch_that_was_set_again_has_all_read_afresh(recursive: bool, state: str, reads: bool) -> None:
+    world = World(recursive)
+    world.make_directory()
+    world.add("a")
+    world.run()
+    world.core.watched(WatchedEvent(EventType.NONE, state, DIRECTORY), world.peer.now)
+    assert bool(world.core.operations()) is (recursive and reads)

@@ -84,3 +84,12 @@ def test_credentials_are_a_name_and_a_password(credentials: Any) -> None:
     assert values.validate_credentials(None) is None and values.validate_credentials(["a", "b:c"]) == ("a", "b:c")
     with pytest.raises(InvalidCredentialsError):
         values.validate_credentials(credentials)
+
+
+@pytest.mark.parametrize(("count", "named", "more"), [
+    (1, 1, ""), (values.NAMED, values.NAMED, ""), (values.NAMED + 2, values.NAMED, "; and 2 more"),
+])  # fmt: skip
+def test_of_many_left_out_a_few_are_named_and_the_others_counted(count: int, named: int, more: str) -> None:
+    error = values.left_out({f"/a/{number:03}": ValueError("why") for number in reversed(range(count))})
+    assert (error.path, len(error.nodes)) == ("/a/000", count)
+    assert str(error).count("why") == named and (more in str(error)) and (" more" in str(error)) is bool(more)

@@ -49,8 +49,9 @@ def hasty(source: str) -> List[Tuple[str, int]]:
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
-            timed = CLOCKS & names(node) or any("timed" in names(decorator) for decorator in node.decorator_list)
-            found += [] if timed else [(node.name, call.lineno) for call in hopeful(node) if NEVER < bound(call) < PATIENT]
+            calls = [(node.name, call.lineno) for call in hopeful(node) if NEVER < bound(call) < PATIENT]
+            timed = calls and (CLOCKS & names(node) or any("timed" in names(one) for one in node.decorator_list))
+            found += [] if timed else calls
     return found
 
 
