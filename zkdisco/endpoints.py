@@ -114,7 +114,8 @@ class EndpointsBase(Generic[I, E]):
     def _failed(self, job: Tuple[str, bytes, I], error: BaseException) -> None:
         with self._lock:
             news = self._roster.failed(job[0], job[1], error, monotonic())
-        self._owner.executor.call(self._set_timer)
+        if not isinstance(error, Exception):  # it ends this turn; or else a timer might begin another one beside it
+            self._owner.executor.call(self._set_timer)
         if news:
             logger.warning("no endpoint for %r: %s: %s", job[2], type(error).__name__, error)
 

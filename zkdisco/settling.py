@@ -22,7 +22,8 @@ so with its ejections; here the share is of those that were there lately, and wh
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Deque, Dict, Generic, List, Optional, Sequence, Tuple
+from itertools import islice
+from typing import Any, Deque, Dict, Generic, Iterable, List, Optional, Sequence, Tuple
 
 from .values import Event, T
 
@@ -143,28 +144,34 @@ class Settling(Generic[T]):
 
 def unmatched(ones: Sequence[Any], others: Sequence[Any]) -> Tuple[List[int], List[int]]:
     """The places of each that have no equal in the other. Equal ones are matched one by one."""
-    same = 0  # of two sets one after the other, most is the same: what begins both is looked at no further
-    for one, other in zip(ones, others):
-        if one is not other:
-            break
-        same += 1
+    # Of two sets one after the other most is the same: what begins or ends both is looked at no further.
+    same = _common(ones, others, len(ones), len(others))
+    both = min(len(ones), len(others)) - same
+    end = _common(reversed(ones), reversed(others), both, both)
+    places = range(same, len(ones) - end)
     alone: List[int] = []
     try:
         waiting: Dict[Any, List[int]] = {}
-        for place in range(len(others) - 1, same - 1, -1):
+        for place in range(len(others) - end - 1, same - 1, -1):
             waiting.setdefault(others[place], []).append(place)
-        for place in range(same, len(ones)):
+        for place in places:
             if waiting.get(ones[place]):
                 waiting[ones[place]].pop()
             else:
                 alone.append(place)
-        return alone, sorted(place for places in waiting.values() for place in places)
+        return alone, sorted(place for left in waiting.values() for place in left)
     except TypeError:  # they cannot be hashed
-        alone, left = [], list(range(same, len(others)))
-        for place in range(same, len(ones)):
-            found = next((other for other in left if others[other] == ones[place]), None)
+        alone, rest = [], list(range(same, len(others) - end))
+        for place in places:
+            found = next((other for other in rest if others[other] == ones[place]), None)
             if found is None:
                 alone.append(place)
             else:
-                left.remove(found)
-        return alone, left
+                rest.remove(found)
+        return alone, rest
+
+
+def _common(ones: Iterable[Any], others: Iterable[Any], *most: int) -> int:
+    """How many both begin with, at most so many."""
+    pairs = zip(ones, others)
+    return next((place for place, (one, other) in enumerate(islice(pairs, min(most))) if one is not other), min(most))

@@ -183,6 +183,34 @@ def test_a_factory_that_fails_is_tried_again(stage: Any, caplog: pytest.LogCaptu
     assert endpoints.left_out() == {}
 
 
+@pytest.mark.slow
+def test_one_is_made_at_a_time_though_another_is_to_be_tried_again(stage: Any) -> None:
+    """While the first ones take long, it is time for the one that has failed."""
+    one = stage()
+    one.add("a", "b")
+    until(lambda: len(one.instancer.nodes) == 2)
+    maker, under_way = one.maker, []
+    maker.failing["a"] = OSError("refused")
+    make = maker.make
+
+    def slow(instance: str) -> str:
+        under_way.append(instance)
+        try:
+            if instance == "b":
+                threading.Event().wait(1.2)
+            assert len(under_way) == 1, under_way
+            return str(make(instance))
+        finally:
+            under_way.remove(instance)
+
+    maker.make = slow
+    endpoints = one.endpoints(plain=True)
+    assert one.values() == ["b"] and [str(error) for error in endpoints.left_out().values()] == ["refused"]
+    maker.failing.clear()
+    one.shows("a", "b")
+    assert maker.made == ["b", "a"]
+
+
 def test_what_a_closer_raises_is_logged_and_all_others_are_closed(stage: Any, front: Front) -> None:
     one = stage()
     one.add("a", "b")
