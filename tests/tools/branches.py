@@ -39,7 +39,7 @@ class Row(NamedTuple):
     @property
     def branch_share(self) -> float:
         """Per cent of the branches."""
-        return 100.0 * self.branches_run / max(1, self.branches)
+        return 100.0 * self.branches_run / self.branches if self.branches else 100.0
 
 
 def measured(core: Core, report: Path) -> int:
