@@ -109,6 +109,8 @@ class Membership:
         self._events: List[Event[Any]] = []
         #: The nodes of the newest set.
         self.nodes: Nodes = ()
+        #: Of that set by name, why a node is left out.
+        self.left_out: Dict[str, Exception] = {}
         self._afresh = True  # whether what is shown next was read afresh
         self._newest: Optional[Event[Any]] = None
         self._trouble_since: Optional[float] = None
@@ -192,6 +194,11 @@ class Membership:
         self._abort(now)
         self._connected, self._retry_at, self._ours, self._over = False, None, error, True
         self._trouble(error, now)
+
+    def kept_waiting(self, error: Exception, now: float) -> None:
+        """There is a connection, but for this cause no session is begun here as yet."""
+        if not self._connected:
+            self._trouble(error, now)
 
     def watched(self, event: WatchedEvent, now: float) -> None:
         """A watch of ours has fired."""
@@ -467,7 +474,7 @@ class Membership:
             self._trouble_since = now
         if error is not None and newest is not None and str(newest.error) == str(error):
             error = newest.error  # the same trouble is no news
-        before, self.nodes = self.nodes, replica.nodes()
+        before, self.nodes, self.left_out = self.nodes, replica.nodes(), dict(replica.left_out)
         changed = replica.news()
         if self._afresh:
             changed, self._afresh = not same(before, self.nodes), False

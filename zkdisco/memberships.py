@@ -7,6 +7,8 @@ Owns which services there are, and which of them an event or an answer is for. W
    read. Before 3.6, each service has watches of its own, and costs what an instancer does.
 2. A service is read once the root has shown it: its requests lie behind the watch that tells of its changes.
 3. After a reconnect the root is read first. Until then services show what they did, with the trouble.
+4. A service whose directory cannot be read any more is left out of the root, but it is not gone: it is followed on, and
+   shows its last set with its own trouble. One that never could be read is named by the root's error only.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ class Memberships:
 
     def stale_since(self, now: float) -> Optional[float]:
         """Since when any of it may be out of date, as far as is known, or None."""
-        times = [one.stale_since(now) for _, one in self._members.values()]
+        members = list(self._members.values())  # which may change meanwhile: this is asked on any thread
+        times = [one.stale_since(now) for _, one in members]
         return min((time for time in times if time is not None), default=None)
 
     def nodes(self, service: str) -> Nodes:
@@ -196,6 +199,9 @@ class Memberships:
         told = one.events()
         if number == ROOT:
             self._services(now)
+            if one.left_out:
+                told = [event._replace(instances=tuple(sorted(self._ids))) for event in told]
+            self._hand_on(told, now)
         else:
             size = sum(map(len, one.nodes)) if told else self._sizes.get(number, 0)
             self._count += size - self._sizes.get(number, 0)
@@ -209,7 +215,7 @@ class Memberships:
         root = self._root
         if root.nodes is not self._shown:
             self._shown = root.nodes
-            names = {name for table in root.nodes for name in table}
+            names = {name for table in root.nodes for name in table} | (root.left_out.keys() & self._ids.keys())
             for service in [service for service in self._ids if service not in names]:
                 self._drop(service)
             for service in sorted(names - self._ids.keys()):
@@ -218,6 +224,15 @@ class Memberships:
             self._loads = root.loads
             for number in list(self._ids.values()):
                 self._begin(number, now)
+
+    def _hand_on(self, told: List[Event[Any]], now: float) -> None:
+        """While the root cannot be read in this session, that is what the services wait for."""
+        errors = [event.error for event in told if event.error is not None]
+        if self._session[0] is None or not errors or isinstance(errors[-1], TRANSIENT):
+            return
+        for number in self._ids.values():
+            self._members[number][1].kept_waiting(errors[-1], now)
+            self._look(number, now)
 
     def _add(self, service: str, now: float) -> None:
         number, self._next = self._next, self._next + 1

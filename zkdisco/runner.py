@@ -186,7 +186,7 @@ def _size(outcome: Any) -> int:
     """Of the data of a node, or of a list of names, in bytes, as far as that matters."""
     if isinstance(outcome, list):
         return sum(map(len, outcome)) + 4 * len(outcome)
-    return len(outcome[0])
+    return len(outcome[0] or b"")  # null counts as empty
 
 
 class Runner:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from collections import defaultdict
 from typing import Any, Dict, List, Tuple
 
 import pytest
 
 from tests.kit.fronts import Front, Log, Requests, until
-from zkdisco import Catalog, ClientClosedError, Event, InstancesLeftOutError, Service, ServiceEvent
+from zkdisco import Catalog, Client, ClientClosedError, Event, InstancesLeftOutError, Service, ServiceEvent
 from zkdisco.codecs import Instance
-from zkwire import ZooKeeper
+from zkwire import ACL, OPEN_ACL_UNSAFE, Id, ZooKeeper
+from zkwire.embedded import EmbeddedServer
 from zkwire.errors import ConnectionLoss, NoAuthError, OperationTimeoutError
 from zkwire.values import make_digest_acl
 
 TOP = "/services"
+NOBODY_READS = [ACL(30, Id("world", "anyone"))]
 VERSIONS = pytest.mark.parametrize("version", ["3.9", "3.4"])
 
 
@@ -103,6 +107,81 @@ def test_a_service_that_may_not_be_read_costs_only_itself(server: Any, front: Fr
         zk.set_acls(f"{top}", [make_digest_acl("bob", "secret", all=True)])
         with pytest.raises(NoAuthError):
             followed(front, server.hosts, top)
+
+
+@VERSIONS
+@pytest.mark.parametrize("ends", ["connection", "session"])
+def test_a_service_that_may_not_be_read_any_more_is_not_told_as_gone(front: Front, version: str, ends: str) -> None:
+    server = front.server(version=version)
+    server.plant({f"{TOP}/a/n": b"1", f"{TOP}/b/n": b"2"})
+    client = front.disco(server.hosts, session_timeout=10.0)
+    catalog, heard = front.catalog(client, TOP), Log()
+    catalog.register(heard)
+    with ZooKeeper(server.hosts) as zk:
+        zk.set_acls(f"{TOP}/a", NOBODY_READS)
+        mine = client.zk.client_id[0]
+        assert server.cut(mine) == 1 if ends == "connection" else server.expire(mine)
+        until(lambda: isinstance(catalog.state["a"].error, NoAuthError), 15.0)
+        assert catalog.state["a"].instances == ("1",) and catalog.services == ("a", "b"), "the last good set"
+        assert [node.data for node in catalog.nodes("a")] == [b"1"] and catalog.stale_since is not None
+        until(lambda: catalog.state["b"] == Event(("2",)), 15.0)
+        assert [path for path, _ in catalog.error.nodes] == [f"{TOP}/a"]
+        zk.set_acls(f"{TOP}/a", OPEN_ACL_UNSAFE)
+        zk.set(f"{TOP}/a/n", b"3")
+        until(lambda: catalog.state["a"] == Event(("3",)) and catalog.error is None, 15.0)
+        until(lambda: catalog.stale_since is None, 15.0)
+        assert all(event is not None for _, event in heard.seen), "none was gone"
+        zk.set_acls(f"{TOP}/a", NOBODY_READS)
+        server.cut(client.zk.client_id[0])
+        until(lambda: isinstance(catalog.error, InstancesLeftOutError), 15.0)
+        zk.delete(f"{TOP}/a/n")
+        zk.delete(f"{TOP}/a")
+        heard.until(lambda seen: ("a", None) in seen, 15.0)
+        assert catalog.services == ("b",)
+
+
+@VERSIONS
+def test_services_name_the_true_cause_while_the_list_may_not_be_read(front: Front, version: str) -> None:
+    server = front.server(version=version)
+    server.plant({f"{TOP}/a/n": b"1"})
+    client = front.disco(server.hosts, session_timeout=10.0)
+    catalog = front.catalog(client, TOP)
+    with ZooKeeper(server.hosts) as zk:
+        zk.set_acls(TOP, NOBODY_READS)
+        assert server.cut(client.zk.client_id[0]) == 1
+        until(lambda: isinstance(catalog.error, NoAuthError), 15.0)
+        until(lambda: isinstance(catalog.state["a"].error, NoAuthError), 15.0)
+        assert catalog.state["a"].instances == ("1",) and catalog.services == ("a",)
+        zk.set_acls(TOP, OPEN_ACL_UNSAFE)
+        until(lambda: catalog.state == {"a": Event(("1",))} and catalog.error is None, 15.0)
+
+
+def test_it_may_be_asked_while_services_come_and_go() -> None:
+    """How old it is, is asked on any thread, and counts over all services there are."""
+    with EmbeddedServer() as server:
+        server.plant({f"{TOP}/s{number}/n": b"1" for number in range(200)})
+        done, asked = threading.Event(), []
+
+        def storm() -> None:
+            with ZooKeeper(server.hosts) as zk:
+                for number in range(60):
+                    zk.create(f"{TOP}/t{number}/n", b"1", makepath=True)
+                    zk.delete(f"{TOP}/t{number}", recursive=True)
+            done.set()
+
+        with Client(server.hosts) as client, Catalog(client, TOP) as catalog:
+            interval = sys.getswitchinterval()
+            sys.setswitchinterval(1e-5)
+            try:
+                thread = threading.Thread(target=storm)
+                thread.start()
+                while not done.is_set():
+                    asked += [catalog.stale_since, client.report().ok]
+                thread.join()
+            finally:
+                sys.setswitchinterval(interval)
+            until(lambda: len(catalog.services) == 200 and catalog.stale_since is None, 15.0)
+        assert len(asked) > 100
 
 
 # ------------------------------------------------------------------------------------- trouble

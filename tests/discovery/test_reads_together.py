@@ -136,6 +136,17 @@ def test_servers_that_know_nothing_of_it_are_not_asked(version: str, front: Fron
     assert scene.requests.count(MULTI_READ) == 0
 
 
+def test_nodes_without_data_are_read_together_too(front: Front) -> None:
+    """Null is no data: with `create` of ZooKeeper's own command line, a node has that."""
+    scene = Scene(front, 0)
+    for number in range(2 * LEAST):
+        scene.operator.submit(Create(f"{DIRECTORY}/n{number}", None)).result(10.0)
+    assert scene.operator.get(f"{DIRECTORY}/n0")[0] is None
+    instancer = scene.instancer()
+    assert instancer.state == (("",) * (2 * LEAST), None)
+    assert scene.requests.count(MULTI_READ) >= 1
+
+
 @fault("Y02")
 def test_one_that_may_not_be_read_costs_itself(front: Front) -> None:
     scene = Scene(front, 200)
