@@ -594,7 +594,8 @@ class InstancerBase(Generic[T]):
         """Why a caller has waited in vain."""
         event = self.state
         why = f"; {type(event.error).__name__}: {event.error}" if event.error is not None else ""
-        text = f"{self._core.directory}: {len(event.instances)} of at least {minimum} instances in time{why}"
+        live, held = len(event.instances) - len(event.held), f" ({len(event.held)} more are held)" if event.held else ""
+        text = f"{self._core.directory}: {live} of at least {minimum} instances in time{held}{why}"
         return errors.OperationTimeoutError(text)
 
     def _await(self, minimum: int, future: Any) -> None:

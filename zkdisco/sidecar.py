@@ -180,8 +180,8 @@ class Sidecar:
                 self._command.kill()
 
     def _deregister(self) -> None:
+        self._may_stand = self._may_be_listed()  # as of before: from now on that is what it says
         self._leaving = True
-        self._may_stand = self._may_be_listed()
         self._tell("STOPPING=1")
 
         def leave() -> None:
@@ -209,7 +209,7 @@ class Sidecar:
         self._files.end()
         if self._said[0] is not None or self._said[1] != TOLD:
             self._say(None if self._left else self._registrar.node, OVER)
-        if self._nodes and not self._left:
+        if (self._nodes or self._may_stand) and not self._left:  # also one of which no answer has told
             seconds = self._client.options.session_timeout
             self._trouble(f"not taken back in time; the node ends with the session, in {seconds:g} s at most")
         goodbye = threading.Thread(target=self._client.stop, daemon=True)

@@ -384,7 +384,7 @@ def test_an_instancer_shows_what_went_all_at_once_for_a_while(front: Front) -> N
         event = heard.wait(2)[1]
         assert event == Event(tuple("abcd"), None, held=tuple("abcd")) and instancer.state is event
         assert [node.name for node in instancer.nodes] == list("abcd"), "the nodes of this very set"
-        with pytest.raises(OperationTimeoutError):
+        with pytest.raises(OperationTimeoutError, match=r": 0 of at least 1 instances in time \(4 more are held\)$"):
             instancer.wait(timeout=0.05)
         zk.create("/svc/api/e", b"e")
         event = heard.wait(3)[2]

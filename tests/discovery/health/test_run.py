@@ -26,6 +26,7 @@ from tests.kit.stage import Namespaces, Stage, command
 from zkdisco.supervised import TOGETHER
 from zkwire import ZooKeeper
 from zkwire.embedded import EmbeddedServer
+from zkwire.ops import Create
 
 ONE = "10.0.0.1:80"
 #: Seconds of `--drain`, and what a busy machine may add.
@@ -326,6 +327,42 @@ def test_it_is_listed_once_zookeeper_is_there(embedded: EmbeddedServer, stage: S
     stage.until(ONE)
     stage.send(process, signal.SIGTERM)
     assert line(process)[0] == "SIGTERM" and stage.listed == () and stage.ended(process)[0] == 7
+
+
+def test_a_node_whose_answer_was_lost_is_drained_and_said_to_be_left(embedded: EmbeddedServer, stage: Stage, tmp_path: Path) -> None:
+    pause = tmp_path / "pause"
+    pause.touch()
+    before = len(embedded.connected)
+    process = started(stage, "--session-timeout", "20", "--pause-file", str(pause))
+    embedded.wait_for(lambda: len(embedded.connected) > before)
+    embedded.plant({"/svc/api": b""})
+    embedded.lose_answer(Create)
+    embedded.refuse_sessions()
+    pause.unlink()
+    stage.until(ONE)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    what, when = line(process)
+    assert what == "SIGTERM" and when - began > DRAIN - 0.1, "callers may know of it: it is drained"
+    assert process.wait(10) == 7 and stage.listed == (ONE,)
+    assert "the node ends with the session, in 20 s at most" in process.stderr.read()
+
+
+def test_a_node_whose_answer_is_on_the_way_goes_before_the_command_hears(
+    embedded: EmbeddedServer, stage: Stage, tmp_path: Path
+) -> None:
+    pause = tmp_path / "pause"
+    pause.touch()
+    before = len(embedded.connected)
+    process = started(stage, "--session-timeout", "20", "--drain", "0", "--pause-file", str(pause))
+    embedded.wait_for(lambda: len(embedded.connected) > before)
+    embedded.plant({"/svc/api": b""})
+    with embedded.delay(0.5):
+        pause.unlink()
+        embedded.wait_for(lambda: embedded.tree("/svc/api"))
+        process.send_signal(signal.SIGTERM)
+        assert line(process)[0] == "SIGTERM" and not embedded.tree("/svc/api")
+    assert process.wait(10) == 7
 
 
 @pytest.mark.timed
