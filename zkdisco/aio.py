@@ -20,8 +20,8 @@ from typing import (
 from ._zkwire import ACL, WatchedEvent, async_zookeeper, errors
 from .codecs import Codec, Instance
 from .front import (
-    GRACE, LEAVE, Accept, AnyGate, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable,
-    has_ended, logger, session_event,
+    GRACE, LEAVE, Accept, AnyGate, AnySettling, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase,
+    check_usable, has_ended, logger, session_event,
 )  # fmt: skip
 from .observers import Delivery, target_of
 from .steps import create_parents, entries_of
@@ -29,9 +29,6 @@ from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, ClientClosedError, Entries, Event, Service, D, T,
     validate_directory,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from .settling import Settling
 
 
 def _forget(future: asyncio.Future[Any]) -> None:
@@ -398,25 +395,25 @@ class Instancer(InstancerBase[T]):
     @overload
     def __init__(
         self: Instancer[str], client: Client, path: str, *, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: None = None, settling: Optional[Settling[str]] = None,
+        wait: Optional[float] = None, codec: None = None, settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self: Instancer[Instance], client: Client, path: str, *, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: str, settling: Optional[Settling[Instance]] = None,
+        wait: Optional[float] = None, codec: str, settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
-        codec: Codec[T], settling: Optional[Settling[T]] = None,
+        codec: Codec[T], settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, client: Client, path: str, *, accept: Optional[Accept] = None, wait: Optional[float] = None,
         codec: Optional[Union[str, Codec[Any]]] = None,
-        settling: Optional[Settling[Any]] = None,
+        settling: Optional[AnySettling] = None,
     ) -> None:  # fmt: skip
         super().__init__(client, path, accept, wait, codec, settling)
         self._client = client

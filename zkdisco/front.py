@@ -33,7 +33,6 @@ from .values import (
 
 if TYPE_CHECKING:
     from .settled import Settled
-    from .settling import Settling
 
 #: The logger of this package, wherever it is vendored.
 logger = logging.getLogger(__name__.rpartition(".")[0])
@@ -55,6 +54,26 @@ class AnyGate(Protocol):
 
     def observe(self, turned: Callable[[], object]) -> None:
         """Call it whenever `shut` is another one, on any thread."""
+
+
+class AnySettling(Protocol):
+    """What an instancer asks of its filter of events; `zkdisco.Settling` is one, and loaded by whoever has one."""
+
+    @property
+    def missing_since(self) -> Optional[float]:
+        """Since when something is shown that is gone, or None."""
+
+    def deadline(self) -> Optional[float]:
+        """When to call `timed_out`, if at all."""
+
+    def take(self) -> Any:
+        """Itself, once; it has one user."""
+
+    def event(self, event: Any, now: float) -> Any:
+        """What is to be shown instead of this, or None."""
+
+    def timed_out(self, now: float) -> Any:
+        """What is to be shown as time has passed, or None."""
 
 
 class Options:
@@ -480,7 +499,7 @@ class InstancerBase(Generic[T]):
 
     def __init__(
         self, client: ClientBase, path: str, accept: Optional[Accept], wait: Optional[float],
-        codec: Optional[Union[str, Codec[Any]]], settling: Optional[Settling[T]],
+        codec: Optional[Union[str, Codec[Any]]], settling: Optional[AnySettling],
     ) -> None:  # fmt: skip
         directory, known = validate_directory(path), validate_codec(codec)
         if accept is not None and not callable(accept):
@@ -661,7 +680,7 @@ class InstancerBase(Generic[T]):
                 logger.info("%s: all is well again", self._core.directory)
 
 
-def settled(core: Membership, settling: Settling[Any], codec: Codec[Any]) -> Settled:
+def settled(core: Membership, settling: AnySettling, codec: Codec[Any]) -> Settled:
     """`core` behind this filter, which is loaded by whoever has one."""
     from .settled import Settled
     from .settling import Settling

@@ -10,23 +10,20 @@ import functools
 import threading
 import weakref
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Sequence, Tuple, Union, overload
+from typing import Any, Callable, Generic, Optional, Sequence, Tuple, Union, overload
 
 from ._zkwire import ACL, Dispatcher, Future, WatchedEvent, ZooKeeper, errors
 from .codecs import Codec, Instance
 from .crew import Crew
 from .front import (
-    GRACE, LEAVE, Accept, AnyGate, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase, check_usable,
-    has_ended, logger, session_event,
+    GRACE, LEAVE, Accept, AnyGate, AnySettling, ClientBase, EventHandler, InstancerBase, Options, RegistrarBase,
+    check_usable, has_ended, logger, session_event,
 )  # fmt: skip
 from .observers import ThreadDelivery
 from .steps import create_parents, entries_of
 from .values import (
     DEFAULT_ACL, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Entries, Event, Service, D, T, validate_directory,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from .settling import Settling
 
 #: So many session events wait for a slow handler.
 EVENTS = 1000
@@ -352,26 +349,26 @@ class Instancer(InstancerBase[T]):
     def __init__(
         self: Instancer[str], client: Client, path: str, *, timeout: Optional[float] = None,
         accept: Optional[Accept] = None, wait: Optional[float] = None, codec: None = None,
-        settling: Optional[Settling[str]] = None,
+        settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self: Instancer[Instance], client: Client, path: str, *, timeout: Optional[float] = None,
         accept: Optional[Accept] = None, wait: Optional[float] = None, codec: str,
-        settling: Optional[Settling[Instance]] = None,
+        settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
-        wait: Optional[float] = None, codec: Codec[T], settling: Optional[Settling[T]] = None,
+        wait: Optional[float] = None, codec: Codec[T], settling: Optional[AnySettling] = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, client: Client, path: str, *, timeout: Optional[float] = None, accept: Optional[Accept] = None,
         wait: Optional[float] = None, codec: Optional[Union[str, Codec[Any]]] = None,
-        settling: Optional[Settling[Any]] = None,
+        settling: Optional[AnySettling] = None,
     ) -> None:  # fmt: skip
         super().__init__(client, path, accept, wait, codec, settling)
         self._client = client

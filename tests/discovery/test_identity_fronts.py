@@ -239,7 +239,7 @@ MADE = [[CREATE], [GET]]
 
 @pytest.mark.parametrize(
     ("identity", "cold", "again", "expired"),
-    [(None, [[CREATE], *PARENTS, [GET]], MADE, [*END, [EXISTS], *MADE]),
+    [(None, [[CREATE], *PARENTS, [GET]], MADE, [*END, [SYNC, EXISTS], *MADE]),
      (GUID, [*LOOK, [CREATE], *PARENTS, [GET], *VERIFIED], [*LOOK, *MADE, *VERIFIED], [*END, *LOOK, *MADE, *VERIFIED]),
      ("host-1", [*NAMED, [CREATE], *PARENTS, [GET]], [*NAMED, *MADE], [*END, *NAMED, *MADE])],
     ids=["random", "guid", "name"],
