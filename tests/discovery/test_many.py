@@ -39,6 +39,7 @@ def test_twenty_services(server393: Any) -> None:
 def test_twenty_services_in_one_catalog(server393: Any) -> None:
     found = run(server393.host, server393.port, 20, 5, catalog=True)
     assert found.services == 20 and found.threads <= 8 and 0 < found.first < 5 and 0 < found.again < 5
-    # A list for each service; their own nodes and those of the instances are read together; a watch and a list for all.
-    assert 20 <= found.first_requests <= 20 * 2 + 10 and 20 <= found.again_requests <= 20 * 2 + 10
+    # A watch and a list for all; the lists of services, their own nodes and those of instances are read together, as they
+    # come in: 141 reads.
+    assert 4 <= found.first_requests <= 50 and 4 <= found.again_requests <= 50
     assert len(found.changes) == 5 and all(0 < took < 2 for took in found.changes)
