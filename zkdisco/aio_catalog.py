@@ -126,8 +126,10 @@ class Catalog(CatalogBase[T]):
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[ServiceEvent[T]]:
-        mailbox = _Letters()
-        if self._following.stopped is not None:
+        following, mailbox = self._following, _Letters()
+        if following.stopped is None and (following.first is None or not following.first.done()):
+            await self.start()
+        if following.stopped is not None:
             return
         self._iterations[mailbox] = None
         self._changes.add(mailbox, mailbox)

@@ -378,15 +378,16 @@ def test_iterating_over_a_catalog() -> None:
 
     async def run() -> List[Any]:
         seen: List[Any] = []
-        async with aio.Client(server.hosts) as client, aio.Catalog(client, TOP) as catalog:
+        async with aio.Client(server.hosts) as client:
+            catalog = aio.Catalog(client, TOP)
             async for event in catalog:
                 seen.append(event)
                 if event.service == "a" and event.event is not None and event.event.instances:
                     await catalog.stop()
-        return seen
+            return seen
 
     with EmbeddedServer() as server, ZooKeeper(server.hosts) as zk:
         fill(zk, TOP, {"a": {"n": b"1"}})
-        seen = asyncio.run(run())
+        seen = asyncio.run(asyncio.wait_for(run(), 30))  # whoever iterates need not start it
     assert seen[-1] == ServiceEvent("a", Event(("1",))) and seen[0].service == ""
     assert issubclass(aio.Catalog, Catalog.__mro__[1])
